@@ -1,0 +1,40 @@
+//! Echo, with backpressure: what comes in goes out, and who does not read is not read from.
+//!
+//! Try it: `cargo run --example echo`, then in another terminal `nc 127.0.0.1 7000`.
+
+use clap::Parser;
+use sockeye::{ConnId, Context, Handler, Input, Reactor, Sent};
+use std::io;
+
+#[derive(Parser)]
+#[command(about = "Sends back what it gets. Try it with: nc 127.0.0.1 7000")]
+struct Args {
+    /// Where to listen: IP:PORT or unix:PATH
+    #[arg(long, default_value = "127.0.0.1:7000")]
+    listen: String,
+}
+
+struct Echo;
+
+impl Handler for Echo {
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        if cx.send(conn, input.take_all()) == Sent::Wait {
+            cx.pause_reads(conn); // the peer does not read: neither do we
+        }
+    }
+
+    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
+        cx.resume_reads(conn);
+    }
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    let mut reactor = Reactor::new()?;
+    let listener = reactor.listen(args.listen)?;
+    if let Some(addr) = reactor.context().listener_addr(listener) {
+        println!("listening on {addr}");
+    }
+    reactor.run(&mut Echo)?;
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Where a socket is: an IP address with a port, or the path of a Unix socket.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The address of one end of a connection, or of a listener.
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Addr {
+    /// An IPv4 or IPv6 address with its port.
+    Ip(SocketAddr),
+    /// The path of a Unix socket; `None` for a socket without a name, as connecting ones are.
+    Unix(Option<Arc<Path>>),
+}
+
+impl Addr {
+    /// A Unix socket by its path.
+    pub fn unix(path: impl AsRef<Path>) -> Addr {
+        Addr::Unix(Some(Arc::from(path.as_ref())))
+    }
+
+    /// The IP address and port, if this is one.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Addr::Ip(addr) => Some(*addr),
+            Addr::Unix(_) => None,
+        }
+    }
+
+    /// The path of the Unix socket, if this is one and has a name.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Addr::Unix(path) => path.as_deref(),
+            Addr::Ip(_) => None,
+        }
+    }
+}
+
+/// `127.0.0.1:7000`, `[::1]:7000`, `unix:/run/chat.sock`; `unix:` for a Unix socket without a name.
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Addr::Ip(addr) => addr.fmt(f),
+            Addr::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            Addr::Unix(None) => f.write_str("unix:"),
+        }
+    }
+}
+
+impl fmt::Debug for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a text is not an [`Addr`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddrParseError(pub(crate) String);
+
+impl fmt::Display for AddrParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is no address: write IP:PORT, [IPV6]:PORT or unix:PATH",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for AddrParseError {}
+
+/// Reads what `Display` writes. Host names are not addresses: nothing is looked up here.
+impl FromStr for Addr {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Addr, AddrParseError> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(AddrParseError(text.to_owned())),
+            Some(path) => Ok(Addr::unix(path)),
+            None => text
+                .parse()
+                .map(Addr::Ip)
+                .map_err(|_| AddrParseError(text.to_owned())),
+        }
+    }
+}
+
+impl From<SocketAddr> for Addr {
+    fn from(addr: SocketAddr) -> Addr {
+        Addr::Ip(addr)
+    }
+}
+
+impl From<&Path> for Addr {
+    fn from(path: &Path) -> Addr {
+        Addr::unix(path)
+    }
+}
+
+/// What `listen` and `connect` were given: an address, or a text still to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Addr(Addr),
+    /// `HOST:PORT` where HOST may be a name.
+    Name(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Addr(addr) => addr.fmt(f),
+            Target::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// An address in any of the forms that `listen` and `connect` take.
+///
+/// It is made by `From` and not by name: from a [`SocketAddr`], `"127.0.0.1:7000"`,
+/// `"unix:/run/chat.sock"`, `("127.0.0.1", 7000)`, `(IpAddr, 7000)`, a `Path` or `PathBuf` (a Unix
+/// socket) or an [`Addr`].
+#[derive(Clone, Debug)]
+pub struct ToAddr(pub(crate) Target);
+
+impl From<Addr> for ToAddr {
+    fn from(addr: Addr) -> ToAddr {
+        ToAddr(Target::Addr(addr))
+    }
+}
+
+impl From<&str> for ToAddr {
+    fn from(text: &str) -> ToAddr {
+        ToAddr(match text.parse() {
+            Ok(addr) => Target::Addr(addr),
+            Err(AddrParseError(text)) => Target::Name(text),
+        })
+    }
+}
+
+impl From<(&str, u16)> for ToAddr {
+    fn from((host, port): (&str, u16)) -> ToAddr {
+        ToAddr(match host.parse::<IpAddr>() {
+            Ok(ip) => Target::Addr(Addr::Ip((ip, port).into())),
+            Err(_) => Target::Name(format!("{host}:{port}")),
+        })
+    }
+}
+
+macro_rules! to_addr {
+    ($($from:ty => |$value:ident| $to:expr;)*) => {$(
+        impl From<$from> for ToAddr {
+            fn from($value: $from) -> ToAddr {
+                ToAddr::from($to)
+            }
+        }
+    )*};
+}
+
+to_addr! {
+    &Addr => |addr| addr.clone();
+    SocketAddr => |addr| Addr::Ip(addr);
+    (IpAddr, u16) => |addr| Addr::Ip(addr.into());
+    &String => |text| text.as_str();
+    String => |text| text.as_str();
+    &Path => |path| Addr::unix(path);
+    PathBuf => |path| Addr::unix(path);
+    &PathBuf => |path| Addr::unix(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_back_as_it_is_written() {
+        for text in [
+            "127.0.0.1:7000",
+            "[::1]:80",
+            "unix:/run/a b.sock",
+            "unix:rel",
+        ] {
+            assert_eq!(text.parse::<Addr>().unwrap().to_string(), text);
+        }
+        assert_eq!(Addr::Unix(None).to_string(), "unix:");
+    }
+
+    #[test]
+    fn a_host_name_is_no_address_and_the_error_says_what_is() {
+        for text in ["localhost:7000", "unix:", "", "127.0.0.1", ":7000"] {
+            let error = text.parse::<Addr>().unwrap_err().to_string();
+            assert!(error.contains("IP:PORT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_host_with_a_port_beside_it_needs_no_brackets() {
+        let target = |to: ToAddr| to.0.to_string();
+        assert_eq!(target(("::1", 80).into()), "[::1]:80");
+        assert_eq!(target(("example", 80).into()), "example:80");
+        assert_eq!(target(PathBuf::from("/a").into()), "unix:/a");
+    }
+
+    #[test]
+    fn an_address_stays_small_for_every_connection_keeps_one() {
+        assert!(size_of::<Addr>() <= 32, "{}", size_of::<Addr>());
+    }
+}

@@ -1,0 +1,233 @@
+//! The edge: everything that is a socket, a thread or a clock is below this line.
+//!
+//! Above it the loop knows a [`Stream`] that reads and writes without blocking, an [`Acceptor`]
+//! that gives streams, and a [`Backend`] that waits for readiness. They are enums and not trait
+//! objects, for they are called once per read and write; without a second backend compiled in, the
+//! match on them costs nothing.
+
+mod os;
+#[cfg(test)]
+pub(crate) mod script;
+
+use crate::addr::Addr;
+use crate::options::{Connect, Listen};
+use crate::readiness::Readiness;
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+/// Whom an event is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Conn(u32),
+    Listener(u32),
+    #[cfg_attr(
+        not(unix),
+        allow(dead_code, reason = "descriptors are watched on Unix only")
+    )]
+    Watch(u32),
+    /// A message came: the wait has returned, and that is all.
+    Wake,
+}
+
+/// Wakes the loop from another thread.
+pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// A connection, connecting or connected. Dropping it closes it.
+pub(crate) enum Stream {
+    Os(os::Stream),
+    #[cfg(test)]
+    Script(script::Stream),
+}
+
+/// A socket that listens. Dropping it closes it.
+pub(crate) enum Acceptor {
+    Os(os::Acceptor),
+    #[cfg(test)]
+    Script(script::Acceptor),
+}
+
+/// Where readiness and time come from.
+pub(crate) enum Backend {
+    Os(os::Os),
+    #[cfg(test)]
+    Script(script::Script),
+}
+
+/// The same call on whichever it is.
+macro_rules! on {
+    ($enum:ident, $self:expr, $inner:ident => $call:expr) => {
+        match $self {
+            $enum::Os($inner) => $call,
+            #[cfg(test)]
+            $enum::Script($inner) => $call,
+        }
+    };
+}
+
+impl Stream {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        on!(Stream, self, stream => stream.read(buffer))
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        on!(Stream, self, stream => stream.write(bytes))
+    }
+
+    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        on!(Stream, self, stream => stream.write_vectored(slices))
+    }
+
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        on!(Stream, self, stream => stream.shutdown_write())
+    }
+
+    /// Makes the coming drop a reset: RST instead of FIN, and what is unsent is dropped.
+    pub(crate) fn reset_on_drop(&mut self) {
+        on!(Stream, self, stream => stream.reset_on_drop())
+    }
+
+    /// Is the connect through? `false`: not yet, wait for readiness.
+    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
+        on!(Stream, self, stream => stream.finish_connect())
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        on!(Stream, self, stream => stream.local_addr())
+    }
+
+    /// Does a read or write that moves less than was asked prove that the next would block?
+    #[inline]
+    pub(crate) fn short_is_proof(&self) -> bool {
+        on!(Stream, self, stream => stream.short_is_proof())
+    }
+}
+
+impl Acceptor {
+    /// The stream is not registered yet, and costs nothing when dropped.
+    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
+        match self {
+            Acceptor::Os(acceptor) => acceptor
+                .accept()
+                .map(|(stream, addr)| (Stream::Os(stream), addr)),
+            #[cfg(test)]
+            Acceptor::Script(acceptor) => acceptor
+                .accept()
+                .map(|(stream, addr)| (Stream::Script(stream), addr)),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        on!(Acceptor, self, acceptor => acceptor.local_addr())
+    }
+}
+
+impl Backend {
+    /// The operating system's.
+    pub(crate) fn os(events_per_wait: usize) -> io::Result<Backend> {
+        os::Os::new(events_per_wait).map(Backend::Os)
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        on!(Backend, self, backend => backend.now())
+    }
+
+    /// A function that ends a wait, now or the next one, from any thread.
+    pub(crate) fn wake(&self) -> Wake {
+        on!(Backend, self, backend => backend.wake())
+    }
+
+    /// Waits for readiness, and hands each event on. Answers how many there were, and whether the
+    /// batch was full, so that more may be there.
+    #[inline]
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        each: impl FnMut(Source, Readiness),
+    ) -> io::Result<(usize, bool)> {
+        on!(Backend, self, backend => backend.wait(timeout, each))
+    }
+
+    /// Binds and listens at once, and reports to `slot`.
+    pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {
+        match self {
+            Backend::Os(os) => os.listen(listen, slot).map(Acceptor::Os),
+            #[cfg(test)]
+            Backend::Script(script) => script.listen(listen, slot).map(Acceptor::Script),
+        }
+    }
+
+    /// Begins to connect, and reports to `slot`. `true`: it is through already.
+    pub(crate) fn connect(
+        &mut self,
+        connect: &Connect,
+        addr: &Addr,
+        slot: u32,
+    ) -> io::Result<(Stream, bool)> {
+        match self {
+            Backend::Os(os) => os
+                .connect(connect, addr, slot)
+                .map(|(stream, done)| (Stream::Os(stream), done)),
+            #[cfg(test)]
+            Backend::Script(script) => script
+                .connect(connect, addr, slot)
+                .map(|(stream, done)| (Stream::Script(stream), done)),
+        }
+    }
+
+    /// The one registration of an accepted stream, for its whole life.
+    pub(crate) fn register(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {
+        match (self, stream) {
+            (Backend::Os(os), Stream::Os(stream)) => os.register(stream, slot),
+            #[cfg(test)]
+            (Backend::Script(script), Stream::Script(stream)) => script.register(stream, slot),
+            #[cfg(test)]
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+/// Descriptors that are not sockets of the loop.
+#[cfg(unix)]
+mod watched {
+    use super::*;
+    use crate::readiness::Interest;
+    use std::os::fd::OwnedFd;
+
+    impl Backend {
+        pub(crate) fn watch(&mut self, fd: &OwnedFd, what: Interest, slot: u32) -> io::Result<()> {
+            match self {
+                Backend::Os(os) => os.watch(fd, what, slot),
+                #[cfg(test)]
+                Backend::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+            }
+        }
+
+        pub(crate) fn rearm(&mut self, fd: &OwnedFd, what: Interest, slot: u32) -> io::Result<()> {
+            match self {
+                Backend::Os(os) => os.rearm(fd, what, slot),
+                #[cfg(test)]
+                Backend::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+            }
+        }
+
+        pub(crate) fn unwatch(&mut self, fd: &OwnedFd) {
+            match self {
+                Backend::Os(os) => os.unwatch(fd),
+                #[cfg(test)]
+                Backend::Script(_) => {}
+            }
+        }
+    }
+}
+
+/// The descriptor that a foreign loop waits for. mio's poll(2) selector has none.
+#[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
+impl Backend {
+    pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match self {
+            Backend::Os(os) => os.as_fd(),
+            #[cfg(test)]
+            Backend::Script(_) => unimplemented!("a scripted backend has no descriptor"),
+        }
+    }
+}

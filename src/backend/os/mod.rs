@@ -1,0 +1,186 @@
+//! The operating system, through mio and socket2: the only place that names them.
+
+#[cfg(unix)]
+mod socket_file;
+mod sockets;
+
+pub(super) use sockets::{Acceptor, Stream};
+
+use super::{Source, Wake};
+use crate::addr::Addr;
+use crate::options::{Connect, Listen};
+use crate::readiness::Readiness;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(crate) struct Os {
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+}
+
+/// A slot and its kind in one token. No generation: a stale event can only come for a descriptor
+/// that a forked child keeps open, and then it is a spurious readiness, which harms nobody.
+fn token(source: Source) -> Token {
+    let (slot, kind) = match source {
+        Source::Conn(slot) => (slot, 0),
+        Source::Listener(slot) => (slot, 1),
+        Source::Watch(slot) => (slot, 2),
+        Source::Wake => (0, 3),
+    };
+    Token((slot as usize) << 2 | kind)
+}
+
+#[inline]
+fn source(token: Token) -> Source {
+    let slot = (token.0 >> 2) as u32;
+    match token.0 & 3 {
+        0 => Source::Conn(slot),
+        1 => Source::Listener(slot),
+        2 => Source::Watch(slot),
+        _ => Source::Wake,
+    }
+}
+
+#[inline]
+fn readiness(event: &mio::event::Event) -> Readiness {
+    let hang_up = event.is_read_closed() || event.is_write_closed();
+    Readiness::READABLE.when(event.is_readable())
+        | Readiness::WRITABLE.when(event.is_writable())
+        | Readiness::ERROR.when(event.is_error())
+        | Readiness::HANG_UP.when(hang_up)
+        | Readiness::URGENT.when(event.is_priority())
+}
+
+/// Both directions from the start: edge-triggered interest in writability costs nothing, and arming
+/// it per message would cost a system call each. Urgent data must be asked for to be heard of.
+fn both() -> Interest {
+    let both = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let both = both | Interest::PRIORITY;
+    both
+}
+
+impl Os {
+    pub(crate) fn new(events_per_wait: usize) -> io::Result<Os> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), token(Source::Wake))?);
+        Ok(Os {
+            poll,
+            events: Events::with_capacity(events_per_wait),
+            waker,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    pub(crate) fn wake(&self) -> Wake {
+        let waker = self.waker.clone();
+        Box::new(move || {
+            if let Err(error) = waker.wake() {
+                log::error!(target: "sockeye", "cannot wake the loop: {error}");
+            }
+        })
+    }
+
+    #[inline]
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        mut each: impl FnMut(Source, Readiness),
+    ) -> io::Result<(usize, bool)> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok((0, false)),
+            result => result?,
+        }
+        let mut count = 0;
+        for event in self.events.iter() {
+            each(source(event.token()), readiness(event));
+            count += 1;
+        }
+        Ok((count, count >= self.events.capacity()))
+    }
+
+    pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {
+        let mut acceptor = Acceptor::bind(listen)?;
+        let token = token(Source::Listener(slot));
+        self.poll
+            .registry()
+            .register(acceptor.source(), token, Interest::READABLE)?;
+        Ok(acceptor)
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        connect: &Connect,
+        addr: &Addr,
+        slot: u32,
+    ) -> io::Result<(Stream, bool)> {
+        let (mut stream, done) = Stream::connect(connect, addr)?;
+        self.register(&mut stream, slot)?;
+        Ok((stream, done))
+    }
+
+    pub(crate) fn register(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {
+        let token = token(Source::Conn(slot));
+        self.poll
+            .registry()
+            .register(stream.source(), token, both())
+    }
+}
+
+#[cfg(unix)]
+mod watched {
+    use super::{Os, Source, token};
+    use crate::readiness::Interest;
+    use mio::Interest as MioInterest;
+    use mio::unix::SourceFd;
+    use std::io;
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    fn interest(what: Interest) -> MioInterest {
+        match what {
+            Interest::Readable => MioInterest::READABLE,
+            Interest::Writable => MioInterest::WRITABLE,
+            Interest::Both => MioInterest::READABLE | MioInterest::WRITABLE,
+        }
+    }
+
+    impl Os {
+        pub(crate) fn watch(&mut self, fd: &OwnedFd, what: Interest, slot: u32) -> io::Result<()> {
+            let registry = self.poll.registry();
+            let token = token(Source::Watch(slot));
+            registry.register(&mut SourceFd(&fd.as_raw_fd()), token, interest(what))
+        }
+
+        /// Asks again, whatever was reported. mio's poll(2) selector forgets a descriptor that hung
+        /// up, so it may have to be registered anew.
+        pub(crate) fn rearm(&mut self, fd: &OwnedFd, what: Interest, slot: u32) -> io::Result<()> {
+            let registry = self.poll.registry();
+            let token = token(Source::Watch(slot));
+            match registry.reregister(&mut SourceFd(&fd.as_raw_fd()), token, interest(what)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.watch(fd, what, slot),
+                result => result,
+            }
+        }
+
+        pub(crate) fn unwatch(&mut self, fd: &OwnedFd) {
+            // It is about to be closed, so a failure could only say that it is forgotten already.
+            let _ = self
+                .poll
+                .registry()
+                .deregister(&mut SourceFd(&fd.as_raw_fd()));
+        }
+    }
+}
+
+#[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
+impl Os {
+    pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(self.poll.registry())
+    }
+}

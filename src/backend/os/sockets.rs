@@ -1,0 +1,305 @@
+//! TCP and Unix stream sockets: made with socket2, which knows the options, and driven with mio.
+
+#[cfg(unix)]
+use super::socket_file::SocketFile;
+use crate::addr::{Addr, Target};
+use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use mio::net::{UnixListener, UnixStream};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+/// Reads and writes on these systems say by moving less than asked that the next would block, until
+/// the next edge. mio re-arms on `WouldBlock` alone elsewhere, and in its poll(2) selector.
+const SHORT_IS_PROOF: bool = cfg!(all(
+    any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+    ),
+    not(mio_unsupported_force_poll_poll)
+));
+
+/// Keeps a write to a closed peer from raising SIGPIPE (send(2)). Elsewhere the socket itself is
+/// told (`SO_NOSIGPIPE`), or there is no such signal.
+const NO_SIGNAL: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    0x4000
+} else if cfg!(any(target_os = "freebsd", target_os = "dragonfly")) {
+    0x20000
+} else if cfg!(target_os = "openbsd") {
+    0x400
+} else if cfg!(target_os = "netbsd") {
+    0x800
+} else {
+    0
+};
+
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+macro_rules! on {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self {
+            Stream::Tcp($stream) => $call,
+            #[cfg(unix)]
+            Stream::Unix($stream) => $call,
+        }
+    };
+}
+
+impl Stream {
+    /// `true`: connected already, as Unix sockets are.
+    pub(super) fn connect(connect: &Connect, addr: &Addr) -> io::Result<(Stream, bool)> {
+        let (socket, addr) = match addr {
+            Addr::Ip(ip) => (
+                Socket::new(Domain::for_address(*ip), Type::STREAM, None)?,
+                (*ip).into(),
+            ),
+            #[cfg(unix)]
+            Addr::Unix(Some(path)) => (
+                Socket::new(Domain::UNIX, Type::STREAM, None)?,
+                SockAddr::unix(path)?,
+            ),
+            Addr::Unix(_) => return Err(unsupported("a Unix socket without a path")),
+        };
+        socket.set_nonblocking(true)?;
+        set_options(&SockRef::from(&socket), &connect.socket, addr.is_unix())?;
+        let done = match socket.connect(&addr) {
+            Ok(()) => true,
+            Err(error) if !addr.is_unix() && is_in_progress(&error) => false,
+            Err(error) => return Err(error),
+        };
+        let stream = match addr.is_unix() {
+            #[cfg(unix)]
+            true => Stream::Unix(UnixStream::from_std(
+                std::os::fd::OwnedFd::from(socket).into(),
+            )),
+            _ => Stream::Tcp(TcpStream::from_std(socket.into())),
+        };
+        Ok((stream, done))
+    }
+
+    pub(super) fn source(&mut self) -> &mut dyn Source {
+        on!(self, stream => stream)
+    }
+
+    #[inline]
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        on!(self, stream => stream.read(buffer))
+    }
+
+    #[inline]
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write(bytes),
+            #[cfg(unix)]
+            Stream::Unix(stream) => {
+                stream.try_io(|| SockRef::from(&*stream).send_with_flags(bytes, NO_SIGNAL))
+            }
+        }
+    }
+
+    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        on!(self, stream => stream.try_io(|| {
+            SockRef::from(&*stream).send_vectored_with_flags(slices, NO_SIGNAL)
+        }))
+    }
+
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        on!(self, stream => stream.shutdown(Shutdown::Write))
+    }
+
+    pub(crate) fn reset_on_drop(&mut self) {
+        // A socket that is gone already cannot be told, and need not be.
+        let _ = on!(self, stream => SockRef::from(&*stream).set_linger(Some(Duration::ZERO)));
+    }
+
+    /// Writable is not connected, and neither is a hang-up: `SO_ERROR` says whether it failed, and
+    /// only a peer address says that it is through (connect(2); cr.yp.to/docs/connect.html).
+    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
+        on!(self, stream => {
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+            match stream.peer_addr() {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        match self {
+            Stream::Tcp(stream) => stream.local_addr().map(Addr::Ip),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.local_addr().map(|addr| unix_addr(&addr)),
+        }
+    }
+
+    /// Unix sockets stop a read at passed descriptors, so there a short one proves nothing.
+    #[inline]
+    pub(crate) fn short_is_proof(&self) -> bool {
+        SHORT_IS_PROOF && matches!(self, Stream::Tcp(_))
+    }
+}
+
+pub(crate) enum Acceptor {
+    Tcp(TcpListener, SocketOptions),
+    #[cfg(unix)]
+    Unix(UnixListener, SocketFile),
+}
+
+impl Acceptor {
+    pub(super) fn bind(listen: &Listen) -> io::Result<Acceptor> {
+        match &listen.target {
+            Target::Addr(Addr::Ip(addr)) => Acceptor::bind_ip(listen, *addr),
+            #[cfg(unix)]
+            Target::Addr(Addr::Unix(Some(path))) => Acceptor::bind_unix(listen, path),
+            Target::Addr(_) => Err(unsupported("a Unix socket without a path")),
+            Target::Name(name) => {
+                let mut failed = io::ErrorKind::AddrNotAvailable.into();
+                for addr in name.to_socket_addrs()? {
+                    match Acceptor::bind_ip(listen, addr) {
+                        Ok(acceptor) => return Ok(acceptor),
+                        Err(error) => failed = error,
+                    }
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    fn bind_ip(listen: &Listen, addr: SocketAddr) -> io::Result<Acceptor> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        if let (Some(only_v6), true) = (listen.only_v6, addr.is_ipv6()) {
+            socket.set_only_v6(only_v6)?;
+        }
+        // On Windows the option means something else: that others may take the port over.
+        #[cfg(unix)]
+        {
+            socket.set_reuse_address(listen.reuse_address)?;
+            socket.set_reuse_port(listen.reuse_port)?;
+        }
+        set_options(&SockRef::from(&socket), &listen.socket, false)?;
+        socket.bind(&addr.into())?;
+        socket.listen(listen.backlog)?;
+        Ok(Acceptor::Tcp(
+            TcpListener::from_std(socket.into()),
+            listen.socket.clone(),
+        ))
+    }
+
+    #[cfg(unix)]
+    fn bind_unix(listen: &Listen, path: &std::path::Path) -> io::Result<Acceptor> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        set_options(&SockRef::from(&socket), &listen.socket, true)?;
+        let file = SocketFile::bind(&socket, path)?;
+        socket.listen(listen.backlog)?;
+        let listener = std::os::fd::OwnedFd::from(socket).into();
+        Ok(Acceptor::Unix(UnixListener::from_std(listener), file))
+    }
+
+    pub(super) fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Acceptor::Tcp(listener, _) => listener,
+            #[cfg(unix)]
+            Acceptor::Unix(listener, _) => listener,
+        }
+    }
+
+    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
+        match self {
+            Acceptor::Tcp(listener, options) => {
+                let (stream, addr) = listener.accept()?;
+                // Linux and the BSDs let an accepted socket inherit its listener's options.
+                if cfg!(not(unix)) {
+                    set_options(&SockRef::from(&stream), options, false)?;
+                }
+                Ok((Stream::Tcp(stream), Addr::Ip(addr)))
+            }
+            #[cfg(unix)]
+            Acceptor::Unix(listener, _) => {
+                let (stream, addr) = listener.accept()?;
+                Ok((Stream::Unix(stream), unix_addr(&addr)))
+            }
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        match self {
+            Acceptor::Tcp(listener, _) => listener.local_addr().map(Addr::Ip),
+            #[cfg(unix)]
+            Acceptor::Unix(_, file) => Ok(Addr::unix(file.path())),
+        }
+    }
+}
+
+fn set_options(socket: &SockRef<'_>, options: &SocketOptions, is_unix: bool) -> io::Result<()> {
+    if let Some(bytes) = options.receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.send_buffer {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(linger) = options.linger {
+        socket.set_linger(Some(linger))?;
+    }
+    if is_unix {
+        return Ok(());
+    }
+    if options.nodelay {
+        socket.set_tcp_nodelay(true)?;
+    }
+    match options.keep_alive {
+        Some(keep_alive) => socket.set_tcp_keepalive(&tcp_keep_alive(keep_alive)),
+        None => Ok(()),
+    }
+}
+
+fn tcp_keep_alive(keep_alive: KeepAlive) -> TcpKeepalive {
+    let times = TcpKeepalive::new()
+        .with_time(keep_alive.idle)
+        .with_interval(keep_alive.interval);
+    // OpenBSD has no count of its own, and Windows only a recent one.
+    #[cfg(not(any(target_os = "openbsd", windows)))]
+    let times = times.with_retries(keep_alive.count);
+    times
+}
+
+#[cfg(unix)]
+fn unix_addr(addr: &std::os::unix::net::SocketAddr) -> Addr {
+    Addr::Unix(addr.as_pathname().map(std::sync::Arc::from))
+}
+
+/// EINPROGRESS has no stable `ErrorKind`; Windows says `WSAEWOULDBLOCK`.
+fn is_in_progress(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(IN_PROGRESS)
+}
+
+const IN_PROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    115
+} else {
+    36
+};
+
+fn unsupported(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("{what} is not supported here"),
+    )
+}

@@ -1,0 +1,264 @@
+//! A backend that does what a test tells it: short writes, `WouldBlock`, errors, spurious edges.
+
+use super::{Source, Wake};
+use crate::addr::Addr;
+use crate::options::{Connect, Listen};
+use crate::readiness::Readiness;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// What the next write does. Without one, it takes everything.
+pub(crate) enum WriteStep {
+    Take(usize),
+    Fail(io::ErrorKind),
+}
+
+/// One scripted socket, as a test sees it.
+#[derive(Default)]
+pub(crate) struct Socket {
+    pub(crate) slot: Option<u32>,
+    /// What reads give, in turn; then `WouldBlock`. An empty one is an end.
+    pub(crate) reads: VecDeque<Result<Vec<u8>, io::ErrorKind>>,
+    pub(crate) writes: VecDeque<WriteStep>,
+    pub(crate) written: Vec<u8>,
+    /// Calls of read and write.
+    pub(crate) calls: usize,
+    pub(crate) shut: bool,
+    pub(crate) reset: bool,
+    pub(crate) dropped: bool,
+    /// What `finish_connect` answers, in turn; then that it is through.
+    pub(crate) connects: VecDeque<io::Result<bool>>,
+    /// Is a short read or write proof?
+    pub(crate) proof: bool,
+}
+
+struct World {
+    now: Instant,
+    sockets: Vec<Socket>,
+    accepts: VecDeque<io::Result<usize>>,
+    events: Vec<(Source, Readiness)>,
+    /// Timeouts of the waits that slept.
+    sleeps: Vec<Option<Duration>>,
+}
+
+/// The backend, and the test's hand on it: clones share one world.
+#[derive(Clone)]
+pub(crate) struct Script(Arc<Mutex<World>>);
+
+pub(crate) struct Stream {
+    script: Script,
+    index: usize,
+}
+
+pub(crate) struct Acceptor(Script);
+
+impl Script {
+    pub(crate) fn new() -> Script {
+        Script(Arc::new(Mutex::new(World {
+            now: Instant::now(),
+            sockets: Vec::new(),
+            accepts: VecDeque::new(),
+            events: Vec::new(),
+            sleeps: Vec::new(),
+        })))
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    /// A socket that the next accept gives.
+    pub(crate) fn incoming(&self) -> usize {
+        let mut world = self.world();
+        world.sockets.push(Socket {
+            proof: true,
+            ..Socket::default()
+        });
+        let index = world.sockets.len() - 1;
+        world.accepts.push_back(Ok(index));
+        world
+            .events
+            .push((Source::Listener(0), Readiness::READABLE));
+        index
+    }
+
+    /// The next accept fails so.
+    pub(crate) fn accept_fails(&self, kind: io::ErrorKind) {
+        self.world().accepts.push_back(Err(kind.into()));
+    }
+
+    /// Changes a socket, or asks it.
+    pub(crate) fn socket<T>(&self, index: usize, with: impl FnOnce(&mut Socket) -> T) -> T {
+        with(&mut self.world().sockets[index])
+    }
+
+    /// An edge for the next wait.
+    pub(crate) fn edge(&self, index: usize, readiness: Readiness) {
+        let mut world = self.world();
+        let slot = world.sockets[index].slot.unwrap();
+        world.events.push((Source::Conn(slot), readiness));
+    }
+
+    /// Bytes arrive, with an edge.
+    pub(crate) fn arrives(&self, index: usize, bytes: &[u8]) {
+        self.socket(index, |socket| socket.reads.push_back(Ok(bytes.to_vec())));
+        self.edge(index, Readiness::READABLE);
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.world().now += time;
+    }
+
+    pub(crate) fn sleeps(&self) -> usize {
+        self.world().sleeps.len()
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.world().now
+    }
+
+    pub(crate) fn wake(&self) -> Wake {
+        Box::new(|| {})
+    }
+
+    /// With nothing to tell, a wait passes its timeout.
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        mut each: impl FnMut(Source, Readiness),
+    ) -> io::Result<(usize, bool)> {
+        let events = std::mem::take(&mut self.world().events);
+        if events.is_empty() && timeout != Some(Duration::ZERO) {
+            let mut world = self.world();
+            world.sleeps.push(timeout);
+            world.now += timeout.unwrap_or_default();
+        }
+        events
+            .iter()
+            .for_each(|(source, readiness)| each(*source, *readiness));
+        Ok((events.len(), false))
+    }
+
+    pub(crate) fn listen(&mut self, _: &Listen, _: u32) -> io::Result<Acceptor> {
+        Ok(Acceptor(self.clone()))
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        _: &Connect,
+        _: &Addr,
+        slot: u32,
+    ) -> io::Result<(Stream, bool)> {
+        let mut world = self.world();
+        world.sockets.push(Socket {
+            proof: true,
+            slot: Some(slot),
+            ..Socket::default()
+        });
+        let index = world.sockets.len() - 1;
+        drop(world);
+        Ok((
+            Stream {
+                script: self.clone(),
+                index,
+            },
+            false,
+        ))
+    }
+
+    pub(crate) fn register(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {
+        self.socket(stream.index, |socket| socket.slot = Some(slot));
+        Ok(())
+    }
+}
+
+impl Acceptor {
+    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
+        let next = self.0.world().accepts.pop_front();
+        let index = next.unwrap_or(Err(io::ErrorKind::WouldBlock.into()))?;
+        Ok((
+            Stream {
+                script: self.0.clone(),
+                index,
+            },
+            Addr::Unix(None),
+        ))
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        Ok(Addr::Unix(None))
+    }
+}
+
+impl Stream {
+    fn with<T>(&self, with: impl FnOnce(&mut Socket) -> T) -> T {
+        self.script.socket(self.index, with)
+    }
+
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.with(|socket| {
+            socket.calls += 1;
+            let mut bytes = match socket.reads.pop_front() {
+                Some(read) => read?,
+                None => return Err(io::ErrorKind::WouldBlock.into()),
+            };
+            let count = bytes.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&bytes[..count]);
+            if count < bytes.len() {
+                socket.reads.push_front(Ok(bytes.split_off(count)));
+            }
+            Ok(count)
+        })
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.with(|socket| {
+            socket.calls += 1;
+            let count = match socket.writes.pop_front() {
+                None => bytes.len(),
+                Some(WriteStep::Take(count)) => count.min(bytes.len()),
+                Some(WriteStep::Fail(kind)) => return Err(kind.into()),
+            };
+            socket.written.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        })
+    }
+
+    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write(
+            &slices
+                .iter()
+                .flat_map(|slice| slice.to_vec())
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        self.with(|socket| socket.shut = true);
+        Ok(())
+    }
+
+    pub(crate) fn reset_on_drop(&mut self) {
+        self.with(|socket| socket.reset = true);
+    }
+
+    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
+        self.with(|socket| socket.connects.pop_front().unwrap_or(Ok(true)))
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        Ok(Addr::Unix(None))
+    }
+
+    pub(crate) fn short_is_proof(&self) -> bool {
+        self.with(|socket| socket.proof)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.with(|socket| socket.dropped = true);
+    }
+}

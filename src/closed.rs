@@ -1,0 +1,133 @@
+//! How a connection ended.
+
+use std::fmt;
+use std::io;
+
+/// What `on_close` is told: why the connection ended, and what was lost by it.
+#[derive(Debug)]
+pub struct Closed {
+    /// Why. The first error wins; see [`Reason`].
+    pub reason: Reason,
+    /// Bytes that were queued with `send` and never taken by the operating system.
+    ///
+    /// Zero does not mean that the peer has read everything: only its own answer can say so.
+    pub undelivered: u64,
+}
+
+impl Closed {
+    /// Did it end as at least one side wished, with nothing left behind?
+    pub fn is_clean(&self) -> bool {
+        self.undelivered == 0 && self.reason.is_clean()
+    }
+}
+
+/// `peer closed`, `reset by peer, 512 bytes undelivered`.
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)?;
+        if self.undelivered > 0 {
+            write!(f, ", {} bytes undelivered", self.undelivered)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a connection ended.
+///
+/// The first error wins: what went wrong first is reported, also when more went wrong afterwards.
+/// `Local` and `Eof` are no errors: an error that keeps a close from being carried out replaces
+/// them.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// `close` was called, and the peer had not finished sending.
+    Local,
+    /// `abort` was called.
+    Aborted,
+    /// The peer finished sending (`recv` gave 0 bytes), and then this side closed too.
+    Eof,
+    /// The peer reset the connection (RST: `ECONNRESET` or `EPIPE`).
+    Reset,
+    /// A deadline passed.
+    TimedOut(Deadline),
+    /// `connect` failed; the error of the operating system, `ECONNREFUSED` for example.
+    ConnectFailed(io::Error),
+    /// `connect` took longer than [`Limits::connect_timeout`](crate::Limits::connect_timeout).
+    ConnectTimedOut,
+    /// The handler left more input unconsumed than
+    /// [`Limits::input_limit`](crate::Limits::input_limit).
+    InputLimit,
+    /// After a `Sent::Wait` more was sent than [`Limits::hard_limit`](crate::Limits::hard_limit)
+    /// allows, and the overflow policy is `Close`.
+    PendingLimit,
+    /// `close_because` was called; the caller's own error.
+    Protocol(io::Error),
+    /// The grace of `finish` ended before the connection did.
+    Finished,
+    /// Any other error of the operating system, a keep-alive that got no answer (`ETIMEDOUT`) too.
+    Io(io::Error),
+}
+
+impl Reason {
+    /// `Local` or `Eof`: somebody wished it so.
+    pub fn is_clean(&self) -> bool {
+        matches!(self, Reason::Local | Reason::Eof)
+    }
+
+    /// What an error of `read` or `write` on a connected socket means.
+    pub(crate) fn from_io(error: io::Error) -> Reason {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        match error.kind() {
+            // Linux says EPIPE for an RST that comes after the peer's FIN: tcp_reset() in
+            // tcp_input.c.
+            ConnectionReset | BrokenPipe | ConnectionAborted => Reason::Reset,
+            _ => Reason::Io(error),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Local => f.write_str("closed here"),
+            Reason::Aborted => f.write_str("aborted here"),
+            Reason::Eof => f.write_str("peer closed"),
+            Reason::Reset => f.write_str("reset by peer"),
+            Reason::TimedOut(which) => write!(f, "timed out ({which})"),
+            Reason::ConnectFailed(error) => write!(f, "connect failed: {error}"),
+            Reason::ConnectTimedOut => f.write_str("connect timed out"),
+            Reason::InputLimit => f.write_str("unconsumed input above its limit"),
+            Reason::PendingLimit => f.write_str("pending output above its limit"),
+            Reason::Protocol(error) => write!(f, "closed because: {error}"),
+            Reason::Finished => f.write_str("still open at the end of the grace"),
+            Reason::Io(error) => write!(f, "i/o error: {error}"),
+        }
+    }
+}
+
+/// Which deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Deadline {
+    /// The one that `set_deadline` set; reported by `on_deadline`.
+    Set,
+    /// No byte moved in either direction for the idle time; reported by `on_deadline`.
+    Idle,
+    /// Bytes were pending and the peer took none for
+    /// [`Limits::write_stall`](crate::Limits::write_stall); goes straight to `on_close`.
+    WriteStall,
+    /// After `close` the peer took no byte for
+    /// [`Limits::close_flush`](crate::Limits::close_flush); goes straight to `on_close`.
+    CloseFlush,
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Deadline::Set => "deadline",
+            Deadline::Idle => "idle",
+            Deadline::WriteStall => "write stall",
+            Deadline::CloseFlush => "close flush",
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! Every number that the loop goes by, with the reason for its default.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What a reactor is made with. Start from `Config::default()` and change what you need.
+///
+/// Senseless values (a budget of zero, a low mark above the high one) are refused by
+/// [`Reactor::with_config`](crate::Reactor::with_config) with a message that names them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The limits of every connection whose listener or connect names no others.
+    pub limits: Limits,
+    /// Connections accepted in one turn, over all listeners; default 64: an accept storm costs
+    /// those already connected a millisecond or two a turn.
+    pub accepts_per_turn: usize,
+    /// Connections read in one turn, one receive buffer each at most; default 1024, which is a full
+    /// batch of events: small messages never meet it.
+    pub reads_per_turn: usize,
+    /// Messages from other threads delivered in one turn; default 1024.
+    pub messages_per_turn: usize,
+    /// How often a turn flushes and reaps before it looks for readiness again; default 8, so that a
+    /// handler that refills in `on_drain` keeps a fast consumer busy, and timers still fire.
+    pub rounds_per_turn: usize,
+    /// Events taken from the operating system in one wait; default 1024.
+    pub events_per_wait: usize,
+    /// Bytes of the loop's one receive buffer; default 256 KiB: for bulk data 64 KiB costs 1.6
+    /// times as much per byte, 16 KiB 3.3 times.
+    pub receive_buffer: usize,
+    /// Connections at most, accepted and outbound; more are refused. Default: no cap but the
+    /// descriptors of the process.
+    pub max_connections: usize,
+    /// Messages from other threads that may wait; above it `Sender::send` gives the message back.
+    /// Default: unbounded.
+    pub message_limit: usize,
+    /// How long a listener rests when `accept` finds no descriptor or memory; default 100 ms: long
+    /// enough not to spin, short enough that a waiting peer does not give up.
+    pub accept_backoff: Duration,
+    /// A callback that takes longer is logged as a warning; default `None`: the clock is then not
+    /// read for it at all.
+    pub slow_callback: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            limits: Limits::default(),
+            accepts_per_turn: 64,
+            reads_per_turn: 1024,
+            messages_per_turn: 1024,
+            rounds_per_turn: 8,
+            events_per_wait: 1024,
+            receive_buffer: 256 * 1024,
+            max_connections: usize::MAX,
+            message_limit: usize::MAX,
+            accept_backoff: Duration::from_millis(100),
+            slow_callback: None,
+        }
+    }
+}
+
+/// The limits of one connection; a listener or a connect may have its own.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Pending bytes above which `send` answers `Wait`; default 64 KiB, about what one flush moves.
+    pub high_watermark: usize,
+    /// Pending bytes at which `on_drain` ends the wait; default 16 KiB, so that the socket does not
+    /// run dry while the handler refills.
+    pub low_watermark: usize,
+    /// Pending bytes that sends after a `Wait` may not exceed; default 1 MiB: memory per connection
+    /// stays bounded also for handlers that ignore `Wait`.
+    pub hard_limit: usize,
+    /// What to do with a send above the hard limit; default `Close`.
+    pub overflow: Overflow,
+    /// Bytes that `on_data` may leave unconsumed; default 64 KiB. Checked when it returns with
+    /// reads not paused.
+    pub input_limit: usize,
+    /// No byte in either direction for this long, and `on_deadline` is called with `Idle`; default
+    /// `None`, for only the application knows how long its peers may think.
+    pub idle: Option<Duration>,
+    /// How long a connect may take; default 10 s (Linux itself gives up after about two minutes).
+    pub connect_timeout: Duration,
+    /// How long a peer may take none of the bytes that are pending; default 60 s.
+    pub write_stall: Duration,
+    /// The same after `close`, when nobody waits for the connection any more; default 5 s.
+    pub close_flush: Duration,
+    /// Bytes of unread input that a closed connection discards, so that no RST overtakes the last
+    /// answer (RFC 9112, section 9.6); default 256 KiB.
+    pub linger_bytes: u32,
+    /// How long it does so; default 2 s.
+    pub linger_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            high_watermark: 64 * 1024,
+            low_watermark: 16 * 1024,
+            hard_limit: 1024 * 1024,
+            overflow: Overflow::Close,
+            input_limit: 64 * 1024,
+            idle: None,
+            connect_timeout: Duration::from_secs(10),
+            write_stall: Duration::from_secs(60),
+            close_flush: Duration::from_secs(5),
+            linger_bytes: 256 * 1024,
+            linger_time: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What happens to a send that would exceed the hard limit. It acts on whole sends, never on one
+/// that is partly written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The connection is reset, with reason `PendingLimit`: its peer does not read.
+    Close,
+    /// This send is not queued and answers `Dropped`; the connection stays.
+    DropNewest,
+}
+
+/// A value of [`Config`] or [`Limits`] that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "senseless configuration: {}", self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Says which value makes no sense, if any.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let budgets = [
+            ("accepts_per_turn", self.accepts_per_turn),
+            ("reads_per_turn", self.reads_per_turn),
+            ("messages_per_turn", self.messages_per_turn),
+            ("rounds_per_turn", self.rounds_per_turn),
+            ("events_per_wait", self.events_per_wait),
+            ("receive_buffer", self.receive_buffer),
+            ("max_connections", self.max_connections),
+            ("message_limit", self.message_limit),
+        ];
+        for (name, value) in budgets {
+            not_zero(name, value == 0)?;
+        }
+        not_zero("accept_backoff", self.accept_backoff.is_zero())?;
+        self.limits.check()
+    }
+}
+
+impl Limits {
+    /// Says which value makes no sense, if any.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let Limits {
+            low_watermark: low,
+            high_watermark: high,
+            hard_limit: hard,
+            ..
+        } = *self;
+        if low > high {
+            return Err(ConfigError(format!(
+                "low_watermark {low} above high_watermark {high}"
+            )));
+        }
+        if high > hard {
+            return Err(ConfigError(format!(
+                "high_watermark {high} above hard_limit {hard}"
+            )));
+        }
+        not_zero("idle", self.idle.is_some_and(|idle| idle.is_zero()))?;
+        not_zero("connect_timeout", self.connect_timeout.is_zero())?;
+        not_zero("write_stall", self.write_stall.is_zero())?;
+        not_zero("close_flush", self.close_flush.is_zero())
+    }
+}
+
+fn not_zero(name: &str, is_zero: bool) -> Result<(), ConfigError> {
+    match is_zero {
+        true => Err(ConfigError(format!(
+            "{name} is zero: nothing would ever be done"
+        ))),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_make_sense() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_senseless_value_is_refused_by_name() {
+        let refused = |change: fn(&mut Config), name: &str| {
+            let mut config = Config::default();
+            change(&mut config);
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        };
+        refused(|c| c.accepts_per_turn = 0, "accepts_per_turn");
+        refused(|c| c.receive_buffer = 0, "receive_buffer");
+        refused(|c| c.accept_backoff = Duration::ZERO, "accept_backoff");
+        refused(|c| c.limits.low_watermark = 1 << 30, "low_watermark");
+        refused(|c| c.limits.high_watermark = 1 << 30, "hard_limit");
+        refused(|c| c.limits.idle = Some(Duration::ZERO), "idle");
+        refused(|c| c.limits.close_flush = Duration::ZERO, "close_flush");
+    }
+}

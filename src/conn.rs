@@ -1,0 +1,405 @@
+//! One connection: its state, and what a read, a write or a deadline does to it.
+//!
+//! Nothing here calls a handler or knows another connection. Readiness is state: an edge sets a
+//! flag, and only a call that would block (or a short one, where that is proof) clears it.
+
+use crate::addr::Addr;
+use crate::backend::Stream;
+use crate::clock::{NEVER, Tick, after, nanos};
+use crate::closed::{Deadline, Reason};
+use crate::config::{Limits, Overflow};
+use crate::id::{Key, ListenerId, Tag};
+use crate::input::{Input, Leftover};
+use crate::readiness::Readiness;
+use crate::write_queue::{SLICES, WriteQueue};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+/// Where a connection came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This listener accepted it.
+    Accepted(ListenerId),
+    /// `connect` made it.
+    Connected,
+}
+
+/// Where a connection is in its life; it only ever moves down this list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Phase {
+    /// The handshake is not through.
+    Connecting,
+    Open,
+    /// `close` was asked for: what is pending is flushed.
+    Closing,
+    /// Flushed and shut; unread input is discarded so that no RST overtakes the last answer.
+    Lingering,
+    /// Over; `on_close` is all that comes.
+    Dead,
+}
+
+/// Yes-or-no state, a bit each: there may be a great many connections.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Flags(u16);
+
+impl Flags {
+    /// The system may have bytes, an end or an error for us.
+    pub(crate) const READABLE: Flags = Flags(1);
+    /// The system may take bytes.
+    pub(crate) const WRITABLE: Flags = Flags(1 << 1);
+    /// An end, an error or urgent data was seen: a short read no longer proves that no more is
+    /// there.
+    pub(crate) const DRAIN: Flags = Flags(1 << 2);
+    pub(crate) const PAUSED: Flags = Flags(1 << 3);
+    /// Reads were resumed: what is left over is to be offered again.
+    pub(crate) const RESUMED: Flags = Flags(1 << 4);
+    /// The peer's end was reported.
+    pub(crate) const EOF: Flags = Flags(1 << 5);
+    /// `shutdown_write` was asked for; `SHUT`: and done.
+    pub(crate) const SHUT_ASKED: Flags = Flags(1 << 6);
+    pub(crate) const SHUT: Flags = Flags(1 << 7);
+    /// A `Sent::Wait` was answered, and its `on_drain` is still to come.
+    pub(crate) const WAITING: Flags = Flags(1 << 8);
+    /// A write failed: nothing more can be sent, but there may be input.
+    pub(crate) const WRITE_FAILED: Flags = Flags(1 << 9);
+    /// `close` was asked for while connecting with bytes pending: connect, flush, close.
+    pub(crate) const CLOSE_ASKED: Flags = Flags(1 << 10);
+    /// `on_open` was called (only then does `opened` count it).
+    pub(crate) const OPENED: Flags = Flags(1 << 11);
+    /// It is on the list of connections to read, or to flush.
+    pub(crate) const IN_READY: Flags = Flags(1 << 12);
+    pub(crate) const IN_DIRTY: Flags = Flags(1 << 13);
+}
+
+/// What a read gave.
+pub(crate) enum Read {
+    Data(usize),
+    Eof,
+    Nothing,
+    Failed(io::Error),
+}
+
+/// What a write did.
+pub(crate) enum Written {
+    Bytes(usize),
+    Nothing,
+    Failed(io::Error),
+}
+
+/// What becomes of a send.
+pub(crate) enum Admission {
+    Queue,
+    Drop,
+    Close,
+}
+
+/// What a deadline asks for.
+pub(crate) enum Expired {
+    Nothing,
+    /// Tell the handler.
+    Tell(Deadline),
+    /// The connection is over, with this reason.
+    End(Reason),
+    /// It has lingered long enough.
+    Lingered,
+}
+
+pub(crate) struct Conn {
+    /// `None`: the connect failed at once.
+    pub(crate) stream: Option<Stream>,
+    pub(crate) peer: Addr,
+    pub(crate) origin: Origin,
+    pub(crate) tag: Tag,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) phase: Phase,
+    flags: Flags,
+    pub(crate) queue: Option<Box<WriteQueue>>,
+    pub(crate) input: Option<Box<Leftover>>,
+    pub(crate) reason: Option<Reason>,
+    /// Bytes that were queued when the write side failed.
+    pub(crate) lost: u64,
+    /// When a byte last moved.
+    pub(crate) progress: Tick,
+    /// The idle time, in ticks; `NEVER`: none.
+    pub(crate) idle: Tick,
+    pub(crate) deadline: Tick,
+    /// The deadline of the phase: connect, write stall, close flush or linger.
+    pub(crate) limit_at: Tick,
+    /// The one timer of all these deadlines.
+    pub(crate) timer: Option<Key>,
+    pub(crate) linger_left: u32,
+}
+
+impl Conn {
+    pub(crate) fn new(origin: Origin, peer: Addr, tag: Tag, limits: Arc<Limits>) -> Conn {
+        let (phase, flags) = match origin {
+            Origin::Accepted(_) => (Phase::Open, Flags::WRITABLE),
+            Origin::Connected => (Phase::Connecting, Flags::default()),
+        };
+        Conn {
+            stream: None,
+            peer,
+            origin,
+            tag,
+            phase,
+            flags,
+            queue: None,
+            input: None,
+            reason: None,
+            lost: 0,
+            progress: 0,
+            idle: limits.idle.map_or(NEVER, nanos),
+            deadline: NEVER,
+            limit_at: NEVER,
+            timer: None,
+            linger_left: limits.linger_bytes,
+            limits,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, flag: Flags) -> bool {
+        self.flags.0 & flag.0 != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, flag: Flags) {
+        self.flags.0 |= flag.0;
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self, flag: Flags) {
+        self.flags.0 &= !flag.0;
+    }
+
+    /// Sets the flag, and says whether it was clear.
+    #[inline]
+    pub(crate) fn raise(&mut self, flag: Flags) -> bool {
+        let was_clear = !self.has(flag);
+        self.set(flag);
+        was_clear
+    }
+
+    /// Bytes queued and not yet taken by the system.
+    #[inline]
+    pub(crate) fn pending(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    /// May callbacks still come, and do commands still mean something?
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase <= Phase::Open && !self.has(Flags::CLOSE_ASKED)
+    }
+
+    /// May more be sent?
+    #[inline]
+    pub(crate) fn takes_output(&self) -> bool {
+        self.is_live() && self.flags.0 & (Flags::SHUT_ASKED.0 | Flags::WRITE_FAILED.0) == 0
+    }
+
+    /// Is there something that a read phase should do for it?
+    #[inline]
+    pub(crate) fn wants_read(&self) -> bool {
+        match self.phase {
+            Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
+            Phase::Open => {
+                self.flags.0 & (Flags::READABLE.0 | Flags::RESUMED.0) != 0
+                    && !self.has(Flags::PAUSED)
+            }
+            Phase::Lingering => self.has(Flags::READABLE),
+            Phase::Closing | Phase::Dead => false,
+        }
+    }
+
+    /// Is there something that a flush phase should do for it?
+    pub(crate) fn wants_flush(&self) -> bool {
+        match self.phase {
+            Phase::Open => self.pending() > 0,
+            Phase::Closing => true,
+            _ => false,
+        }
+    }
+
+    /// An edge. Errors and hang-ups count as both directions, for a read and a write meet them.
+    #[inline]
+    pub(crate) fn on_readiness(&mut self, readiness: Readiness) {
+        let over = Readiness::ERROR | Readiness::HANG_UP;
+        if readiness.has(Readiness::READABLE | over) {
+            self.set(Flags::READABLE);
+        }
+        if readiness.has(Readiness::WRITABLE | Readiness::ERROR) {
+            self.set(Flags::WRITABLE);
+        }
+        if readiness.has(over | Readiness::URGENT) {
+            self.set(Flags::DRAIN);
+        }
+    }
+
+    /// One read of one receive buffer.
+    #[inline]
+    pub(crate) fn read(&mut self, input: &mut Input) -> Read {
+        let Some(stream) = &mut self.stream else {
+            return Read::Nothing;
+        };
+        let buffer = input.buffer();
+        match stream.read(buffer) {
+            Ok(0) => {
+                self.clear(Flags::READABLE);
+                Read::Eof
+            }
+            Ok(count) => {
+                if count < buffer.len() && stream.short_is_proof() && !self.has(Flags::DRAIN) {
+                    self.clear(Flags::READABLE);
+                }
+                input.filled(count);
+                Read::Data(count)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.clear(Flags::READABLE);
+                    Read::Nothing
+                }
+                io::ErrorKind::Interrupted => Read::Nothing,
+                _ => Read::Failed(error),
+            },
+        }
+    }
+
+    /// One write of what is pending.
+    #[inline]
+    pub(crate) fn write(&mut self) -> Written {
+        let (Some(stream), Some(queue)) = (&mut self.stream, &mut self.queue) else {
+            return Written::Nothing;
+        };
+        let (offered, result) = match queue.as_slice() {
+            Some(slice) => (slice.len(), stream.write(slice)),
+            None => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = queue.gather(&mut slices);
+                let offered = slices[..count].iter().map(|slice| slice.len()).sum();
+                (offered, stream.write_vectored(&slices[..count]))
+            }
+        };
+        match result {
+            Ok(count) => {
+                let short = count == 0 || (count < offered && stream.short_is_proof());
+                queue.take(count);
+                if short {
+                    self.clear(Flags::WRITABLE);
+                }
+                Written::Bytes(count)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.clear(Flags::WRITABLE);
+                    Written::Nothing
+                }
+                io::ErrorKind::Interrupted => Written::Nothing,
+                _ => Written::Failed(error),
+            },
+        }
+    }
+
+    /// What becomes of a send of so many bytes. The hard limit governs only what is sent after a
+    /// `Wait` and above the high mark, so a send below it is taken whatever its size.
+    #[inline]
+    pub(crate) fn admit(&self, bytes: usize) -> Admission {
+        if !self.has(Flags::WAITING) {
+            return Admission::Queue;
+        }
+        let (pending, limits) = (self.pending(), &self.limits);
+        if pending < limits.high_watermark || pending.saturating_add(bytes) <= limits.hard_limit {
+            return Admission::Queue;
+        }
+        match limits.overflow {
+            Overflow::Close => Admission::Close,
+            Overflow::DropNewest => Admission::Drop,
+        }
+    }
+
+    /// Is an `on_drain` due?
+    #[inline]
+    pub(crate) fn has_drained(&self) -> bool {
+        self.has(Flags::WAITING)
+            && self.phase == Phase::Open
+            && self.pending() <= self.limits.low_watermark
+    }
+
+    /// The first error wins; what is no error gives way to one.
+    pub(crate) fn blame(&mut self, reason: Reason) {
+        if self
+            .reason
+            .as_ref()
+            .is_none_or(|first| first.is_clean() && !reason.is_clean())
+        {
+            self.reason = Some(reason);
+        }
+    }
+
+    /// When the earliest of its deadlines passes.
+    #[inline]
+    pub(crate) fn next_deadline(&self) -> Tick {
+        match self.is_live() {
+            true => self
+                .limit_at
+                .min(self.deadline)
+                .min(self.progress.saturating_add(self.idle)),
+            false => self.limit_at,
+        }
+    }
+
+    /// Its timer fired: which deadline is it, if any? A deadline that moved on is none.
+    pub(crate) fn expire(&mut self, now: Tick) -> Expired {
+        if self.limit_at <= now {
+            self.limit_at = NEVER;
+            return match self.phase {
+                Phase::Connecting => Expired::End(Reason::ConnectTimedOut),
+                Phase::Open => Expired::End(Reason::TimedOut(Deadline::WriteStall)),
+                Phase::Closing => Expired::End(Reason::TimedOut(Deadline::CloseFlush)),
+                Phase::Lingering => Expired::Lingered,
+                Phase::Dead => Expired::Nothing,
+            };
+        }
+        if !self.is_live() {
+            return Expired::Nothing;
+        }
+        if self.deadline <= now {
+            self.deadline = NEVER;
+            return Expired::Tell(Deadline::Set);
+        }
+        if self.progress.saturating_add(self.idle) <= now {
+            self.progress = now;
+            // Bytes that wait for their turn are progress too: data wins over a deadline.
+            let waits = self.has(Flags::READABLE) && self.wants_read();
+            return if waits {
+                Expired::Nothing
+            } else {
+                Expired::Tell(Deadline::Idle)
+            };
+        }
+        Expired::Nothing
+    }
+
+    /// Starts the clock of its phase anew: bytes moved, or a new phase begins.
+    pub(crate) fn restart_limit(&mut self, now: Tick) {
+        self.limit_at = match self.phase {
+            Phase::Connecting => after(now, self.limits.connect_timeout),
+            Phase::Open if self.pending() > 0 => after(now, self.limits.write_stall),
+            Phase::Closing => after(now, self.limits.close_flush),
+            Phase::Lingering => after(now, self.limits.linger_time),
+            Phase::Open | Phase::Dead => NEVER,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_less_than_its_budget() {
+        // 192 bytes per idle connection, the slab's bookkeeping and the generation included.
+        assert!(size_of::<Conn>() <= 184, "{}", size_of::<Conn>());
+    }
+}

@@ -1,0 +1,357 @@
+//! The ways in which a connection ends.
+
+use super::{Context, Due};
+use crate::clock::NEVER;
+use crate::closed::Reason;
+use crate::conn::{Flags, Phase, Read, Written};
+use crate::id::ConnId;
+use crate::input::Input;
+use std::io;
+
+impl Context {
+    /// Finishes sending: FIN after the last pending byte (shutdown(2), `SHUT_WR`). Reading goes on;
+    /// when the peer finishes too, `on_close` comes with `Eof`. Sends answer `Gone` from now on.
+    /// `false`: no such connection, or it is closing.
+    pub fn shutdown_write(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        if conn.raise(Flags::SHUT_ASKED) {
+            Context::list_dirty(conn, id.0.slot, &mut self.dirty);
+        }
+        true
+    }
+
+    /// Closes after a flush: what is pending is sent, then FIN; unread input is discarded. From now
+    /// on only `on_close` comes, with reason `Local`, or `Eof` if the peer had finished before.
+    ///
+    /// A peer that takes nothing is given up after
+    /// [`Limits::close_flush`](crate::Limits::close_flush). A connection that is still connecting
+    /// goes on only if bytes are pending. `false`: no such connection, or it is closing already.
+    pub fn close(&mut self, conn: ConnId) -> bool {
+        let eof = self
+            .conns
+            .get(conn.0)
+            .is_some_and(|conn| conn.has(Flags::EOF));
+        self.close_with(conn, if eof { Reason::Eof } else { Reason::Local })
+    }
+
+    /// Closes as `close` does, with reason `Protocol(error)`: for peers that break the rules.
+    pub fn close_because(
+        &mut self,
+        conn: ConnId,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> bool {
+        self.close_with(conn, Reason::Protocol(io::Error::other(error)))
+    }
+
+    pub(crate) fn close_with(&mut self, id: ConnId, reason: Reason) -> bool {
+        let slot = id.0.slot;
+        let Some(conn) = self.live(id) else {
+            return false;
+        };
+        conn.blame(reason);
+        if conn.phase == Phase::Connecting {
+            match conn.pending() {
+                0 => self.end(slot, Reason::Local),
+                _ => conn.set(Flags::CLOSE_ASKED),
+            }
+            return true;
+        }
+        self.begin_closing(slot);
+        true
+    }
+
+    /// From open to closing. The flush phase does the rest.
+    pub(super) fn begin_closing(&mut self, slot: u32) {
+        let now = self.tick;
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        conn.phase = Phase::Closing;
+        conn.input = None;
+        conn.restart_limit(now);
+        if conn.has(Flags::WRITE_FAILED) {
+            return self.end(slot, Reason::Local);
+        }
+        Context::list_dirty(conn, slot, &mut self.dirty);
+        self.arm(slot);
+    }
+
+    /// Ends it now: RST to the peer, what is pending is dropped, `on_close` with reason `Aborted`.
+    /// `false`: no such connection, or it is over already.
+    pub fn abort(&mut self, id: ConnId) -> bool {
+        let over = |phase| phase == Phase::Dead;
+        if self.conns.get(id.0).is_none_or(|conn| over(conn.phase)) {
+            return false;
+        }
+        self.reset(id.0.slot, Reason::Aborted);
+        true
+    }
+
+    /// Ends it with a RST: the peer must not take what it has got for the whole.
+    pub(crate) fn reset(&mut self, slot: u32, reason: Reason) {
+        if let Some(stream) = self
+            .conns
+            .at(slot)
+            .and_then(|(_, conn)| conn.stream.as_mut())
+        {
+            stream.reset_on_drop();
+        }
+        self.end(slot, reason);
+    }
+
+    /// It is over. `on_close` comes in the reap phase, and the descriptor goes with it.
+    pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        if conn.phase == Phase::Dead {
+            return;
+        }
+        conn.blame(reason);
+        conn.phase = Phase::Dead;
+        conn.input = None;
+        conn.lost += conn.pending() as u64;
+        if let Some(timer) = conn.timer.take() {
+            self.timers.cancel(timer);
+        }
+        self.release_queue(slot);
+        self.ended.push(slot);
+    }
+
+    /// A queue that is empty, or whose bytes nobody will get, goes back to the spare ones.
+    pub(super) fn release_queue(&mut self, slot: u32) {
+        const SPARE_QUEUES: usize = 64;
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        if let Some(mut queue) = conn.queue.take() {
+            if self.spare_queues.len() < SPARE_QUEUES {
+                queue.reset();
+                self.spare_queues.push(queue);
+            }
+        }
+    }
+
+    /// Flushes a connection: one write at most, and what follows from an empty queue. Answers
+    /// whether an `on_drain` is due.
+    pub(crate) fn flush(&mut self, slot: u32) -> bool {
+        let now = self.tick;
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return false;
+        };
+        conn.clear(Flags::IN_DIRTY);
+        if !matches!(conn.phase, Phase::Open | Phase::Closing) {
+            return false;
+        }
+        if conn.has(Flags::WRITABLE) && conn.pending() > 0 {
+            match conn.write() {
+                Written::Bytes(count) => {
+                    conn.progress = now;
+                    conn.restart_limit(now);
+                    self.stats.writes += 1;
+                    self.stats.bytes_out += count as u64;
+                }
+                Written::Nothing => {}
+                Written::Failed(error) => {
+                    self.write_failed(slot, Reason::from_io(error));
+                    return self
+                        .conns
+                        .at(slot)
+                        .is_some_and(|(_, conn)| conn.has_drained());
+                }
+            }
+        }
+        if conn.pending() > 0 {
+            if conn.has(Flags::WRITABLE) {
+                Context::list_dirty(conn, slot, &mut self.dirty);
+            }
+            if conn.limit_at == NEVER {
+                conn.restart_limit(now);
+            }
+            let drained = conn.has_drained();
+            self.arm(slot);
+            return drained;
+        }
+        let drained = conn.has_drained();
+        if let Some(queue) = conn.queue.take() {
+            self.spare_queues.push(queue);
+        }
+        let (closing, shut) = (conn.phase == Phase::Closing, conn.has(Flags::SHUT_ASKED));
+        if closing {
+            self.finish_closing(slot);
+        } else {
+            conn.limit_at = NEVER;
+            if shut {
+                self.finish_writing(slot);
+            }
+        }
+        drained
+    }
+
+    /// Nothing can be sent any more, but input that has arrived is still delivered, and the end
+    /// only then. A pause made because of our own backpressure ends with its `on_drain`.
+    fn write_failed(&mut self, slot: u32, reason: Reason) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        conn.blame(reason);
+        conn.lost += conn.pending() as u64;
+        conn.limit_at = NEVER;
+        conn.set(Flags::WRITE_FAILED);
+        conn.set(Flags::READABLE);
+        conn.set(Flags::DRAIN);
+        if conn.phase == Phase::Closing || conn.has(Flags::EOF) {
+            conn.queue = None;
+            return self.end(slot, Reason::Local);
+        }
+        Context::list_ready(conn, slot, &mut self.ready);
+        self.release_queue(slot);
+    }
+
+    /// The last byte of an open connection is out, and `shutdown_write` was asked for.
+    fn finish_writing(&mut self, slot: u32) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        if conn.raise(Flags::SHUT) {
+            // A failure means that the connection is gone already, which a read will tell.
+            let _ = conn.stream.as_mut().map(|stream| stream.shutdown_write());
+        }
+        self.end_if_both_shut(slot);
+    }
+
+    pub(crate) fn end_if_both_shut(&mut self, slot: u32) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        if conn.phase == Phase::Open && conn.has(Flags::SHUT) && conn.has(Flags::EOF) {
+            self.end(slot, Reason::Eof);
+        }
+    }
+
+    /// The last byte of a closing connection is out. Closing a socket that holds unread input sends
+    /// a RST, which would take the answer from a peer that has not read it yet (RFC 9112, section
+    /// 9.6). So one read decides: an end, or nothing there, and it is closed; input, and it
+    /// lingers.
+    fn finish_closing(&mut self, slot: u32) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        if conn.has(Flags::EOF) {
+            return self.end(slot, Reason::Local);
+        }
+        if conn.raise(Flags::SHUT) {
+            let _ = conn.stream.as_mut().map(|stream| stream.shutdown_write());
+        }
+        let mut scratch = [0; 512];
+        match conn.stream.as_mut().map(|stream| stream.read(&mut scratch)) {
+            Some(Ok(count)) if count > 0 => self.linger(slot, count),
+            _ => self.end(slot, Reason::Local),
+        }
+    }
+
+    fn linger(&mut self, slot: u32, discarded: usize) {
+        let now = self.tick;
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        conn.phase = Phase::Lingering;
+        conn.restart_limit(now);
+        conn.set(Flags::READABLE);
+        conn.set(Flags::DRAIN);
+        self.arm(slot);
+        self.discarded(slot, discarded);
+    }
+
+    /// Goes on discarding, up to a limit.
+    fn discarded(&mut self, slot: u32, count: usize) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        self.stats.bytes_in += count as u64;
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        conn.linger_left = conn.linger_left.saturating_sub(count);
+        match conn.linger_left {
+            0 => self.end(slot, Reason::Local),
+            _ => Context::list_ready(conn, slot, &mut self.ready),
+        }
+    }
+
+    /// One read of a lingering connection: input is discarded, an end or an error closes it.
+    pub(super) fn discard(&mut self, slot: u32, input: &mut Input) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        match conn.read(input) {
+            Read::Data(count) => self.discarded(slot, count),
+            Read::Nothing => Context::list_ready(conn, slot, &mut self.ready),
+            Read::Eof | Read::Failed(_) => self.end(slot, Reason::Local),
+        }
+    }
+
+    /// Its timer fired. Answers the deadline to tell the handler of.
+    pub(crate) fn expire_conn(&mut self, slot: u32) -> Option<(ConnId, crate::closed::Deadline)> {
+        use crate::conn::Expired;
+        let now = self.tick;
+        let (key, conn) = self.conns.at(slot)?;
+        conn.timer = None;
+        let expired = conn.expire(now);
+        let told = match expired {
+            Expired::Nothing => None,
+            Expired::Tell(which) => {
+                self.stats.deadlines += 1;
+                Some((ConnId(key), which))
+            }
+            Expired::End(reason) => {
+                self.stats.deadlines += 1;
+                log::warn!(target: "sockeye", "{} {}: {reason}", ConnId(key), conn.peer);
+                self.reset(slot, reason);
+                return None;
+            }
+            Expired::Lingered => {
+                self.end(slot, Reason::Local);
+                return None;
+            }
+        };
+        self.arm(slot);
+        told
+    }
+
+    /// The grace of `finish` is over.
+    pub(crate) fn end_grace(&mut self) {
+        let slots: Vec<u32> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.phase != Phase::Dead)
+            .map(|(key, _)| key.slot)
+            .collect();
+        for slot in slots {
+            if let Some(finishing) = &mut self.finishing {
+                finishing.report.aborted += 1;
+            }
+            self.reset(slot, Reason::Finished);
+        }
+    }
+
+    /// Arms the connection's one timer for its earliest deadline. A deadline that has moved away
+    /// leaves the timer where it is: it fires, finds nothing due, and is armed anew. So progress is
+    /// a store, and no work for the heap.
+    pub(crate) fn arm(&mut self, slot: u32) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        let at = conn.next_deadline();
+        if at == NEVER || conn.phase == Phase::Dead {
+            return;
+        }
+        match conn.timer {
+            None => conn.timer = Some(self.timers.set(at.max(self.tick), Due::Conn(slot))),
+            Some(timer) if self.timers.at(timer).is_some_and(|set| at < set) => {
+                self.timers.reset(timer, at.max(self.tick));
+            }
+            Some(_) => {}
+        }
+    }
+}

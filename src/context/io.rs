@@ -1,0 +1,303 @@
+//! The loop's side of the context: what each phase does before it calls the handler.
+
+use super::Context;
+use crate::addr::Addr;
+use crate::backend::{Source, Stream};
+use crate::closed::{Closed, Reason};
+use crate::conn::{Conn, Flags, Origin, Phase, Read};
+use crate::id::{ConnId, ListenerId, Tag, WatchId};
+use crate::input::{Input, Leftover};
+use crate::listener::AcceptFailure;
+use crate::readiness::Readiness;
+use std::io;
+use std::time::Duration;
+
+/// What `accept` gave.
+pub(crate) enum Accepted {
+    /// A stream that the handler has to be asked about. It is not registered yet.
+    Stream(ListenerId, Tag, Stream, Addr),
+    /// The handler is to be told.
+    Failed(ListenerId, Tag, io::Error),
+    /// Nothing to be told: nobody waits, or this one is lost.
+    Nothing,
+}
+
+/// What the handler is to be told of a connection in the read phase.
+pub(crate) enum Next {
+    Open,
+    /// New bytes are in the receive buffer.
+    Data,
+    /// What was left over is to be offered again.
+    Leftover,
+    Eof,
+}
+
+impl Context {
+    /// Waits, and turns each event into state. Answers the number of events.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        let Context {
+            backend,
+            conns,
+            listeners,
+            watches,
+            ready,
+            ..
+        } = self;
+        let (dirty, accepting, reporting) =
+            (&mut self.dirty, &mut self.accepting, &mut self.reporting);
+        let (count, full) = backend.wait(timeout, |source, readiness| match source {
+            Source::Conn(slot) => {
+                let Some((_, conn)) = conns.at(slot) else {
+                    return;
+                };
+                conn.on_readiness(readiness);
+                Context::list_ready(conn, slot, ready);
+                if conn.has(Flags::WRITABLE) && conn.wants_flush() {
+                    Context::list_dirty(conn, slot, dirty);
+                }
+            }
+            Source::Listener(slot) => {
+                let Some((_, listener)) = listeners.at(slot) else {
+                    return;
+                };
+                listener.ready = true;
+                if listener.rest.is_none() && !listener.listed {
+                    listener.listed = true;
+                    accepting.push_back(slot);
+                }
+            }
+            Source::Watch(slot) => {
+                let Some((_, watch)) = watches.at(slot) else {
+                    return;
+                };
+                watch.readiness |= readiness;
+                if !std::mem::replace(&mut watch.listed, true) {
+                    reporting.push_back(slot);
+                }
+            }
+            Source::Wake => {}
+        })?;
+        self.stats.budget_hits.events += u64::from(full);
+        Ok(count)
+    }
+
+    /// Accepts one connection from a listener of the list.
+    pub(crate) fn accept(&mut self, slot: u32) -> Accepted {
+        let Some((key, listener)) = self.listeners.at(slot) else {
+            return Accepted::Nothing;
+        };
+        listener.listed = false;
+        let (id, tag) = (ListenerId(key), listener.tag);
+        let accepted = match listener.acceptor.accept() {
+            Ok((stream, peer)) => Accepted::Stream(id, tag, stream, peer),
+            Err(error) => match AcceptFailure::from_io(&error) {
+                AcceptFailure::Drained => {
+                    listener.ready = false;
+                    Accepted::Nothing
+                }
+                AcceptFailure::PeerLost => {
+                    log::debug!(target: "sockeye", "{id}: a peer was lost in accept: {error}");
+                    Accepted::Nothing
+                }
+                AcceptFailure::Rest => {
+                    log::warn!(target: "sockeye", "{id} rests: cannot accept: {error}");
+                    self.stats.accept_errors += 1;
+                    self.rest(slot);
+                    return Accepted::Failed(id, tag, error);
+                }
+            },
+        };
+        self.list_accepting(slot);
+        accepted
+    }
+
+    /// Is there a place for one more connection?
+    pub(crate) fn has_room(&self) -> bool {
+        self.conns.len() < self.config.max_connections
+    }
+
+    /// The handler keeps an accepted stream.
+    pub(crate) fn keep(
+        &mut self,
+        listener: ListenerId,
+        tag: Tag,
+        mut stream: Stream,
+        peer: Addr,
+    ) -> io::Result<ConnId> {
+        let slot = self.conns.next_key().slot;
+        self.backend.register(&mut stream, slot)?;
+        let limits = match self.listeners.get(listener.0) {
+            Some(listener) => listener.limits.clone(),
+            None => self.limits.clone(),
+        };
+        let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
+        conn.stream = Some(stream);
+        conn.progress = self.tick;
+        conn.set(Flags::OPENED);
+        self.stats.accepted += 1;
+        self.stats.opened += 1;
+        let id = ConnId(self.conns.insert(conn));
+        self.arm(slot);
+        Ok(id)
+    }
+
+    /// The next thing to tell of a connection of the ready list. Reads one receive buffer at most.
+    #[inline]
+    pub(crate) fn next_input(
+        &mut self,
+        slot: u32,
+        input: &mut Input,
+    ) -> Option<(ConnId, Tag, Next)> {
+        let (key, conn) = self.conns.at(slot)?;
+        conn.clear(Flags::IN_READY);
+        if !conn.wants_read() {
+            return None;
+        }
+        let (id, tag) = (ConnId(key), conn.tag);
+        if conn.phase != Phase::Open {
+            return self.advance(slot, input).map(|next| (id, tag, next));
+        }
+        if conn.has(Flags::RESUMED) {
+            conn.clear(Flags::RESUMED);
+            if conn.input.is_some() {
+                return Some((id, tag, Next::Leftover));
+            }
+            if !conn.has(Flags::READABLE) {
+                return None;
+            }
+        }
+        let read = conn.read(input);
+        if let Read::Data(count) = read {
+            conn.progress = self.tick;
+            self.stats.reads += 1;
+            self.stats.bytes_in += count as u64;
+            return Some((id, tag, Next::Data));
+        }
+        let first_eof = matches!(read, Read::Eof) && !conn.has(Flags::EOF);
+        match read {
+            Read::Failed(error) => self.end(slot, Reason::from_io(error)),
+            // What made the write fail is the reason: the first error wins.
+            _ if conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) => {
+                self.end(slot, Reason::Reset);
+            }
+            Read::Eof if first_eof => {
+                conn.set(Flags::EOF);
+                return Some((id, tag, Next::Eof));
+            }
+            _ => Context::list_ready(conn, slot, &mut self.ready),
+        }
+        None
+    }
+
+    /// The same for a connection that is not open: it connects, or it lingers.
+    #[cold]
+    fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
+        let now = self.tick;
+        let (_, conn) = self.conns.at(slot)?;
+        if conn.phase == Phase::Lingering {
+            self.discard(slot, input);
+            return None;
+        }
+        match conn.stream.as_mut()?.finish_connect() {
+            Err(error) => {
+                self.end(slot, Reason::ConnectFailed(error));
+                None
+            }
+            Ok(false) => {
+                conn.clear(Flags::READABLE);
+                conn.clear(Flags::WRITABLE);
+                None
+            }
+            Ok(true) => {
+                conn.phase = Phase::Open;
+                conn.set(Flags::WRITABLE);
+                conn.progress = now;
+                conn.restart_limit(now);
+                self.stats.connected += 1;
+                Context::list_dirty(conn, slot, &mut self.dirty);
+                if conn.has(Flags::CLOSE_ASKED) {
+                    self.begin_closing(slot);
+                    return None;
+                }
+                conn.set(Flags::OPENED);
+                self.stats.opened += 1;
+                self.arm(slot);
+                Some(Next::Open)
+            }
+        }
+    }
+
+    /// Keeps what the handler left of its input, unless the connection ended meanwhile.
+    #[inline]
+    pub(crate) fn after_input(&mut self, slot: u32, left: Option<Box<Leftover>>) {
+        let Some((key, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        if conn.phase != Phase::Open {
+            return;
+        }
+        if let Some(left) = left {
+            let too_much = left.len() > conn.limits.input_limit && !conn.has(Flags::PAUSED);
+            conn.input = Some(left);
+            if too_much {
+                let id = ConnId(key);
+                log::warn!(target: "sockeye", "{id} {}: unconsumed input above limit", conn.peer);
+                self.close_with(id, Reason::InputLimit);
+                return;
+            }
+        }
+        Context::list_ready(conn, slot, &mut self.ready);
+    }
+
+    /// A callback has returned: if it queued bytes for its own connection and no other, they go out
+    /// now. Otherwise everything waits for the flush phase, where each connection is written once.
+    #[inline]
+    pub(crate) fn flush_own(&mut self, slot: u32, dirty_before: usize) {
+        if self.dirty.len() == dirty_before + 1 && self.dirty[dirty_before] == slot {
+            self.dirty.pop();
+            if self.flush(slot) {
+                if let Some((_, conn)) = self.conns.at(slot) {
+                    Context::list_dirty(conn, slot, &mut self.dirty);
+                }
+            }
+        }
+    }
+
+    /// The handler is about to be told that the wait is over.
+    pub(crate) fn end_wait(&mut self, slot: u32) -> Option<(ConnId, Tag)> {
+        let (key, conn) = self.conns.at(slot)?;
+        conn.clear(Flags::WAITING);
+        Some((ConnId(key), conn.tag))
+    }
+
+    /// What `on_close` is told of a connection that is over.
+    pub(crate) fn epitaph(&mut self, slot: u32) -> Option<(ConnId, Tag, Closed)> {
+        let (key, conn) = self.conns.at(slot)?;
+        let reason = conn.reason.take().unwrap_or(Reason::Local);
+        let closed = Closed {
+            reason,
+            undelivered: conn.lost,
+        };
+        log::debug!(target: "sockeye", "{} {}: {closed}", ConnId(key), conn.peer);
+        self.stats.closed.count(&closed.reason);
+        self.stats.bytes_lost += closed.undelivered;
+        if let Some(finishing) = &mut self.finishing {
+            finishing.report.bytes_lost += closed.undelivered;
+            finishing.report.closed += u64::from(!matches!(closed.reason, Reason::Finished));
+        }
+        Some((ConnId(key), conn.tag, closed))
+    }
+
+    /// What a watch has to report.
+    pub(crate) fn report(&mut self, slot: u32) -> Option<(WatchId, Tag, Readiness)> {
+        let (key, watch) = self.watches.at(slot)?;
+        if !std::mem::replace(&mut watch.listed, false) {
+            return None;
+        }
+        Some((
+            WatchId(key),
+            watch.tag,
+            std::mem::take(&mut watch.readiness),
+        ))
+    }
+}

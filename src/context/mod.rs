@@ -1,0 +1,208 @@
+//! What a callback may do: commands that change state, and questions about it.
+//!
+//! A command never calls the handler and never moves a socket's bytes: it changes state, and the
+//! loop acts on it in the phase that is for it. So no callback ever runs inside another one.
+
+mod ending;
+mod io;
+mod opening;
+mod questions;
+mod sending;
+mod time;
+#[cfg(unix)]
+mod watching;
+
+pub(crate) use io::{Accepted, Next};
+pub use sending::{Broadcast, Sent};
+pub(crate) use time::Due;
+
+use crate::backend::Backend;
+use crate::clock::{Epoch, Tick};
+use crate::config::{Config, Limits};
+use crate::conn::{Conn, Flags};
+use crate::id::{ConnId, Key, Tag};
+use crate::listener::Listener;
+use crate::slots::Slots;
+use crate::stats::{Report, Stats};
+use crate::timers::Timers;
+use crate::watch::Watch;
+use crate::write_queue::WriteQueue;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The loop as its callbacks see it: every command and every question.
+///
+/// Commands given with a stale id do nothing and say so; they never reach another connection and
+/// never panic. Outside callbacks, [`Reactor::context`](crate::Reactor::context) gives the same
+/// thing.
+///
+/// | command | its outcome is reported by |
+/// |---|---|
+/// | [`listen`](Self::listen) | its result, at once; then `on_accept`, `on_open` |
+/// | [`unlisten`](Self::unlisten) | its result |
+/// | [`connect`](Self::connect) | `on_open`; or `on_close`: `ConnectFailed`, `ConnectTimedOut` |
+/// | [`send`](Self::send), [`broadcast`](Self::broadcast) | [`Sent`]; after `Wait`: `on_drain` |
+/// | [`shutdown_write`](Self::shutdown_write) | `on_close`, once the peer has finished too |
+/// | [`close`](Self::close), [`close_because`](Self::close_because) | `on_close`, after a flush |
+/// | [`abort`](Self::abort) | `on_close` |
+/// | [`pause_reads`](Self::pause_reads) | nothing: no data and no end until `resume_reads` |
+/// | [`resume_reads`](Self::resume_reads) | `on_data`, `on_eof`, if there is something |
+/// | [`set_deadline`](Self::set_deadline), [`set_idle`](Self::set_idle) | `on_deadline` |
+/// | [`set_timer`](Self::set_timer) | `on_timer` |
+/// | [`watch`](Self::watch), [`rearm`](Self::rearm) | `on_ready` |
+/// | [`finish`](Self::finish) | `on_finish` for each connection; then `run` returns |
+/// | [`stop`](Self::stop) | `run` returns |
+pub struct Context {
+    pub(crate) backend: Backend,
+    pub(crate) config: Config,
+    /// The limits of connections that name no others.
+    limits: Arc<Limits>,
+
+    pub(crate) conns: Slots<Conn>,
+    pub(crate) listeners: Slots<Listener>,
+    pub(crate) watches: Slots<Watch>,
+    pub(crate) timers: Timers<Due>,
+
+    /// Connections with something to read: the software ready list.
+    pub(crate) ready: VecDeque<u32>,
+    /// Connections with something to flush.
+    pub(crate) dirty: Vec<u32>,
+    /// Connections that are over, and whose `on_close` is still to come.
+    pub(crate) ended: Vec<u32>,
+    /// Listeners behind which connections may wait.
+    pub(crate) accepting: VecDeque<u32>,
+    /// Watches with readiness to report.
+    pub(crate) reporting: VecDeque<u32>,
+    /// Write queues to be used again: an idle connection has none.
+    #[allow(
+        clippy::vec_box,
+        reason = "a queue moves between here and its connection by its box"
+    )]
+    spare_queues: Vec<Box<WriteQueue>>,
+
+    epoch: Epoch,
+    /// The time of this turn.
+    now: Instant,
+    pub(crate) tick: Tick,
+    /// The tag of the event whose callback runs: what the callback creates inherits it.
+    pub(crate) current_tag: Tag,
+    pub(crate) stats: Stats,
+    pub(crate) stopping: bool,
+    pub(crate) finishing: Option<Finishing>,
+}
+
+/// A graceful stop under way.
+pub(crate) struct Finishing {
+    /// Connections that are still to be told.
+    pub(crate) to_tell: VecDeque<ConnId>,
+    /// The end of the grace.
+    grace: Key,
+    pub(crate) report: Report,
+}
+
+impl Context {
+    pub(crate) fn new(backend: Backend, config: Config) -> Context {
+        let now = backend.now();
+        Context {
+            backend,
+            limits: Arc::new(config.limits.clone()),
+            config,
+            conns: Slots::new(),
+            listeners: Slots::new(),
+            watches: Slots::new(),
+            timers: Timers::new(),
+            ready: VecDeque::new(),
+            dirty: Vec::new(),
+            ended: Vec::new(),
+            accepting: VecDeque::new(),
+            reporting: VecDeque::new(),
+            spare_queues: Vec::new(),
+            epoch: Epoch(now),
+            now,
+            tick: 0,
+            current_tag: Tag::default(),
+            stats: Stats::default(),
+            stopping: false,
+            finishing: None,
+        }
+    }
+
+    /// Leaves `run` at the end of this turn. Connections stay as they are, and `run` may be called
+    /// again. Called before `run`, it is remembered: `run` then makes one turn.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Begins to stop gracefully: listeners close at once, new connects fail, and every connection
+    /// gets `on_finish`, whose default closes it after a flush. What is still open when the grace
+    /// ends is aborted, with reason `Finished`. Then `run` returns its
+    /// [`Report`]. Timers and watches do not hold it up.
+    ///
+    /// A second call can only shorten the grace.
+    pub fn finish(&mut self, grace: Duration) {
+        let end = self.deadline_after(grace);
+        if let Some(finishing) = &self.finishing {
+            if self.timers.at(finishing.grace).is_some_and(|at| end < at) {
+                self.timers.reset(finishing.grace, end);
+            }
+            return;
+        }
+        log::debug!(target: "sockeye", "finishing within {grace:?}");
+        let listeners: Vec<u32> = self.listeners.iter().map(|(key, _)| key.slot).collect();
+        for slot in listeners {
+            self.remove_listener(slot);
+        }
+        let to_tell = self.connections().collect();
+        let grace = self.timers.set(end, Due::Grace);
+        self.finishing = Some(Finishing {
+            to_tell,
+            grace,
+            report: Report::default(),
+        });
+    }
+
+    /// A graceful stop has come to its end.
+    pub(crate) fn end_finishing(&mut self) -> Option<Report> {
+        let finishing = self.finishing.take()?;
+        self.timers.cancel(finishing.grace);
+        Some(Report {
+            finished: true,
+            ..finishing.report
+        })
+    }
+
+    /// Is work left over, so that the loop must not sleep?
+    pub(crate) fn has_work(&self) -> bool {
+        let lists = self.ready.is_empty()
+            && self.dirty.is_empty()
+            && self.ended.is_empty()
+            && self.accepting.is_empty()
+            && self.reporting.is_empty();
+        let finish = self
+            .finishing
+            .as_ref()
+            .is_some_and(|finishing| !finishing.to_tell.is_empty() || self.conns.is_empty());
+        !lists || self.stopping || finish
+    }
+
+    /// Puts a connection on the ready list if there is something to read and it is not there yet.
+    #[inline]
+    pub(crate) fn list_ready(conn: &mut Conn, slot: u32, ready: &mut VecDeque<u32>) {
+        if conn.wants_read() && conn.raise(Flags::IN_READY) {
+            ready.push_back(slot);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn list_dirty(conn: &mut Conn, slot: u32, dirty: &mut Vec<u32>) {
+        if conn.raise(Flags::IN_DIRTY) {
+            dirty.push(slot);
+        }
+    }
+
+    /// The connection, unless the id is stale or the connection is closing.
+    fn live(&mut self, conn: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(conn.0).filter(|conn| conn.is_live())
+    }
+}

@@ -1,0 +1,80 @@
+//! Questions. They change nothing, and answer inside `on_close` too.
+
+use super::Context;
+use crate::addr::Addr;
+use crate::conn::{Flags, Origin, Phase};
+use crate::id::{ConnId, ListenerId, Tag};
+use crate::stats::Stats;
+use std::time::Instant;
+
+impl Context {
+    /// The time of this turn, from the monotonic clock; virtual in a simulation. It stands still
+    /// within a turn.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+        self.tick = self.epoch.tick(now);
+    }
+
+    /// Bytes queued and not yet taken by the system; 0 for a stale id.
+    pub fn pending(&self, conn: ConnId) -> usize {
+        self.conns.get(conn.0).map_or(0, |conn| conn.pending())
+    }
+
+    /// Is it open: connected, and neither closing nor closed?
+    pub fn is_open(&self, conn: ConnId) -> bool {
+        self.conns
+            .get(conn.0)
+            .is_some_and(|conn| conn.is_live() && conn.phase == Phase::Open)
+    }
+
+    /// May `on_data` still come: neither paused, nor closing, nor at its end?
+    pub fn wants_input(&self, conn: ConnId) -> bool {
+        self.conns
+            .get(conn.0)
+            .is_some_and(|conn| conn.is_live() && !conn.has(Flags::PAUSED) && !conn.has(Flags::EOF))
+    }
+
+    /// Which part of the application it belongs to.
+    pub fn tag(&self, conn: ConnId) -> Option<Tag> {
+        self.conns.get(conn.0).map(|conn| conn.tag)
+    }
+
+    /// Was it accepted, and by whom, or connected?
+    pub fn origin(&self, conn: ConnId) -> Option<Origin> {
+        self.conns.get(conn.0).map(|conn| conn.origin)
+    }
+
+    /// Who is at the other end; for a connect, the address that was asked for.
+    pub fn peer_addr(&self, conn: ConnId) -> Option<&Addr> {
+        self.conns.get(conn.0).map(|conn| &conn.peer)
+    }
+
+    /// This end's address (getsockname(2)): `None` for a stale id or a connect that failed at once.
+    pub fn local_addr(&self, conn: ConnId) -> Option<Addr> {
+        self.conns.get(conn.0)?.stream.as_ref()?.local_addr().ok()
+    }
+
+    /// Where a listener listens: the port that the system chose for port 0.
+    pub fn listener_addr(&self, listener: ListenerId) -> Option<&Addr> {
+        self.listeners
+            .get(listener.0)
+            .map(|listener| &listener.local)
+    }
+
+    /// All connections that are not closing, connecting ones too, by slot.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> {
+        self.conns
+            .iter()
+            .filter(|(_, conn)| conn.is_live())
+            .map(|(key, _)| ConnId(key))
+    }
+
+    /// What the reactor has done so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}

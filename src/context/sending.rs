@@ -1,0 +1,148 @@
+//! Sending, and holding back.
+
+use super::Context;
+use crate::closed::Reason;
+use crate::conn::{Admission, Flags};
+use crate::id::ConnId;
+use crate::payload::Payload;
+
+/// What became of a send. It may be ignored: the limits hold either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is queued.
+    Queued,
+    /// It is queued too, but more is pending than the high watermark: send no more until
+    /// `on_drain`. Every send until then answers so.
+    Wait,
+    /// It is not queued: the hard limit is reached, and the overflow policy is `DropNewest`.
+    Dropped,
+    /// It is not queued: no such connection, or it is closing, or its writing side is shut or
+    /// failed.
+    Gone,
+}
+
+/// What became of a broadcast: how many members of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broadcast {
+    /// Members that have it queued ([`Sent::Queued`]).
+    pub queued: usize,
+    /// Members that have it queued and read too slowly ([`Sent::Wait`]).
+    pub waiting: usize,
+    /// Members that read far too slowly and do not get it ([`Sent::Dropped`]).
+    pub dropped: usize,
+    /// Members that are no more ([`Sent::Gone`]).
+    pub gone: usize,
+}
+
+impl Broadcast {
+    fn count(&mut self, sent: Sent) {
+        let counter = match sent {
+            Sent::Queued => &mut self.queued,
+            Sent::Wait => &mut self.waiting,
+            Sent::Dropped => &mut self.dropped,
+            Sent::Gone => &mut self.gone,
+        };
+        *counter += 1;
+    }
+}
+
+impl Context {
+    /// Queues bytes; the loop writes them, as much as the system takes, in the order of the calls.
+    ///
+    /// Takes `&[u8]`, `&str`, `String`, `Vec<u8>`, `Bytes`, a [`Chunk`](crate::Chunk) of input, or
+    /// a pair of these. After [`Sent::Wait`], `on_drain` says when to go on. A send made while less
+    /// is pending than the high watermark is taken whatever its size; what is sent after a `Wait`
+    /// meets [`Limits::hard_limit`](crate::Limits::hard_limit).
+    ///
+    /// Bytes sent while connecting go out when the connection is open. "Queued" does not mean that
+    /// the peer has them: only its answer can say so.
+    #[inline]
+    pub fn send<'a>(&mut self, conn: ConnId, payload: impl Into<Payload<'a>>) -> Sent {
+        let payload = payload.into();
+        self.queue(conn, payload.len(), |queue| queue.push(payload))
+    }
+
+    /// Sends the same bytes to many, each by its own limits. The bytes are copied when few and
+    /// shared when many. A member that fails meanwhile does not keep them from the others: its
+    /// `on_close` comes later.
+    pub fn broadcast<'a>(
+        &mut self,
+        conns: impl IntoIterator<Item = ConnId>,
+        frame: impl Into<Payload<'a>>,
+    ) -> Broadcast {
+        let payload = frame.into();
+        let len = payload.len();
+        let (head, body) = (payload.head.into_bytes(), payload.body.into_bytes());
+        let mut broadcast = Broadcast::default();
+        for conn in conns {
+            broadcast.count(self.queue(conn, len, |queue| {
+                queue.push_bytes(&head);
+                queue.push_bytes(&body);
+            }));
+        }
+        broadcast
+    }
+
+    #[inline]
+    fn queue(
+        &mut self,
+        id: ConnId,
+        len: usize,
+        push: impl FnOnce(&mut crate::write_queue::WriteQueue),
+    ) -> Sent {
+        let Some(conn) = self.conns.get_mut(id.0) else {
+            return Sent::Gone;
+        };
+        if !conn.takes_output() {
+            return Sent::Gone;
+        }
+        match conn.admit(len) {
+            Admission::Queue => {}
+            Admission::Drop => return Sent::Dropped,
+            Admission::Close => {
+                log::warn!(target: "sockeye", "{id} {}: pending output above its limit", conn.peer);
+                self.reset(id.0.slot, Reason::PendingLimit);
+                return Sent::Gone;
+            }
+        }
+        if len > 0 {
+            let spare = &mut self.spare_queues;
+            let queue = conn
+                .queue
+                .get_or_insert_with(|| spare.pop().unwrap_or_default());
+            push(queue);
+            if queue.len() > conn.limits.high_watermark {
+                conn.set(Flags::WAITING);
+            }
+            Context::list_dirty(conn, id.0.slot, &mut self.dirty);
+        }
+        match conn.has(Flags::WAITING) {
+            true => Sent::Wait,
+            false => Sent::Queued,
+        }
+    }
+
+    /// Holds back `on_data` and `on_eof` from the next callback on, also for bytes already read:
+    /// the peer is soon held back too, by TCP. Ends and resets wait as well.
+    /// `false`: no such connection, or it is closing.
+    pub fn pause_reads(&mut self, conn: ConnId) -> bool {
+        self.live(conn)
+            .map(|conn| conn.set(Flags::PAUSED))
+            .is_some()
+    }
+
+    /// Ends a pause: `on_data` comes with what was left over, then with what has arrived meanwhile,
+    /// with no new packet needed; then `on_eof`, if the peer has finished.
+    /// Without a pause it does nothing. `false`: no such connection, or it is closing.
+    pub fn resume_reads(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        if conn.has(Flags::PAUSED) {
+            conn.clear(Flags::PAUSED);
+            conn.set(Flags::RESUMED);
+            Context::list_ready(conn, id.0.slot, &mut self.ready);
+        }
+        true
+    }
+}

@@ -1,0 +1,93 @@
+//! Timers and deadlines.
+
+use super::Context;
+use crate::clock::{NEVER, Tick, after, nanos};
+use crate::id::{ConnId, Tag, TimerId};
+use std::time::{Duration, Instant};
+
+/// What a timer of the loop is for.
+pub(crate) enum Due {
+    /// The application set it.
+    Timer { tag: Tag, key: u64 },
+    /// The earliest deadline of a connection.
+    Conn(u32),
+    /// A listener has rested.
+    Rested(u32),
+    /// The grace of `finish` is over.
+    Grace,
+}
+
+impl Context {
+    /// Calls `on_timer` once, not before `delay` has passed, with `key`, which is yours. Equal
+    /// deadlines fire in the order of setting. A delay too long for the clock never ends.
+    pub fn set_timer(&mut self, delay: Duration, key: u64) -> TimerId {
+        let at = self.deadline_after(delay);
+        TimerId(self.timers.set(
+            at,
+            Due::Timer {
+                tag: self.current_tag,
+                key,
+            },
+        ))
+    }
+
+    /// Cancels a timer: it will not fire, also if it is due in this very turn.
+    /// `false`: it has fired, or was cancelled before.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.timers.cancel(timer.0).is_some()
+    }
+
+    /// Calls `on_deadline` with `Set` once, after `delay`, whatever moves meanwhile: so a peer that
+    /// sends one byte a minute cannot stretch it. A new deadline replaces the old one.
+    /// `false`: no such connection, or it is closing.
+    pub fn set_deadline(&mut self, conn: ConnId, delay: Duration) -> bool {
+        let at = self.deadline_after(delay);
+        let known = self.live(conn).map(|conn| conn.deadline = at).is_some();
+        self.arm_id(conn);
+        known
+    }
+
+    /// Takes back what `set_deadline` set. `false`: no such connection, or it is closing.
+    pub fn clear_deadline(&mut self, conn: ConnId) -> bool {
+        self.live(conn).map(|conn| conn.deadline = NEVER).is_some()
+    }
+
+    /// Calls `on_deadline` with `Idle` whenever no byte has moved in either direction for so long;
+    /// `None`: never. It counts from now, and anew when `on_deadline` leaves the connection open.
+    /// `false`: no such connection, or it is closing.
+    pub fn set_idle(&mut self, conn: ConnId, idle: Option<Duration>) -> bool {
+        let now = self.fresh_tick();
+        let known = self.live(conn).map(|conn| {
+            conn.idle = idle.map_or(NEVER, |idle| nanos(idle).max(1));
+            conn.progress = now;
+        });
+        self.arm_id(conn);
+        known.is_some()
+    }
+
+    fn arm_id(&mut self, conn: ConnId) {
+        if self.conns.get(conn.0).is_some() {
+            self.arm(conn.0.slot);
+        }
+    }
+
+    /// The tick of this moment: a turn may have taken long, and no deadline may pass early.
+    pub(crate) fn fresh_tick(&self) -> Tick {
+        self.epoch.tick(self.backend.now()).max(self.tick)
+    }
+
+    pub(crate) fn deadline_after(&self, delay: Duration) -> Tick {
+        after(self.fresh_tick(), delay)
+    }
+
+    /// When the earliest timer is due.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.timers.next().and_then(|at| self.epoch.instant(at))
+    }
+
+    /// How long until the earliest timer, as the clock is now.
+    pub(crate) fn until_next_timer(&self) -> Option<Duration> {
+        let at = self.timers.next().filter(|at| *at != NEVER)?;
+        Some(Duration::from_nanos(at.saturating_sub(self.fresh_tick())))
+    }
+}

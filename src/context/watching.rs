@@ -1,0 +1,64 @@
+//! Descriptors that are not sockets of the loop: pipes, terminals, sockets of other libraries.
+
+use super::Context;
+use crate::id::WatchId;
+use crate::readiness::{Interest, Readiness};
+use crate::watch::Watch;
+use std::io;
+use std::os::fd::AsFd;
+
+impl Context {
+    /// Watches a descriptor: `on_ready` is called once whenever its readiness changes. Read or
+    /// write until the call would block (the descriptor must be non-blocking), or
+    /// [`rearm`](Self::rearm).
+    ///
+    /// The descriptor is duplicated: yours stays yours, and may be closed at any time.
+    ///
+    /// # Errors
+    ///
+    /// Files that the system cannot poll are refused (`EPERM`, epoll_ctl(2)): plain files and
+    /// directories are always ready, so read them without waiting.
+    pub fn watch(&mut self, fd: impl AsFd, interest: Interest) -> io::Result<WatchId> {
+        let fd = fd.as_fd().try_clone_to_owned()?;
+        let key = self.watches.next_key();
+        self.backend
+            .watch(&fd, interest, key.slot)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    let text = "this kind of file cannot be polled: it is always ready";
+                    io::Error::new(io::ErrorKind::PermissionDenied, text)
+                }
+                _ => error,
+            })?;
+        let (tag, readiness) = (self.current_tag, Readiness::default());
+        self.watches.insert(Watch {
+            fd,
+            interest,
+            tag,
+            readiness,
+            listed: false,
+        });
+        Ok(WatchId(key))
+    }
+
+    /// Asks again: if the descriptor is ready now, `on_ready` comes once more. For handlers that
+    /// do not read to the end. `false`: the id is stale, or the system no longer knows of it.
+    pub fn rearm(&mut self, id: WatchId) -> bool {
+        match self.watches.get(id.0) {
+            Some(watch) => self
+                .backend
+                .rearm(&watch.fd, watch.interest, id.0.slot)
+                .is_ok(),
+            None => false,
+        }
+    }
+
+    /// Watches it no more: no `on_ready` from now on. `false`: the id is stale.
+    pub fn unwatch(&mut self, id: WatchId) -> bool {
+        match self.watches.get(id.0) {
+            Some(watch) => self.backend.unwatch(&watch.fd),
+            None => return false,
+        }
+        self.watches.remove(id.0.slot).is_some()
+    }
+}

@@ -1,0 +1,186 @@
+//! The contract between the loop and an application.
+
+use crate::addr::Addr;
+use crate::closed::{Closed, Deadline, Reason};
+use crate::conn::Origin;
+use crate::context::Context;
+use crate::id::{ConnId, ListenerId, Tag, TimerId, WatchId};
+use crate::input::Input;
+use crate::readiness::Readiness;
+use std::io;
+
+/// What to do with a peer that asks to be accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accept {
+    /// Keep it: `on_open` comes next.
+    #[default]
+    Keep,
+    /// Close it at once; it has cost nothing but the accept, and no other callback comes.
+    Refuse,
+}
+
+/// An application: what it does when something has happened.
+///
+/// The life of a listener, of a connection and of its callbacks, as a regular expression:
+///
+/// ```text
+/// listener:    listen (on_accept | on_accept_error)* unlisten
+/// connection:  [connect] on_open? (on_data | on_drain | on_deadline | on_finish)*
+///              on_eof? (on_drain | on_deadline | on_finish)* on_close
+/// ```
+///
+/// Every connection whose id you were given ends with exactly one `on_close`, and nothing follows
+/// it. No callback is ever called while another one runs, for commands only change state. Within
+/// all callbacks every command is legal, also one that ends the connection the callback is for, or
+/// another: from then on nothing but `on_close` comes for that one, though its bytes were already
+/// read.
+///
+/// `M` is what other threads may post with a [`Sender`](crate::Sender).
+#[allow(
+    unused_variables,
+    reason = "the defaults ignore most of what they are given"
+)]
+pub trait Handler<M = ()> {
+    /// A peer wants to be accepted. Once for each, before anything is allocated for it.
+    /// Default: keep it.
+    fn on_accept(&mut self, cx: &mut Context, listener: ListenerId, peer: &Addr) -> Accept {
+        Accept::Keep
+    }
+
+    /// The connection is open, accepted or connected: the first callback with its id, once. It may
+    /// speak first. Default: nothing.
+    fn on_open(&mut self, cx: &mut Context, conn: ConnId, origin: Origin) {}
+
+    /// Bytes have come: one call for each read of the loop, one receive buffer at most. Take from
+    /// `input` what you understand; the rest is offered again with the next bytes. Messages do not
+    /// come as they were sent: two may come at once, or one in pieces.
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input);
+
+    /// What was pending has fallen to the low watermark: the wait that a `Sent::Wait` began is
+    /// over. Once for each such wait, never from inside a `send`. Default: nothing.
+    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {}
+
+    /// The peer has finished sending (`recv` gave 0 bytes). At most once; no `on_data` follows.
+    /// `input` is what was never consumed: a truncated message. Sending is still possible.
+    /// Default: close, after a flush.
+    fn on_eof(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        cx.close(conn);
+    }
+
+    /// A deadline has passed: `Set` once for each `set_deadline`, `Idle` each time that nothing has
+    /// moved for the idle time. Default: close after a flush, with reason `TimedOut(which)`.
+    fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
+        cx.close_with(conn, Reason::TimedOut(which));
+    }
+
+    /// A graceful stop has begun: say goodbye. Once, for connections that are still connecting too.
+    /// Default: close, after a flush.
+    fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
+        cx.close(conn);
+    }
+
+    /// The connection is over: exactly once for every id handed out, always last, for connects that
+    /// failed too. Questions about it still answer; commands say that it is gone; its descriptor is
+    /// released as this returns. Default: nothing.
+    fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {}
+
+    /// A timer has fired: once, unless it was cancelled. `key` is what it was set with.
+    /// Default: nothing.
+    fn on_timer(&mut self, cx: &mut Context, timer: TimerId, key: u64) {}
+
+    /// A message from another thread: once for each, in the order of posting. Default: drop it.
+    fn on_message(&mut self, cx: &mut Context, message: M) {}
+
+    /// A listener cannot accept, for want of descriptors or memory mostly. It rests for
+    /// [`Config::accept_backoff`](crate::Config::accept_backoff) and tries again by itself: once
+    /// for each rest. Default: nothing (it is logged as a warning).
+    fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {}
+
+    /// The readiness of a watched descriptor has changed; once for each change. Default: nothing.
+    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, readiness: Readiness) {}
+
+    /// Everything but messages comes through here. The default calls the method above that is for
+    /// it; an application of several parts overrides it with one `match event.tag`, and hands the
+    /// event to the part's own `on_event`.
+    fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
+        match event.kind {
+            EventKind::Accept {
+                listener,
+                peer,
+                verdict,
+            } => {
+                *verdict = self.on_accept(cx, listener, peer);
+            }
+            EventKind::Open { conn, origin } => self.on_open(cx, conn, origin),
+            EventKind::Data { conn, input } => self.on_data(cx, conn, input),
+            EventKind::Drain { conn } => self.on_drain(cx, conn),
+            EventKind::Eof { conn, input } => self.on_eof(cx, conn, input),
+            EventKind::Deadline { conn, which } => self.on_deadline(cx, conn, which),
+            EventKind::Finish { conn } => self.on_finish(cx, conn),
+            EventKind::Close { conn, closed } => self.on_close(cx, conn, closed),
+            EventKind::Timer { timer, key } => self.on_timer(cx, timer, key),
+            EventKind::AcceptError { listener, error } => {
+                self.on_accept_error(cx, listener, error);
+            }
+            EventKind::Ready { watch, readiness } => self.on_ready(cx, watch, readiness),
+        }
+    }
+}
+
+/// Something that has happened, and the part of the application that it is for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// Chosen at `listen` or `connect`, or inherited: see [`Tag`].
+    pub tag: Tag,
+    /// What has happened.
+    pub kind: EventKind<'a>,
+}
+
+/// What has happened; each is the method of [`Handler`] of the same name.
+#[derive(Debug)]
+#[allow(
+    missing_docs,
+    reason = "each variant is documented at the method of its name"
+)]
+#[non_exhaustive]
+pub enum EventKind<'a> {
+    /// [`Handler::on_accept`]; the verdict is `Keep` unless it is changed.
+    Accept {
+        listener: ListenerId,
+        peer: &'a Addr,
+        verdict: &'a mut Accept,
+    },
+    /// [`Handler::on_open`].
+    Open { conn: ConnId, origin: Origin },
+    /// [`Handler::on_data`].
+    Data { conn: ConnId, input: &'a mut Input },
+    /// [`Handler::on_drain`].
+    Drain { conn: ConnId },
+    /// [`Handler::on_eof`].
+    Eof { conn: ConnId, input: &'a mut Input },
+    /// [`Handler::on_deadline`].
+    Deadline { conn: ConnId, which: Deadline },
+    /// [`Handler::on_finish`].
+    Finish { conn: ConnId },
+    /// [`Handler::on_close`].
+    Close { conn: ConnId, closed: Closed },
+    /// [`Handler::on_timer`].
+    Timer { timer: TimerId, key: u64 },
+    /// [`Handler::on_accept_error`].
+    AcceptError {
+        listener: ListenerId,
+        error: io::Error,
+    },
+    /// [`Handler::on_ready`].
+    Ready {
+        watch: WatchId,
+        readiness: Readiness,
+    },
+}
+
+impl<'a> Event<'a> {
+    pub(crate) fn new(tag: Tag, kind: EventKind<'a>) -> Event<'a> {
+        Event { tag, kind }
+    }
+}

@@ -1,0 +1,69 @@
+//! Names for what the loop owns: small, `Copy`, and safe to keep after the thing itself is gone.
+
+use std::fmt;
+
+/// A slot in a table and the generation of its occupant.
+///
+/// A slot is reused; a generation is not (it wraps after 2³² occupants of one slot). A key whose
+/// generation is no longer the slot's names nothing, and never somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+macro_rules! id {
+    ($name:ident, $letter:literal, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// `Copy`, and safe to keep for as long as you like: once its owner is gone the id is
+        /// *stale*, every command given with it says so and does nothing, and it never comes to
+        /// name another. It prints as `
+        #[doc = $letter]
+        /// slot.generation`.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub(crate) Key);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($letter, "{}.{}"), self.0.slot, self.0.generation)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+id!(
+    ConnId,
+    "c",
+    "Names a connection, from `connect` or `on_open` until its `on_close`."
+);
+id!(
+    ListenerId,
+    "l",
+    "Names a listener, from `listen` until `unlisten` or `finish`."
+);
+id!(
+    TimerId,
+    "t",
+    "Names a timer, from `set_timer` until it fires or is cancelled."
+);
+id!(
+    WatchId,
+    "w",
+    "Names a watched descriptor, from `watch` until `unwatch`."
+);
+
+/// Says which part of an application an event belongs to.
+///
+/// Chosen at `listen` or `connect`; accepted connections have their listener's. Whatever a callback
+/// creates (connection, listener, timer, watch) has the tag of the event that the callback is for,
+/// unless its builder names another. An application of several parts overrides
+/// [`Handler::on_event`](crate::Handler::on_event) with one `match event.tag`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag(pub u32);

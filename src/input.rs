@@ -1,0 +1,303 @@
+//! What a connection has received and its handler not yet consumed.
+
+use bytes::{Buf, Bytes};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+
+use crate::payload::SHARE_FROM;
+
+/// The bytes that `on_data` is offered: everything received and not yet consumed.
+///
+/// It derefs to `[u8]` and implements [`Buf`] (`get_u16` reads network byte order). Take what you
+/// understand with [`take`](Input::take) or [`advance`](Buf::advance) and leave the rest: it is
+/// offered again together with the next bytes, after `resume_reads`, and in `on_eof`; never
+/// otherwise.
+///
+/// ```
+/// # use sockeye::{ConnId, Context, Handler, Input};
+/// # struct Lines;
+/// # impl Handler for Lines {
+/// fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+///     while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+///         let line = input.take(end + 1);
+///         cx.send(conn, line);
+///     }
+/// }
+/// # }
+/// ```
+pub struct Input {
+    store: Store,
+    start: usize,
+    end: usize,
+    pool: Pool,
+}
+
+enum Store {
+    Own(Vec<u8>),
+    /// Some of it was kept by the handler or by a queue, without a copy.
+    Shared(Bytes),
+}
+
+impl Deref for Input {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.store {
+            Store::Own(bytes) => &bytes[self.start..self.end],
+            Store::Shared(bytes) => &bytes[self.start..self.end],
+        }
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("len", &self.len()).finish()
+    }
+}
+
+impl Buf for Input {
+    fn remaining(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self
+    }
+
+    /// # Panics
+    ///
+    /// Above `len`, as [`Buf`] wants it.
+    fn advance(&mut self, count: usize) {
+        assert!(
+            count <= self.len(),
+            "advance by {count} of {} bytes of input",
+            self.len()
+        );
+        self.start += count;
+    }
+}
+
+impl Input {
+    /// Takes the first `count` bytes, or all if there are fewer.
+    pub fn take(&mut self, count: usize) -> Chunk<'_> {
+        let start = self.start;
+        self.start = start + count.min(self.end - start);
+        Chunk {
+            start,
+            end: self.start,
+            input: self,
+        }
+    }
+
+    /// Takes all bytes.
+    pub fn take_all(&mut self) -> Chunk<'_> {
+        self.take(usize::MAX)
+    }
+
+    fn share(&mut self, start: usize, end: usize) -> Bytes {
+        if let Store::Own(bytes) = &mut self.store {
+            let owner = Pooled {
+                bytes: std::mem::take(bytes),
+                pool: self.pool.clone(),
+            };
+            self.store = Store::Shared(Bytes::from_owner(owner));
+        }
+        match &self.store {
+            Store::Own(_) => Bytes::new(),
+            Store::Shared(bytes) => bytes.slice(start..end),
+        }
+    }
+}
+
+/// Bytes taken from an [`Input`]: they deref to `[u8]`, and go as they are into
+/// [`send`](crate::Context::send).
+///
+/// To keep them, turn them into [`Bytes`]: small ones are copied, so that a kept line does not
+/// pin the loop's receive buffer; large ones are shared.
+pub struct Chunk<'a> {
+    input: &'a mut Input,
+    start: usize,
+    end: usize,
+}
+
+impl Deref for Chunk<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.input.store {
+            Store::Own(bytes) => &bytes[self.start..self.end],
+            Store::Shared(bytes) => &bytes[self.start..self.end],
+        }
+    }
+}
+
+impl fmt::Debug for Chunk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunk").field("len", &self.len()).finish()
+    }
+}
+
+impl AsRef<[u8]> for Chunk<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Chunk<'_>> for Bytes {
+    fn from(chunk: Chunk<'_>) -> Bytes {
+        match chunk.is_large() {
+            false => Bytes::copy_from_slice(&chunk),
+            true => {
+                let Chunk { input, start, end } = chunk;
+                input.share(start, end)
+            }
+        }
+    }
+}
+
+impl Chunk<'_> {
+    /// Is it worth sharing? What is shared pins the whole buffer, so it must be a fair part of it.
+    pub(crate) fn is_large(&self) -> bool {
+        self.len() >= SHARE_FROM.max(self.input.capacity() / 8)
+    }
+}
+
+/// Input that a handler left, held by its connection until there is more.
+#[derive(Default)]
+pub(crate) struct Leftover {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Leftover {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+}
+
+/// The loop's side of an input.
+impl Input {
+    /// An input over a receive buffer of `capacity` bytes.
+    pub(crate) fn new(capacity: usize) -> Input {
+        let pool = Pool::new(capacity);
+        Input {
+            store: Store::Own(pool.get()),
+            start: 0,
+            end: 0,
+            pool,
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match &self.store {
+            Store::Own(bytes) => bytes.len(),
+            Store::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    /// The receive buffer, to read into. What it held is gone.
+    pub(crate) fn buffer(&mut self) -> &mut [u8] {
+        if let Store::Shared(_) = self.store {
+            // First drop our share: if it was the last one, the same buffer comes back.
+            self.store = Store::Own(Vec::new());
+            self.store = Store::Own(self.pool.get());
+        }
+        self.start = 0;
+        self.end = 0;
+        match &mut self.store {
+            Store::Own(bytes) => bytes,
+            Store::Shared(_) => &mut [],
+        }
+    }
+
+    /// `count` bytes were read into the buffer.
+    pub(crate) fn filled(&mut self, count: usize) {
+        self.end = count;
+    }
+
+    /// What is to be offered: what was left before, then what was just read.
+    ///
+    /// The new bytes are appended to the old ones and not the other way round: a message that comes
+    /// one byte at a time costs one copied byte each.
+    pub(crate) fn prepend(&mut self, mut left: Box<Leftover>) -> Input {
+        left.bytes.extend_from_slice(self);
+        let Leftover { bytes, start } = *left;
+        Input {
+            start,
+            end: bytes.len(),
+            store: Store::Own(bytes),
+            pool: self.pool.clone(),
+        }
+    }
+
+    /// What the handler left, to be kept in as little memory as it needs.
+    pub(crate) fn leftover(&self) -> Option<Box<Leftover>> {
+        match self.is_empty() {
+            true => None,
+            false => Some(Box::new(Leftover {
+                bytes: self.to_vec(),
+                start: 0,
+            })),
+        }
+    }
+
+    /// The same for an input made by `prepend`: its memory is kept unless most of it is used up.
+    pub(crate) fn into_leftover(self) -> Option<Box<Leftover>> {
+        let (len, start) = (self.len(), self.start);
+        match self.store {
+            Store::Own(bytes) if len > 0 && len >= bytes.len() / 2 => {
+                Some(Box::new(Leftover { bytes, start }))
+            }
+            _ => self.leftover(),
+        }
+    }
+}
+
+/// Receive buffers that come back when the last share of them is dropped, on whatever thread.
+#[derive(Clone)]
+struct Pool {
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    capacity: usize,
+}
+
+/// Spare buffers kept; more are given back to the allocator.
+const SPARE_BUFFERS: usize = 4;
+
+impl Pool {
+    fn new(capacity: usize) -> Pool {
+        Pool {
+            spare: Arc::default(),
+            capacity,
+        }
+    }
+
+    fn get(&self) -> Vec<u8> {
+        let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
+        spare.unwrap_or_else(|| vec![0; self.capacity])
+    }
+}
+
+struct Pooled {
+    bytes: Vec<u8>,
+    pool: Pool,
+}
+
+impl AsRef<[u8]> for Pooled {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if self.bytes.len() != self.pool.capacity {
+            return;
+        }
+        if let Ok(mut spare) = self.pool.spare.lock() {
+            if spare.len() < SPARE_BUFFERS {
+                spare.push(std::mem::take(&mut self.bytes));
+            }
+        }
+    }
+}

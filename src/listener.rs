@@ -1,0 +1,46 @@
+//! One listener: what it gives to the connections that it accepts, and when it rests.
+
+use crate::addr::Addr;
+use crate::backend::Acceptor;
+use crate::config::Limits;
+use crate::id::{Key, Tag};
+use std::io;
+use std::sync::Arc;
+
+pub(crate) struct Listener {
+    pub(crate) acceptor: Acceptor,
+    pub(crate) local: Addr,
+    pub(crate) tag: Tag,
+    pub(crate) limits: Arc<Limits>,
+    /// Connections may wait. Set by an edge; cleared only by `WouldBlock`.
+    pub(crate) ready: bool,
+    /// It is on the list of listeners to accept from.
+    pub(crate) listed: bool,
+    /// It rests after an error until this timer fires.
+    pub(crate) rest: Option<Key>,
+}
+
+/// What an error of `accept` means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AcceptFailure {
+    /// Nobody waits.
+    Drained,
+    /// This one peer is lost (or a signal came): the next may be there.
+    PeerLost,
+    /// No descriptors or memory, or the listener itself is broken: try again later, for trying at
+    /// once would spin.
+    Rest,
+}
+
+impl AcceptFailure {
+    pub(crate) fn from_io(error: &io::Error) -> AcceptFailure {
+        use io::ErrorKind::*;
+        match error.kind() {
+            WouldBlock => AcceptFailure::Drained,
+            // Linux passes on errors that the new socket already has (accept(2), "Error handling").
+            Interrupted | ConnectionAborted | ConnectionReset | NetworkDown
+            | NetworkUnreachable | HostUnreachable | TimedOut => AcceptFailure::PeerLost,
+            _ => AcceptFailure::Rest,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Messages from other threads.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Posts messages to a reactor from any thread; each comes to `on_message`.
+///
+/// Clone it freely. Many messages posted while the loop is busy wake it once.
+pub struct Sender<M> {
+    shared: Arc<Shared<M>>,
+}
+
+impl<M> Clone for Sender<M> {
+    fn clone(&self) -> Sender<M> {
+        Sender {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<M> fmt::Debug for Sender<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("waiting", &self.shared.lock().messages.len())
+            .finish()
+    }
+}
+
+/// The message that could not be posted, and why.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SendError<M> {
+    /// As many messages wait as [`Config::message_limit`](crate::Config::message_limit) allows.
+    Full(M),
+    /// The reactor is gone.
+    Closed(M),
+}
+
+impl<M> SendError<M> {
+    /// The message, given back.
+    pub fn into_inner(self) -> M {
+        match self {
+            SendError::Full(message) | SendError::Closed(message) => message,
+        }
+    }
+}
+
+impl<M> fmt::Display for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SendError::Full(_) => "the reactor's mailbox is full: try again when it has caught up",
+            SendError::Closed(_) => "the reactor is gone",
+        })
+    }
+}
+
+impl<M> fmt::Debug for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SendError::Full(_) => "Full(..)",
+            SendError::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<M> std::error::Error for SendError<M> {}
+
+impl<M> Sender<M> {
+    /// Posts a message, from any thread, without waiting; it comes to `on_message`, in order.
+    ///
+    /// # Errors
+    ///
+    /// The message comes back if the mailbox is full or the reactor is gone.
+    pub fn send(&self, message: M) -> Result<(), SendError<M>> {
+        let mut inbox = self.shared.lock();
+        if inbox.closed {
+            return Err(SendError::Closed(message));
+        }
+        if inbox.messages.len() >= self.shared.limit {
+            return Err(SendError::Full(message));
+        }
+        inbox.messages.push_back(message);
+        let first = inbox.messages.len() == 1;
+        self.shared.waiting.store(true, Ordering::Release);
+        drop(inbox);
+        // The loop empties the mailbox under the lock before it sleeps, so only the message that
+        // finds it empty has to wake it.
+        if first {
+            (self.shared.wake)();
+        }
+        Ok(())
+    }
+}
+
+struct Shared<M> {
+    inbox: Mutex<Inbox<M>>,
+    /// A hint that saves the loop the lock: true before any message can be missed.
+    waiting: AtomicBool,
+    limit: usize,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+struct Inbox<M> {
+    messages: VecDeque<M>,
+    closed: bool,
+}
+
+impl<M> Shared<M> {
+    /// A sender that panicked (in an allocation, say) left a whole queue behind: go on.
+    fn lock(&self) -> MutexGuard<'_, Inbox<M>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The loop's end of it.
+pub(crate) struct Mailbox<M> {
+    shared: Arc<Shared<M>>,
+}
+
+impl<M> Mailbox<M> {
+    /// `wake` is called, from any thread, when a message comes into an empty mailbox.
+    pub(crate) fn new(limit: usize, wake: Box<dyn Fn() + Send + Sync>) -> Mailbox<M> {
+        let inbox = Mutex::new(Inbox {
+            messages: VecDeque::new(),
+            closed: false,
+        });
+        let waiting = AtomicBool::new(false);
+        Mailbox {
+            shared: Arc::new(Shared {
+                inbox,
+                waiting,
+                limit,
+                wake,
+            }),
+        }
+    }
+
+    pub(crate) fn sender(&self) -> Sender<M> {
+        Sender {
+            shared: self.shared.clone(),
+        }
+    }
+
+    pub(crate) fn has_messages(&self) -> bool {
+        self.shared.waiting.load(Ordering::Acquire)
+    }
+
+    /// How many wait now: a snapshot, for those that are posted meanwhile come next time.
+    pub(crate) fn waiting(&self) -> usize {
+        match self.has_messages() {
+            true => self.shared.lock().messages.len(),
+            false => 0,
+        }
+    }
+
+    pub(crate) fn take(&self) -> Option<M> {
+        let mut inbox = self.shared.lock();
+        let message = inbox.messages.pop_front();
+        if inbox.messages.is_empty() {
+            self.shared.waiting.store(false, Ordering::Release);
+        }
+        message
+    }
+}
+
+impl<M> Drop for Mailbox<M> {
+    fn drop(&mut self) {
+        let left = {
+            let mut inbox = self.shared.lock();
+            inbox.closed = true;
+            std::mem::take(&mut inbox.messages)
+        };
+        // Outside the lock: a message's destructor may itself post.
+        drop(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    fn mailbox(limit: usize) -> (Mailbox<u32>, Arc<AtomicUsize>) {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let count = wakes.clone();
+        let wake = Box::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        (Mailbox::new(limit, wake), wakes)
+    }
+
+    #[test]
+    fn many_messages_wake_once_and_come_in_order() {
+        let (mailbox, wakes) = mailbox(usize::MAX);
+        (0..100).for_each(|n| mailbox.sender().send(n).unwrap());
+        assert_eq!((wakes.load(Ordering::SeqCst), mailbox.waiting()), (1, 100));
+        assert_eq!(
+            std::iter::from_fn(|| mailbox.take()).collect::<Vec<_>>(),
+            Vec::from_iter(0..100)
+        );
+        assert!(!mailbox.has_messages());
+        mailbox.sender().send(1).unwrap();
+        assert_eq!(wakes.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_full_or_closed_mailbox_gives_the_message_back() {
+        let (mailbox, _) = mailbox(1);
+        let sender = mailbox.sender();
+        assert_eq!(
+            (sender.send(1), sender.send(2)),
+            (Ok(()), Err(SendError::Full(2)))
+        );
+        drop(mailbox);
+        assert_eq!(sender.send(3), Err(SendError::Closed(3)));
+        assert_eq!(sender.send(3).unwrap_err().into_inner(), 3);
+    }
+}

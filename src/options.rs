@@ -1,0 +1,204 @@
+//! How a listener or an outbound connection is asked for.
+
+use crate::addr::{Target, ToAddr};
+use crate::config::Limits;
+use crate::id::Tag;
+use std::time::Duration;
+
+/// Options of a socket, the same for listeners (whose connections inherit them) and connects.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketOptions {
+    pub(crate) nodelay: bool,
+    pub(crate) keep_alive: Option<KeepAlive>,
+    pub(crate) receive_buffer: Option<usize>,
+    pub(crate) send_buffer: Option<usize>,
+    pub(crate) linger: Option<Duration>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> SocketOptions {
+        SocketOptions {
+            nodelay: true,
+            keep_alive: None,
+            receive_buffer: None,
+            send_buffer: None,
+            linger: None,
+        }
+    }
+}
+
+/// When the system probes a silent peer, and when it gives the peer up (tcp(7), `TCP_KEEPIDLE`).
+///
+/// A peer that died without a word is then reported as `Reason::Io` with `ETIMEDOUT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Time between two probes.
+    pub interval: Duration,
+    /// Probes without an answer until the peer is given up.
+    pub count: u32,
+}
+
+macro_rules! common_options {
+    () => {
+        /// The tag of its events. Default: the tag of the event in whose callback it is made.
+        pub fn tag(mut self, tag: Tag) -> Self {
+            self.tag = Some(tag);
+            self
+        }
+
+        /// Limits of its own instead of those in [`Config`](crate::Config).
+        pub fn limits(mut self, limits: Limits) -> Self {
+            self.limits = Some(limits);
+            self
+        }
+
+        /// No byte in either direction for this long, and `on_deadline` is called with `Idle`.
+        pub fn idle(mut self, idle: Duration) -> Self {
+            self.idle = Some(idle);
+            self
+        }
+
+        /// `TCP_NODELAY`; default `true`: the loop itself joins what is sent within a turn, and
+        /// Nagle's algorithm would only hold back its last segment.
+        pub fn nodelay(mut self, on: bool) -> Self {
+            self.socket.nodelay = on;
+            self
+        }
+
+        /// `SO_KEEPALIVE` with its three times; default off.
+        pub fn keep_alive(mut self, keep_alive: KeepAlive) -> Self {
+            self.socket.keep_alive = Some(keep_alive);
+            self
+        }
+
+        /// `SO_RCVBUF`, bytes, set before the handshake, for it bounds the window (tcp(7)).
+        /// Default: the system tunes it.
+        pub fn receive_buffer(mut self, bytes: usize) -> Self {
+            self.socket.receive_buffer = Some(bytes);
+            self
+        }
+
+        /// `SO_SNDBUF`, bytes. Default: the system tunes it.
+        pub fn send_buffer(mut self, bytes: usize) -> Self {
+            self.socket.send_buffer = Some(bytes);
+            self
+        }
+
+        /// `SO_LINGER`; default off. Zero makes every close a reset. The loop flushes and lingers
+        /// by itself, so this is seldom wanted.
+        pub fn linger(mut self, linger: Duration) -> Self {
+            self.socket.linger = Some(linger);
+            self
+        }
+    };
+}
+
+/// What [`Context::listen`](crate::Context::listen) is to do; an address alone will often be
+/// enough.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub(crate) target: Target,
+    pub(crate) tag: Option<Tag>,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) socket: SocketOptions,
+    pub(crate) backlog: i32,
+    pub(crate) reuse_address: bool,
+    pub(crate) reuse_port: bool,
+    pub(crate) only_v6: Option<bool>,
+}
+
+impl Listen {
+    /// Listens on this address. Port 0 lets the system choose: ask `local_addr`.
+    pub fn new(addr: impl Into<ToAddr>) -> Listen {
+        Listen {
+            target: addr.into().0,
+            tag: None,
+            limits: None,
+            idle: None,
+            socket: SocketOptions::default(),
+            backlog: 1024,
+            reuse_address: true,
+            reuse_port: false,
+            only_v6: None,
+        }
+    }
+
+    common_options!();
+
+    /// Connections that the system holds until they are accepted; default 1024. Linux caps it at
+    /// `net.core.somaxconn` (listen(2)).
+    pub fn backlog(mut self, connections: u32) -> Listen {
+        self.backlog = i32::try_from(connections).unwrap_or(i32::MAX);
+        self
+    }
+
+    /// `SO_REUSEADDR` (Unix only): bind although old connections of this port are in TIME_WAIT;
+    /// default `true`.
+    pub fn reuse_address(mut self, on: bool) -> Listen {
+        self.reuse_address = on;
+        self
+    }
+
+    /// `SO_REUSEPORT` (Unix only): several sockets share the port, and the system spreads
+    /// connections over them; default `false`.
+    pub fn reuse_port(mut self, on: bool) -> Listen {
+        self.reuse_port = on;
+        self
+    }
+
+    /// `IPV6_V6ONLY`: whether `[::]` leaves IPv4 alone; default: as the system has it.
+    pub fn only_v6(mut self, on: bool) -> Listen {
+        self.only_v6 = Some(on);
+        self
+    }
+}
+
+/// What [`Context::connect`](crate::Context::connect) is to do; an address alone will often be
+/// enough.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    pub(crate) target: Target,
+    pub(crate) tag: Option<Tag>,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) socket: SocketOptions,
+}
+
+impl Connect {
+    /// Connects to this address.
+    pub fn new(addr: impl Into<ToAddr>) -> Connect {
+        Connect {
+            target: addr.into().0,
+            tag: None,
+            limits: None,
+            idle: None,
+            timeout: None,
+            socket: SocketOptions::default(),
+        }
+    }
+
+    common_options!();
+
+    /// How long the connect may take. Default:
+    /// [`Limits::connect_timeout`](crate::Limits::connect_timeout).
+    pub fn timeout(mut self, timeout: Duration) -> Connect {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+impl<A: Into<ToAddr>> From<A> for Listen {
+    fn from(addr: A) -> Listen {
+        Listen::new(addr)
+    }
+}
+
+impl<A: Into<ToAddr>> From<A> for Connect {
+    fn from(addr: A) -> Connect {
+        Connect::new(addr)
+    }
+}

@@ -1,0 +1,211 @@
+//! The loop: `run`, `turn`, and what an embedding application needs.
+
+mod phases;
+
+use crate::backend::Backend;
+use crate::config::Config;
+use crate::context::Context;
+use crate::handler::Handler;
+use crate::id::ListenerId;
+use crate::input::Input;
+use crate::mailbox::{Mailbox, Sender};
+use crate::options::Listen;
+use crate::stats::{Report, Turn};
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// One thread, one loop, every socket.
+///
+/// It owns listeners and connections with their buffers, and calls a [`Handler`] back when
+/// something has happened. The handler is lent to [`run`](Reactor::run) or [`turn`](Reactor::turn),
+/// not given: the application keeps its own state. `M` is what other threads may post.
+///
+/// Dropping it closes every descriptor without any callback, and drops what was posted.
+pub struct Reactor<M = ()> {
+    cx: Context,
+    mailbox: Mailbox<M>,
+    /// The loop's one receive buffer.
+    input: Input,
+    /// What the current turn has done.
+    turn: Turn,
+}
+
+impl<M> fmt::Debug for Reactor<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("stats", self.cx.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reactor {
+    /// A reactor without messages from other threads, with the default [`Config`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says: no descriptors, mostly.
+    pub fn new() -> io::Result<Reactor> {
+        Reactor::with_config(Config::default())
+    }
+
+    /// The same with a [`Config`] of yours.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError), or what the system says.
+    pub fn with_config(config: Config) -> io::Result<Reactor> {
+        Reactor::with_messages_and_config(config)
+    }
+}
+
+impl<M> Reactor<M> {
+    /// A reactor to which other threads may post an `M`, with the default [`Config`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says: no descriptors, mostly.
+    pub fn with_messages() -> io::Result<Reactor<M>> {
+        Reactor::with_messages_and_config(Config::default())
+    }
+
+    /// The same with a [`Config`] of yours.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError), or what the system says.
+    pub fn with_messages_and_config(config: Config) -> io::Result<Reactor<M>> {
+        config
+            .check()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let backend = Backend::os(config.events_per_wait)?;
+        Ok(Reactor::on_backend(backend, config))
+    }
+
+    pub(crate) fn on_backend(backend: Backend, config: Config) -> Reactor<M> {
+        let mailbox = Mailbox::new(config.message_limit, backend.wake());
+        let input = Input::new(config.receive_buffer);
+        let cx = Context::new(backend, config);
+        Reactor {
+            cx,
+            mailbox,
+            input,
+            turn: Turn::default(),
+        }
+    }
+
+    /// Listens: [`Context::listen`], which every program needs before it runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::listen`].
+    pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
+        self.cx.listen(listen)
+    }
+
+    /// Every command and question, outside callbacks. An embedding application asks
+    /// [`next_wakeup`](Reactor::next_wakeup) again after a command.
+    pub fn context(&mut self) -> &mut Context {
+        &mut self.cx
+    }
+
+    /// The other threads' end of the mailbox: clone it and give it away.
+    pub fn sender(&self) -> Sender<M> {
+        self.mailbox.sender()
+    }
+
+    /// Turns until [`Context::stop`] is called, or until [`Context::finish`] has come to its end.
+    /// It may be called again.
+    ///
+    /// # Errors
+    ///
+    /// Only what makes waiting impossible. What happens to connections and listeners is told to the
+    /// handler.
+    pub fn run<H: Handler<M>>(&mut self, app: &mut H) -> io::Result<Report> {
+        loop {
+            self.turn(app, None)?;
+            if std::mem::take(&mut self.cx.stopping) {
+                return Ok(Report::default());
+            }
+            if let Some(report) = self.take_report() {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// The report of a graceful stop that has come to its end: no connection is left.
+    ///
+    /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it.
+    pub fn take_report(&mut self) -> Option<Report> {
+        match self.cx.conns.is_empty() {
+            true => self.cx.end_finishing(),
+            false => None,
+        }
+    }
+
+    /// One pass. Every phase is bounded by a budget; what a budget leaves over goes on a list, and
+    /// the next wait does not sleep.
+    ///
+    /// 1. **wait**: block until readiness, a deadline, a message or `timeout`, or not at all if
+    /// work
+    ///    is left over; a signal (EINTR) is not an error
+    /// 2. **accept**: listeners behind which connections wait; `on_accept`, `on_open`
+    /// 3. **read**: connections with something to read, one receive buffer each; `on_data`,
+    /// `on_eof`,
+    ///    for connects `on_open`, for watches `on_ready`
+    /// 4. **deliver**: messages from other threads, those that wait now; `on_message`, `on_finish`
+    /// 5. **expire**: timers and deadlines due at the turn's `now`; `on_timer`, `on_deadline`
+    /// 6. **flush**: connections with something to write, one write each; `on_drain`
+    /// 7. **reap**: connections that are over; `on_close`, and the slots are free. 6 and 7 repeat a
+    ///    bounded number of times
+    ///
+    /// # Errors
+    ///
+    /// Only what makes waiting impossible.
+    pub fn turn<H: Handler<M>>(
+        &mut self,
+        app: &mut H,
+        timeout: Option<Duration>,
+    ) -> io::Result<Turn> {
+        self.turn = Turn::default();
+        self.wait(timeout)?;
+        self.accept(app);
+        self.read(app);
+        self.deliver(app);
+        self.expire(app);
+        self.flush_and_reap(app);
+        self.turn.more = self.has_work();
+        Ok(self.turn)
+    }
+
+    /// When the next `turn` is due although the descriptor is not readable: now, if work is left
+    /// over; else when the earliest timer fires; `None`: not at all.
+    ///
+    /// Ask after every turn, and after every command given outside of one.
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        match self.has_work() {
+            true => Some(self.cx.backend.now()),
+            false => self.cx.next_timer(),
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.cx.has_work() || self.mailbox.has_messages()
+    }
+}
+
+/// Readable when the kernel has something for the reactor, or a message has come: then `turn` it.
+/// Timers and left-over work do not show here but in [`Reactor::next_wakeup`].
+#[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
+impl<M> std::os::fd::AsFd for Reactor<M> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.cx.backend.as_fd()
+    }
+}
+
+#[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
+impl<M> std::os::fd::AsRawFd for Reactor<M> {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.cx.backend.as_fd().as_raw_fd()
+    }
+}

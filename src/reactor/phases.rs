@@ -1,0 +1,303 @@
+//! The phases of a turn, one function each, and the only calls of the handler.
+
+use super::Reactor;
+use crate::conn::Origin;
+use crate::context::{Accepted, Context, Due, Next};
+use crate::handler::{Accept, Event, EventKind, Handler};
+use crate::id::{ConnId, Tag, TimerId};
+use crate::input::Leftover;
+use std::io;
+use std::time::Duration;
+
+impl<M> Reactor<M> {
+    /// 1. Blocks until there is something to do.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = match self.has_work() {
+            true => Some(Duration::ZERO),
+            false => match (timeout, self.cx.until_next_timer()) {
+                (Some(timeout), Some(timer)) => Some(timeout.min(timer)),
+                (timeout, timer) => timeout.or(timer),
+            },
+        };
+        self.turn.events = self.cx.wait(timeout)?;
+        self.cx.set_now(self.cx.backend.now());
+        self.cx.stats.turns += 1;
+        Ok(())
+    }
+
+    /// 2. Accepts from the listeners in turn, so that a busy one does not starve another.
+    pub(super) fn accept<H: Handler<M>>(&mut self, app: &mut H) {
+        for _ in 0..self.cx.config.accepts_per_turn {
+            let Some(slot) = self.cx.accepting.pop_front() else {
+                return;
+            };
+            match self.cx.accept(slot) {
+                Accepted::Nothing => {}
+                Accepted::Failed(listener, tag, error) => {
+                    self.call(app, tag, EventKind::AcceptError { listener, error });
+                }
+                accepted @ Accepted::Stream(..) => self.welcome(app, accepted),
+            }
+        }
+        self.cx.stats.budget_hits.accepts += u64::from(!self.cx.accepting.is_empty());
+    }
+
+    /// Asks the handler about a peer, and keeps or refuses it.
+    fn welcome<H: Handler<M>>(&mut self, app: &mut H, accepted: Accepted) {
+        let Accepted::Stream(listener, tag, stream, peer) = accepted else {
+            return;
+        };
+        let mut verdict = Accept::Refuse;
+        if self.cx.has_room() {
+            verdict = Accept::Keep;
+            let event = EventKind::Accept {
+                listener,
+                peer: &peer,
+                verdict: &mut verdict,
+            };
+            self.call(app, tag, event);
+        } else {
+            log::warn!(target: "sockeye", "{listener} refuses {peer}: max_connections reached");
+        }
+        if verdict == Accept::Refuse || !self.cx.has_room() {
+            self.cx.stats.refused += 1;
+            return;
+        }
+        match self.cx.keep(listener, tag, stream, peer) {
+            Ok(conn) => {
+                let origin = Origin::Accepted(listener);
+                self.call_for(app, conn, tag, EventKind::Open { conn, origin });
+            }
+            Err(error) => {
+                self.cx.stats.accept_errors += 1;
+                self.call(app, tag, EventKind::AcceptError { listener, error });
+            }
+        }
+    }
+
+    /// 3. Reads those that have something to read, as many as there are now, one buffer each.
+    pub(super) fn read<H: Handler<M>>(&mut self, app: &mut H) {
+        let budget = self.cx.config.reads_per_turn;
+        self.cx.stats.budget_hits.reads += u64::from(self.cx.ready.len() > budget);
+        for _ in 0..self.cx.ready.len().min(budget) {
+            let Some(slot) = self.cx.ready.pop_front() else {
+                break;
+            };
+            let Some((conn, tag, next)) = self.cx.next_input(slot, &mut self.input) else {
+                continue;
+            };
+            match next {
+                Next::Data | Next::Leftover => self.offer(app, conn, tag, next),
+                Next::Eof => self.offer_end(app, conn, tag),
+                Next::Open => {
+                    let origin = Origin::Connected;
+                    self.call_for(app, conn, tag, EventKind::Open { conn, origin });
+                    self.cx.after_input(slot, None);
+                }
+            }
+        }
+        for _ in 0..self.cx.reporting.len() {
+            let Some(slot) = self.cx.reporting.pop_front() else {
+                break;
+            };
+            if let Some((watch, tag, readiness)) = self.cx.report(slot) {
+                self.call(app, tag, EventKind::Ready { watch, readiness });
+            }
+        }
+    }
+
+    /// Offers input: what was left over, then what was read.
+    fn offer<H: Handler<M>>(&mut self, app: &mut H, conn: ConnId, tag: Tag, next: Next) {
+        if let Next::Leftover = next {
+            self.input.buffer();
+        }
+        let left = match self.take_leftover(conn) {
+            None => {
+                let (cx, input) = (&mut self.cx, &mut self.input);
+                let before = cx.dirty.len();
+                enter(cx, app, tag, EventKind::Data { conn, input });
+                cx.flush_own(conn.0.slot, before);
+                self.turn.callbacks += 1;
+                self.input.leftover()
+            }
+            Some(left) => {
+                let mut joined = self.input.prepend(left);
+                self.call_for(
+                    app,
+                    conn,
+                    tag,
+                    EventKind::Data {
+                        conn,
+                        input: &mut joined,
+                    },
+                );
+                joined.into_leftover()
+            }
+        };
+        self.cx.after_input(conn.0.slot, left);
+    }
+
+    /// Tells of the peer's end, with what was never consumed.
+    fn offer_end<H: Handler<M>>(&mut self, app: &mut H, conn: ConnId, tag: Tag) {
+        let left = self.take_leftover(conn).unwrap_or_default();
+        self.input.buffer();
+        let mut input = self.input.prepend(left);
+        self.call_for(
+            app,
+            conn,
+            tag,
+            EventKind::Eof {
+                conn,
+                input: &mut input,
+            },
+        );
+        self.cx.end_if_both_shut(conn.0.slot);
+    }
+
+    fn take_leftover(&mut self, conn: ConnId) -> Option<Box<Leftover>> {
+        self.cx.conns.get_mut(conn.0)?.input.take()
+    }
+
+    /// 4. Delivers the messages that wait now, and news of a graceful stop.
+    pub(super) fn deliver<H: Handler<M>>(&mut self, app: &mut H) {
+        let (waiting, budget) = (self.mailbox.waiting(), self.cx.config.messages_per_turn);
+        self.cx.stats.budget_hits.messages += u64::from(waiting > budget);
+        for _ in 0..waiting.min(budget) {
+            let Some(message) = self.mailbox.take() else {
+                break;
+            };
+            self.cx.stats.messages += 1;
+            self.turn.callbacks += 1;
+            self.cx.current_tag = Tag::default();
+            timed(&mut self.cx, "message", |cx| app.on_message(cx, message));
+        }
+        for _ in 0..budget {
+            let Some((conn, tag)) = self.cx.next_to_finish() else {
+                break;
+            };
+            self.call_for(app, conn, tag, EventKind::Finish { conn });
+        }
+    }
+
+    /// 5. Fires what is due now and was set before now.
+    pub(super) fn expire<H: Handler<M>>(&mut self, app: &mut H) {
+        if self.cx.timers.is_empty() {
+            return;
+        }
+        let mark = self.cx.timers.mark();
+        while let Some((key, due)) = self.cx.timers.pop_due(self.cx.tick, mark) {
+            match due {
+                Due::Timer { tag, key: user } => {
+                    self.cx.stats.timers += 1;
+                    let timer = TimerId(key);
+                    self.call(app, tag, EventKind::Timer { timer, key: user });
+                }
+                Due::Conn(slot) => {
+                    if let Some((conn, which)) = self.cx.expire_conn(slot) {
+                        let tag = self.cx.tag(conn).unwrap_or_default();
+                        self.call_for(app, conn, tag, EventKind::Deadline { conn, which });
+                    }
+                }
+                Due::Rested(slot) => self.cx.rested(slot),
+                Due::Grace => self.cx.end_grace(),
+            }
+        }
+    }
+
+    /// 6 and 7, until they come to rest or a number of rounds is over.
+    pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
+        for _ in 0..self.cx.config.rounds_per_turn {
+            self.flush(app);
+            self.reap(app);
+            if self.cx.dirty.is_empty() && self.cx.ended.is_empty() {
+                return;
+            }
+        }
+        self.cx.stats.budget_hits.rounds += 1;
+    }
+
+    /// 6. Writes those that have something to write, as many as there are now, one write each.
+    fn flush<H: Handler<M>>(&mut self, app: &mut H) {
+        let mut dirty = std::mem::take(&mut self.cx.dirty);
+        for slot in dirty.drain(..) {
+            if !self.cx.flush(slot) {
+                continue;
+            }
+            if let Some((conn, tag)) = self.cx.end_wait(slot) {
+                self.call(app, tag, EventKind::Drain { conn });
+            }
+        }
+        // What became dirty meanwhile is for the next round; the larger list's memory is kept.
+        if self.cx.dirty.is_empty() {
+            self.cx.dirty = dirty;
+        }
+    }
+
+    /// 7. Says goodbye to those that are over, and frees their slots: only here, so that what was
+    /// read or flushed in this turn cannot meet a new owner.
+    fn reap<H: Handler<M>>(&mut self, app: &mut H) {
+        let mut ended = std::mem::take(&mut self.cx.ended);
+        for slot in ended.drain(..) {
+            if let Some((conn, tag, closed)) = self.cx.epitaph(slot) {
+                self.call(app, tag, EventKind::Close { conn, closed });
+            }
+            self.cx.conns.remove(slot);
+        }
+        if self.cx.ended.is_empty() {
+            self.cx.ended = ended;
+        }
+    }
+
+    /// Calls the handler for one connection; if it queued bytes for that one only, they go out now.
+    fn call_for<H: Handler<M>>(
+        &mut self,
+        app: &mut H,
+        conn: ConnId,
+        tag: Tag,
+        kind: EventKind<'_>,
+    ) {
+        let before = self.cx.dirty.len();
+        self.call(app, tag, kind);
+        self.cx.flush_own(conn.0.slot, before);
+    }
+
+    fn call<H: Handler<M>>(&mut self, app: &mut H, tag: Tag, kind: EventKind<'_>) {
+        self.turn.callbacks += 1;
+        enter(&mut self.cx, app, tag, kind);
+    }
+}
+
+/// Calls the handler: this is the one place where the loop does, but for messages.
+#[inline]
+fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventKind<'_>) {
+    log::trace!(target: "sockeye", "{kind:?}");
+    cx.current_tag = tag;
+    timed(cx, "event", |cx| app.on_event(cx, Event::new(tag, kind)));
+}
+
+/// Warns of a callback that holds up the loop. When that is off, no clock is read.
+#[inline]
+fn timed(cx: &mut Context, what: &str, callback: impl FnOnce(&mut Context)) {
+    let Some(limit) = cx.config.slow_callback else {
+        return callback(cx);
+    };
+    let before = cx.backend.now();
+    callback(cx);
+    let took = cx.backend.now().saturating_duration_since(before);
+    if took > limit {
+        log::warn!(target: "sockeye", "the callback of an {what} took {took:?}");
+    }
+}
+
+impl Context {
+    /// The next connection that is to be told of a graceful stop.
+    fn next_to_finish(&mut self) -> Option<(ConnId, Tag)> {
+        let to_tell = &mut self.finishing.as_mut()?.to_tell;
+        while let Some(conn) = to_tell.pop_front() {
+            if let Some(conn_state) = self.conns.get(conn.0).filter(|conn| conn.is_live()) {
+                return Some((conn, conn_state.tag));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,136 @@
+//! What a reactor has done, in numbers.
+
+use crate::closed::Reason;
+
+/// Counts since the reactor was made; `cx.stats()` gives a copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Connections accepted and kept.
+    pub accepted: u64,
+    /// Connections refused by `on_accept` or by the cap on connections.
+    pub refused: u64,
+    /// Errors of `accept`, each reported by `on_accept_error`.
+    pub accept_errors: u64,
+    /// Outbound connections established.
+    pub connected: u64,
+    /// `on_open` callbacks: accepted and connected.
+    pub opened: u64,
+    /// `on_close` callbacks, by reason.
+    pub closed: ClosedStats,
+    /// Calls of `recv` that gave bytes, and these bytes.
+    pub reads: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Calls of `send` that took bytes.
+    pub writes: u64,
+    /// Bytes that the operating system took.
+    pub bytes_out: u64,
+    /// Bytes that were queued and could not be delivered.
+    pub bytes_lost: u64,
+    /// Messages from other threads delivered.
+    pub messages: u64,
+    /// Timers fired.
+    pub timers: u64,
+    /// Deadlines of connections passed.
+    pub deadlines: u64,
+    /// Times that a turn left work over because a budget was used up.
+    pub budget_hits: BudgetHits,
+}
+
+/// `on_close` callbacks by [`Reason`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(
+    missing_docs,
+    reason = "each field is named after the reason that it counts"
+)]
+pub struct ClosedStats {
+    pub local: u64,
+    pub aborted: u64,
+    pub eof: u64,
+    pub reset: u64,
+    pub timed_out: u64,
+    pub connect_failed: u64,
+    pub connect_timed_out: u64,
+    pub input_limit: u64,
+    pub pending_limit: u64,
+    pub protocol: u64,
+    pub finished: u64,
+    pub io: u64,
+}
+
+impl ClosedStats {
+    pub(crate) fn count(&mut self, reason: &Reason) {
+        let counter = match reason {
+            Reason::Local => &mut self.local,
+            Reason::Aborted => &mut self.aborted,
+            Reason::Eof => &mut self.eof,
+            Reason::Reset => &mut self.reset,
+            Reason::TimedOut(_) => &mut self.timed_out,
+            Reason::ConnectFailed(_) => &mut self.connect_failed,
+            Reason::ConnectTimedOut => &mut self.connect_timed_out,
+            Reason::InputLimit => &mut self.input_limit,
+            Reason::PendingLimit => &mut self.pending_limit,
+            Reason::Protocol(_) => &mut self.protocol,
+            Reason::Finished => &mut self.finished,
+            Reason::Io(_) => &mut self.io,
+        };
+        *counter += 1;
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        let clean = self.local + self.eof + self.aborted + self.finished;
+        let failed = self.reset + self.connect_failed + self.protocol + self.io;
+        let limits = self.input_limit + self.pending_limit;
+        clean + failed + limits + self.timed_out + self.connect_timed_out
+    }
+}
+
+/// Which budgets were used up, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BudgetHits {
+    /// The wait gave as many events as it has room for.
+    pub events: u64,
+    /// More connections waited than [`Config::accepts_per_turn`](crate::Config::accepts_per_turn).
+    pub accepts: u64,
+    /// More connections were readable than
+    /// [`Config::reads_per_turn`](crate::Config::reads_per_turn).
+    pub reads: u64,
+    /// More messages waited than
+    /// [`Config::messages_per_turn`](crate::Config::messages_per_turn).
+    pub messages: u64,
+    /// Flushing and reaping had not come to rest after
+    /// [`Config::rounds_per_turn`](crate::Config::rounds_per_turn).
+    pub rounds: u64,
+}
+
+/// What one `turn` has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turn {
+    /// Readiness events from the operating system.
+    pub events: usize,
+    /// Callbacks made.
+    pub callbacks: usize,
+    /// Work was left over: the next turn will not sleep.
+    pub more: bool,
+}
+
+/// What `run` returns: how it came to an end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// `finish` came to its end; `false`: `stop` was called.
+    pub finished: bool,
+    /// Connections that closed by themselves within the grace of `finish`.
+    pub closed: u64,
+    /// Connections that were aborted when the grace ended.
+    pub aborted: u64,
+    /// Bytes that were queued since `finish` began or before, and were not delivered.
+    pub bytes_lost: u64,
+}

@@ -1,0 +1,17 @@
+//! One watched descriptor: a pipe, a terminal, a socket of another library.
+
+use crate::id::Tag;
+use crate::readiness::Readiness;
+
+pub(crate) struct Watch {
+    /// Our own duplicate: the caller may close its descriptor at any time.
+    #[cfg(unix)]
+    pub(crate) fd: std::os::fd::OwnedFd,
+    #[cfg(unix)]
+    pub(crate) interest: crate::readiness::Interest,
+    pub(crate) tag: Tag,
+    /// What was reported since the last `on_ready`.
+    pub(crate) readiness: Readiness,
+    /// It is on the list of watches to report.
+    pub(crate) listed: bool,
+}

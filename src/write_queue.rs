@@ -1,0 +1,215 @@
+//! What a connection has been given to send and the operating system has not yet taken.
+
+use crate::payload::{Part, Payload, SHARE_FROM};
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// Bytes in the order they were sent: large ones shared, runs of small ones joined.
+///
+/// The blocks come first, then the tail; `taken` bytes of the tail are already gone.
+#[derive(Default)]
+pub(crate) struct WriteQueue {
+    blocks: VecDeque<Bytes>,
+    tail: Vec<u8>,
+    taken: usize,
+    len: usize,
+}
+
+/// Entries of one system call; the limit of the system (IOV_MAX, 1024 on Linux) is far above it.
+pub(crate) const SLICES: usize = 32;
+
+/// A tail that has grown to this is sealed into a block, so that growing never copies much.
+const BLOCK: usize = 64 * 1024;
+
+/// A tail above this is given back to the allocator when the queue is empty.
+const KEEP: usize = 16 * 1024;
+
+impl WriteQueue {
+    /// Bytes pending.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn push(&mut self, payload: Payload<'_>) {
+        self.push_part(payload.head);
+        self.push_part(payload.body);
+    }
+
+    fn push_part(&mut self, part: Part<'_>) {
+        match part {
+            Part::Lent(slice) => self.push_slice(slice),
+            Part::Given(bytes) => self.push_bytes(&bytes),
+            Part::Chunk(chunk) if chunk.is_large() => self.push_block(chunk.into()),
+            Part::Chunk(chunk) => self.push_slice(&chunk),
+        }
+    }
+
+    /// Copies.
+    pub(crate) fn push_slice(&mut self, slice: &[u8]) {
+        if self.tail.len() + slice.len() > BLOCK {
+            self.make_room(slice.len());
+        }
+        self.tail.extend_from_slice(slice);
+        self.len += slice.len();
+    }
+
+    /// Copies what is small, shares what is large.
+    pub(crate) fn push_bytes(&mut self, bytes: &Bytes) {
+        match bytes.len() < SHARE_FROM {
+            true => self.push_slice(bytes),
+            false => self.push_block(bytes.clone()),
+        }
+    }
+
+    fn push_block(&mut self, block: Bytes) {
+        self.seal();
+        self.len += block.len();
+        self.blocks.push_back(block);
+    }
+
+    #[cold]
+    fn make_room(&mut self, wanted: usize) {
+        let left = self.tail.len() - self.taken;
+        if left + wanted <= BLOCK && left <= self.taken {
+            // What is left is the smaller half, so this moves each byte once at most.
+            self.tail.drain(..self.taken);
+            self.taken = 0;
+        } else {
+            self.seal();
+        }
+    }
+
+    /// Turns the tail into a block.
+    fn seal(&mut self) {
+        if self.tail.len() > self.taken {
+            let mut block = Bytes::from(std::mem::take(&mut self.tail));
+            block.advance(self.taken);
+            self.blocks.push_back(block);
+        } else {
+            self.tail.clear();
+        }
+        self.taken = 0;
+    }
+
+    /// All of it, if it is in one piece.
+    pub(crate) fn as_slice(&self) -> Option<&[u8]> {
+        match (self.blocks.len(), self.tail.len() - self.taken) {
+            (0, _) => Some(&self.tail[self.taken..]),
+            (1, 0) => Some(&self.blocks[0]),
+            _ => None,
+        }
+    }
+
+    /// The first pieces of it, and how many.
+    pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let pieces = self.blocks.iter().map(|block| &block[..]);
+        let tail = Some(&self.tail[self.taken..]).filter(|tail| !tail.is_empty());
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(pieces.chain(tail)) {
+            *slice = IoSlice::new(piece);
+            count += 1;
+        }
+        count
+    }
+
+    /// The system took the first `count` bytes.
+    pub(crate) fn take(&mut self, mut count: usize) {
+        self.len -= count;
+        while let Some(block) = self.blocks.front_mut() {
+            if count < block.len() {
+                block.advance(count);
+                return;
+            }
+            count -= block.len();
+            self.blocks.pop_front();
+        }
+        self.taken += count;
+        if self.taken == self.tail.len() {
+            self.tail.clear();
+            self.taken = 0;
+        }
+    }
+
+    /// Forgets everything, and keeps a little memory for the next connection.
+    pub(crate) fn reset(&mut self) {
+        self.blocks.clear();
+        self.tail.clear();
+        self.tail.shrink_to(KEEP);
+        self.taken = 0;
+        self.len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(queue: &WriteQueue) -> Vec<u8> {
+        let mut all = queue
+            .blocks
+            .iter()
+            .fold(Vec::new(), |all, block| [all, block.to_vec()].concat());
+        all.extend_from_slice(&queue.tail[queue.taken..]);
+        all
+    }
+
+    /// Every way to put bytes in, every way to take them out, against a plain vector.
+    #[test]
+    fn what_is_taken_is_what_was_pushed_in_that_order_whatever_the_cuts() {
+        let (mut queue, mut model) = (WriteQueue::default(), Vec::new());
+        let mut random = 7u64;
+        for _ in 0..20_000 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let size =
+                [1, 60, 5_000, 70_000][(random >> 60) as usize % 4] + (random >> 56) as usize % 9;
+            let bytes: Vec<u8> = (0..size).map(|i| (random >> 20) as u8 ^ i as u8).collect();
+            match (random >> 40) % 3 {
+                0 => queue.push(Payload::from(&bytes[..])),
+                1 => queue.push(Payload::from(bytes.clone())),
+                _ => queue.push(Payload::from((
+                    &bytes[..size / 2],
+                    bytes[size / 2..].to_vec(),
+                ))),
+            }
+            model.extend_from_slice(&bytes);
+            let cut = (random >> 30) as usize % (model.len() + 1);
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = queue.gather(&mut slices);
+            let gathered = slices[..count]
+                .iter()
+                .flat_map(|s| s.to_vec())
+                .collect::<Vec<_>>();
+            assert_eq!(gathered, model[..gathered.len()]);
+            assert!(count == SLICES || gathered.len() == model.len());
+            assert!(queue.as_slice().is_none_or(|slice| slice == model));
+            let cut = cut.min(gathered.len());
+            queue.take(cut);
+            model.drain(..cut);
+            assert_eq!(queue.len(), model.len());
+        }
+        assert_eq!(contents(&queue), model);
+    }
+
+    #[test]
+    fn a_hundred_thousand_single_bytes_are_a_few_blocks() {
+        let mut queue = WriteQueue::default();
+        (0..100_000).for_each(|_| queue.push(Payload::from("x")));
+        assert_eq!((queue.len(), queue.blocks.len()), (100_000, 1));
+    }
+
+    #[test]
+    fn a_large_payload_is_shared_and_a_small_one_is_copied() {
+        let (large, small) = (
+            Bytes::from(vec![1; SHARE_FROM]),
+            Bytes::from_static(b"small"),
+        );
+        let mut queue = WriteQueue::default();
+        queue.push(Payload::from(&small));
+        queue.push(Payload::from(&large));
+        assert_eq!(queue.blocks[1].as_ptr(), large.as_ptr());
+        assert_ne!(queue.blocks[0].as_ptr(), small.as_ptr());
+    }
+}
