@@ -43,7 +43,8 @@ pub(crate) enum Phase {
 pub(crate) struct Flags(u16);
 
 impl Flags {
-    /// The system may have bytes, an end or an error for us.
+    /// The system may have bytes, an end or an error for us. This bit and the next are those of
+    /// [`Readiness`].
     pub(crate) const READABLE: Flags = Flags(1);
     /// The system may take bytes.
     pub(crate) const WRITABLE: Flags = Flags(1 << 1);
@@ -212,7 +213,14 @@ impl Conn {
         }
     }
 
+    /// Is it open, with nothing that would follow from an empty queue?
+    #[inline]
+    pub(crate) fn is_at_ease(&self) -> bool {
+        self.phase == Phase::Open && self.flags.0 & (Flags::WAITING.0 | Flags::SHUT_ASKED.0) == 0
+    }
+
     /// Is there something that a flush phase should do for it?
+    #[inline]
     pub(crate) fn wants_flush(&self) -> bool {
         match self.phase {
             Phase::Open => self.pending() > 0,
@@ -221,18 +229,17 @@ impl Conn {
         }
     }
 
-    /// An edge. Errors and hang-ups count as both directions, for a read and a write meet them.
+    /// An edge. Errors and hang-ups count as readable, for a read will meet them; and an error as
+    /// writable too.
     #[inline]
     pub(crate) fn on_readiness(&mut self, readiness: Readiness) {
-        let over = Readiness::ERROR | Readiness::HANG_UP;
-        if readiness.has(Readiness::READABLE | over) {
+        self.flags.0 |= u16::from(readiness.directions());
+        if readiness.is_unusual() {
             self.set(Flags::READABLE);
-        }
-        if readiness.has(Readiness::WRITABLE | Readiness::ERROR) {
-            self.set(Flags::WRITABLE);
-        }
-        if readiness.has(over | Readiness::URGENT) {
             self.set(Flags::DRAIN);
+            if readiness.is_error() {
+                self.set(Flags::WRITABLE);
+            }
         }
     }
 
@@ -382,6 +389,7 @@ impl Conn {
     }
 
     /// Starts the clock of its phase anew: bytes moved, or a new phase begins.
+    #[inline]
     pub(crate) fn restart_limit(&mut self, now: Tick) {
         self.limit_at = match self.phase {
             Phase::Connecting => after(now, self.limits.connect_timeout),

@@ -102,6 +102,7 @@ pub trait Handler<M = ()> {
     /// Everything but messages comes through here. The default calls the method above that is for
     /// it; an application of several parts overrides it with one `match event.tag`, and hands the
     /// event to the part's own `on_event`.
+    #[inline(always)]
     fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
         match event.kind {
             EventKind::Accept {

@@ -30,6 +30,9 @@ pub struct Input {
     store: Store,
     start: usize,
     end: usize,
+    /// Bytes from which a chunk is shared instead of copied. What is shared pins the whole buffer,
+    /// so it must be a fair part of it.
+    share_from: usize,
     pool: Pool,
 }
 
@@ -42,6 +45,7 @@ enum Store {
 impl Deref for Input {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.store {
             Store::Own(bytes) => &bytes[self.start..self.end],
@@ -80,6 +84,7 @@ impl Buf for Input {
 
 impl Input {
     /// Takes the first `count` bytes, or all if there are fewer.
+    #[inline]
     pub fn take(&mut self, count: usize) -> Chunk<'_> {
         let start = self.start;
         self.start = start + count.min(self.end - start);
@@ -91,6 +96,7 @@ impl Input {
     }
 
     /// Takes all bytes.
+    #[inline]
     pub fn take_all(&mut self) -> Chunk<'_> {
         self.take(usize::MAX)
     }
@@ -124,6 +130,7 @@ pub struct Chunk<'a> {
 impl Deref for Chunk<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.input.store {
             Store::Own(bytes) => &bytes[self.start..self.end],
@@ -157,9 +164,10 @@ impl From<Chunk<'_>> for Bytes {
 }
 
 impl Chunk<'_> {
-    /// Is it worth sharing? What is shared pins the whole buffer, so it must be a fair part of it.
+    /// Is it worth sharing?
+    #[inline]
     pub(crate) fn is_large(&self) -> bool {
-        self.len() >= SHARE_FROM.max(self.input.capacity() / 8)
+        self.end - self.start >= self.input.share_from
     }
 }
 
@@ -181,22 +189,25 @@ impl Input {
     /// An input over a receive buffer of `capacity` bytes.
     pub(crate) fn new(capacity: usize) -> Input {
         let pool = Pool::new(capacity);
+        Input::over(Store::Own(pool.get()), 0, 0, pool)
+    }
+
+    fn over(store: Store, start: usize, end: usize, pool: Pool) -> Input {
+        let capacity = match &store {
+            Store::Own(bytes) => bytes.len(),
+            Store::Shared(bytes) => bytes.len(),
+        };
         Input {
-            store: Store::Own(pool.get()),
-            start: 0,
-            end: 0,
+            store,
+            start,
+            end,
+            share_from: SHARE_FROM.max(capacity / 8),
             pool,
         }
     }
 
-    fn capacity(&self) -> usize {
-        match &self.store {
-            Store::Own(bytes) => bytes.len(),
-            Store::Shared(bytes) => bytes.len(),
-        }
-    }
-
     /// The receive buffer, to read into. What it held is gone.
+    #[inline]
     pub(crate) fn buffer(&mut self) -> &mut [u8] {
         if let Store::Shared(_) = self.store {
             // First drop our share: if it was the last one, the same buffer comes back.
@@ -212,6 +223,7 @@ impl Input {
     }
 
     /// `count` bytes were read into the buffer.
+    #[inline]
     pub(crate) fn filled(&mut self, count: usize) {
         self.end = count;
     }
@@ -223,17 +235,14 @@ impl Input {
     pub(crate) fn prepend(&mut self, mut left: Box<Leftover>) -> Input {
         left.bytes.extend_from_slice(self);
         let Leftover { bytes, start } = *left;
-        Input {
-            start,
-            end: bytes.len(),
-            store: Store::Own(bytes),
-            pool: self.pool.clone(),
-        }
+        let end = bytes.len();
+        Input::over(Store::Own(bytes), start, end, self.pool.clone())
     }
 
     /// What the handler left, to be kept in as little memory as it needs.
+    #[inline]
     pub(crate) fn leftover(&self) -> Option<Box<Leftover>> {
-        match self.is_empty() {
+        match self.start == self.end {
             true => None,
             false => Some(Box::new(Leftover {
                 bytes: self.to_vec(),

@@ -9,9 +9,13 @@ use bytes::Bytes;
 /// [`Chunk`], or a pair of these: a header and what it announces, one frame without joining them
 /// first. Small parts are copied, large ones that are given (not lent) are shared.
 #[derive(Debug)]
-pub struct Payload<'a> {
-    pub(crate) head: Part<'a>,
-    pub(crate) body: Part<'a>,
+pub struct Payload<'a>(pub(crate) Parts<'a>);
+
+/// One part, as almost always, or two.
+#[derive(Debug)]
+pub(crate) enum Parts<'a> {
+    One(Part<'a>),
+    Two(Part<'a>, Part<'a>),
 }
 
 /// One part of a payload.
@@ -29,19 +33,31 @@ pub(crate) enum Part<'a> {
 pub(crate) const SHARE_FROM: usize = 4096;
 
 impl<'a> Payload<'a> {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.head.len() + self.body.len()
+        match &self.0 {
+            Parts::One(part) => part.len(),
+            Parts::Two(head, body) => head.len() + body.len(),
+        }
     }
 
-    fn one(head: Part<'a>) -> Payload<'a> {
-        Payload {
-            head,
-            body: Part::Lent(&[]),
+    #[inline]
+    fn one(part: Part<'a>) -> Payload<'a> {
+        Payload(Parts::One(part))
+    }
+
+    fn into_part(self) -> Part<'a> {
+        match self.0 {
+            Parts::One(part) => part,
+            Parts::Two(head, body) => {
+                Part::Given([head.as_slice(), body.as_slice()].concat().into())
+            }
         }
     }
 }
 
 impl Part<'_> {
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Part::Lent(slice) => slice,
@@ -50,6 +66,7 @@ impl Part<'_> {
         }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.as_slice().len()
     }
@@ -65,12 +82,14 @@ impl Part<'_> {
 }
 
 impl<'a> From<&'a [u8]> for Payload<'a> {
+    #[inline]
     fn from(bytes: &'a [u8]) -> Payload<'a> {
         Payload::one(Part::Lent(bytes))
     }
 }
 
 impl<'a> From<Chunk<'a>> for Payload<'a> {
+    #[inline]
     fn from(chunk: Chunk<'a>) -> Payload<'a> {
         Payload::one(Part::Chunk(chunk))
     }
@@ -124,19 +143,6 @@ impl<'a> From<&Bytes> for Payload<'a> {
 /// joined.
 impl<'a, A: Into<Payload<'a>>, B: Into<Payload<'a>>> From<(A, B)> for Payload<'a> {
     fn from((head, body): (A, B)) -> Payload<'a> {
-        Payload {
-            head: head.into().into_part(),
-            body: body.into().into_part(),
-        }
-    }
-}
-
-impl<'a> Payload<'a> {
-    fn into_part(self) -> Part<'a> {
-        match (self.head.len(), self.body.len()) {
-            (_, 0) => self.head,
-            (0, _) => self.body,
-            _ => Part::Given([self.head.as_slice(), self.body.as_slice()].concat().into()),
-        }
+        Payload(Parts::Two(head.into().into_part(), body.into().into_part()))
     }
 }

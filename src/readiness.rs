@@ -44,6 +44,18 @@ impl Readiness {
         self.has(Readiness::URGENT)
     }
 
+    /// The bits for readable and writable.
+    #[inline]
+    pub(crate) fn directions(self) -> u8 {
+        self.0 & (Readiness::READABLE.0 | Readiness::WRITABLE.0)
+    }
+
+    /// Is there more to it than that?
+    #[inline]
+    pub(crate) fn is_unusual(self) -> bool {
+        self.0 != self.directions()
+    }
+
     pub(crate) fn has(self, any_of: Readiness) -> bool {
         self.0 & any_of.0 != 0
     }

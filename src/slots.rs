@@ -52,17 +52,20 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         let value = self.slab.get(key.slot as usize)?;
         (self.generations[key.slot as usize] == key.generation).then_some(value)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let value = self.slab.get_mut(key.slot as usize)?;
         (self.generations[key.slot as usize] == key.generation).then_some(value)
     }
 
     /// Whoever is in this slot, with the key to it.
+    #[inline]
     pub(crate) fn at(&mut self, slot: u32) -> Option<(Key, &mut T)> {
         let value = self.slab.get_mut(slot as usize)?;
         Some((

@@ -1,6 +1,6 @@
 //! What a connection has been given to send and the operating system has not yet taken.
 
-use crate::payload::{Part, Payload, SHARE_FROM};
+use crate::payload::{Part, Parts, Payload, SHARE_FROM};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -27,15 +27,23 @@ const KEEP: usize = 16 * 1024;
 
 impl WriteQueue {
     /// Bytes pending.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, payload: Payload<'_>) {
-        self.push_part(payload.head);
-        self.push_part(payload.body);
+        match payload.0 {
+            Parts::One(part) => self.push_part(part),
+            Parts::Two(head, body) => {
+                self.push_part(head);
+                self.push_part(body);
+            }
+        }
     }
 
+    #[inline]
     fn push_part(&mut self, part: Part<'_>) {
         match part {
             Part::Lent(slice) => self.push_slice(slice),
@@ -46,6 +54,7 @@ impl WriteQueue {
     }
 
     /// Copies.
+    #[inline]
     pub(crate) fn push_slice(&mut self, slice: &[u8]) {
         if self.tail.len() + slice.len() > BLOCK {
             self.make_room(slice.len());
@@ -93,10 +102,11 @@ impl WriteQueue {
     }
 
     /// All of it, if it is in one piece.
+    #[inline]
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
-        match (self.blocks.len(), self.tail.len() - self.taken) {
-            (0, _) => Some(&self.tail[self.taken..]),
-            (1, 0) => Some(&self.blocks[0]),
+        match self.blocks.len() {
+            0 => Some(&self.tail[self.taken..]),
+            1 if self.tail.len() == self.taken => Some(&self.blocks[0]),
             _ => None,
         }
     }
@@ -114,8 +124,19 @@ impl WriteQueue {
     }
 
     /// The system took the first `count` bytes.
-    pub(crate) fn take(&mut self, mut count: usize) {
+    #[inline]
+    pub(crate) fn take(&mut self, count: usize) {
         self.len -= count;
+        match self.len == 0 && self.blocks.is_empty() {
+            true => {
+                self.tail.clear();
+                self.taken = 0;
+            }
+            false => self.take_pieces(count),
+        }
+    }
+
+    fn take_pieces(&mut self, mut count: usize) {
         while let Some(block) = self.blocks.front_mut() {
             if count < block.len() {
                 block.advance(count);

@@ -65,14 +65,17 @@ macro_rules! on {
 }
 
 impl Stream {
+    #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         on!(Stream, self, stream => stream.read(buffer))
     }
 
+    #[inline]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         on!(Stream, self, stream => stream.write(bytes))
     }
 
+    #[inline]
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         on!(Stream, self, stream => stream.write_vectored(slices))
     }
@@ -127,6 +130,7 @@ impl Backend {
         os::Os::new(events_per_wait).map(Backend::Os)
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> Instant {
         on!(Backend, self, backend => backend.now())
     }

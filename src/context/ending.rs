@@ -136,32 +136,44 @@ impl Context {
 
     /// Flushes a connection: one write at most, and what follows from an empty queue. Answers
     /// whether an `on_drain` is due.
+    #[inline]
     pub(crate) fn flush(&mut self, slot: u32) -> bool {
-        let now = self.tick;
         let Some((_, conn)) = self.conns.at(slot) else {
             return false;
         };
         conn.clear(Flags::IN_DIRTY);
-        if !matches!(conn.phase, Phase::Open | Phase::Closing) {
-            return false;
-        }
-        if conn.has(Flags::WRITABLE) && conn.pending() > 0 {
+        if conn.has(Flags::WRITABLE) && conn.wants_flush() {
             match conn.write() {
                 Written::Bytes(count) => {
-                    conn.progress = now;
-                    conn.restart_limit(now);
+                    conn.progress = self.tick;
                     self.stats.writes += 1;
                     self.stats.bytes_out += count as u64;
+                    // As almost always: all of it went out, and nothing waits for that.
+                    if conn.pending() == 0 && conn.is_at_ease() {
+                        conn.limit_at = NEVER;
+                        if let Some(queue) = conn.queue.take() {
+                            self.spare_queues.push(queue);
+                        }
+                        return false;
+                    }
+                    conn.restart_limit(self.tick);
                 }
                 Written::Nothing => {}
-                Written::Failed(error) => {
-                    self.write_failed(slot, Reason::from_io(error));
-                    return self
-                        .conns
-                        .at(slot)
-                        .is_some_and(|(_, conn)| conn.has_drained());
-                }
+                Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
             }
+        }
+        self.after_flush(slot)
+    }
+
+    /// What follows from a flush: another one, a FIN, the end, an `on_drain`.
+    fn after_flush(&mut self, slot: u32) -> bool {
+        let now = self.tick;
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return false;
+        };
+        let drained = conn.has_drained();
+        if !matches!(conn.phase, Phase::Open | Phase::Closing) || conn.has(Flags::WRITE_FAILED) {
+            return drained;
         }
         if conn.pending() > 0 {
             if conn.has(Flags::WRITABLE) {
@@ -170,22 +182,18 @@ impl Context {
             if conn.limit_at == NEVER {
                 conn.restart_limit(now);
             }
-            let drained = conn.has_drained();
             self.arm(slot);
             return drained;
         }
-        let drained = conn.has_drained();
-        if let Some(queue) = conn.queue.take() {
-            self.spare_queues.push(queue);
-        }
         let (closing, shut) = (conn.phase == Phase::Closing, conn.has(Flags::SHUT_ASKED));
+        if !closing {
+            conn.limit_at = NEVER;
+        }
+        self.release_queue(slot);
         if closing {
             self.finish_closing(slot);
-        } else {
-            conn.limit_at = NEVER;
-            if shut {
-                self.finish_writing(slot);
-            }
+        } else if shut {
+            self.finish_writing(slot);
         }
         drained
     }

@@ -23,12 +23,19 @@ pub(crate) enum Accepted {
 }
 
 /// What the handler is to be told of a connection in the read phase.
+pub(crate) struct Step {
+    pub(crate) conn: ConnId,
+    pub(crate) tag: Tag,
+    pub(crate) next: Next,
+    /// What was left over, to be offered before what is in the receive buffer.
+    pub(crate) left: Option<Box<Leftover>>,
+    /// More may be there to read.
+    pub(crate) more: bool,
+}
+
 pub(crate) enum Next {
     Open,
-    /// New bytes are in the receive buffer.
     Data,
-    /// What was left over is to be offered again.
-    Leftover,
     Eof,
 }
 
@@ -143,50 +150,69 @@ impl Context {
 
     /// The next thing to tell of a connection of the ready list. Reads one receive buffer at most.
     #[inline]
-    pub(crate) fn next_input(
-        &mut self,
-        slot: u32,
-        input: &mut Input,
-    ) -> Option<(ConnId, Tag, Next)> {
+    pub(crate) fn next_input(&mut self, slot: u32, input: &mut Input) -> Option<Step> {
         let (key, conn) = self.conns.at(slot)?;
         conn.clear(Flags::IN_READY);
         if !conn.wants_read() {
             return None;
         }
         let (id, tag) = (ConnId(key), conn.tag);
+        let step = |next, left, more| {
+            Some(Step {
+                conn: id,
+                tag,
+                next,
+                left,
+                more,
+            })
+        };
         if conn.phase != Phase::Open {
-            return self.advance(slot, input).map(|next| (id, tag, next));
+            return self
+                .advance(slot, input)
+                .and_then(|next| step(next, None, true));
         }
         if conn.has(Flags::RESUMED) {
             conn.clear(Flags::RESUMED);
             if conn.input.is_some() {
-                return Some((id, tag, Next::Leftover));
+                input.buffer();
+                return step(Next::Data, conn.input.take(), true);
             }
             if !conn.has(Flags::READABLE) {
                 return None;
             }
         }
-        let read = conn.read(input);
-        if let Read::Data(count) = read {
-            conn.progress = self.tick;
-            self.stats.reads += 1;
-            self.stats.bytes_in += count as u64;
-            return Some((id, tag, Next::Data));
-        }
-        let first_eof = matches!(read, Read::Eof) && !conn.has(Flags::EOF);
-        match read {
-            Read::Failed(error) => self.end(slot, Reason::from_io(error)),
-            // What made the write fail is the reason: the first error wins.
-            _ if conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) => {
-                self.end(slot, Reason::Reset);
+        match conn.read(input) {
+            Read::Data(count) => {
+                conn.progress = self.tick;
+                self.stats.reads += 1;
+                self.stats.bytes_in += count as u64;
+                step(Next::Data, conn.input.take(), conn.has(Flags::READABLE))
             }
-            Read::Eof if first_eof => {
+            Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
                 conn.set(Flags::EOF);
-                return Some((id, tag, Next::Eof));
+                step(Next::Eof, conn.input.take(), false)
             }
-            _ => Context::list_ready(conn, slot, &mut self.ready),
+            Read::Failed(error) => {
+                self.end(slot, Reason::from_io(error));
+                None
+            }
+            Read::Eof | Read::Nothing => {
+                self.no_input(slot);
+                None
+            }
         }
-        None
+    }
+
+    /// There is nothing to read any more. After a failed write that was the last of the input, and
+    /// what made the write fail is the reason: the first error wins.
+    fn no_input(&mut self, slot: u32) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        match conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {
+            true => self.end(slot, Reason::Reset),
+            false => Context::list_ready(conn, slot, &mut self.ready),
+        }
     }
 
     /// The same for a connection that is not open: it connects, or it lingers.
@@ -227,26 +253,30 @@ impl Context {
         }
     }
 
-    /// Keeps what the handler left of its input, unless the connection ended meanwhile.
-    #[inline]
+    /// A callback with input has returned: keeps what it left, unless the connection ended
+    /// meanwhile.
     pub(crate) fn after_input(&mut self, slot: u32, left: Option<Box<Leftover>>) {
+        let Some((_, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        if conn.phase == Phase::Open {
+            Context::list_ready(conn, slot, &mut self.ready);
+            if let Some(left) = left {
+                self.keep_left(slot, left);
+            }
+        }
+    }
+
+    fn keep_left(&mut self, slot: u32, left: Box<Leftover>) {
         let Some((key, conn)) = self.conns.at(slot) else {
             return;
         };
-        if conn.phase != Phase::Open {
-            return;
+        let too_much = left.len() > conn.limits.input_limit && !conn.has(Flags::PAUSED);
+        conn.input = Some(left);
+        if too_much {
+            log::warn!(target: "sockeye", "{} {}: unconsumed input above limit", ConnId(key), conn.peer);
+            self.close_with(ConnId(key), Reason::InputLimit);
         }
-        if let Some(left) = left {
-            let too_much = left.len() > conn.limits.input_limit && !conn.has(Flags::PAUSED);
-            conn.input = Some(left);
-            if too_much {
-                let id = ConnId(key);
-                log::warn!(target: "sockeye", "{id} {}: unconsumed input above limit", conn.peer);
-                self.close_with(id, Reason::InputLimit);
-                return;
-            }
-        }
-        Context::list_ready(conn, slot, &mut self.ready);
     }
 
     /// A callback has returned: if it queued bytes for its own connection and no other, they go out
@@ -254,7 +284,7 @@ impl Context {
     #[inline]
     pub(crate) fn flush_own(&mut self, slot: u32, dirty_before: usize) {
         if self.dirty.len() == dirty_before + 1 && self.dirty[dirty_before] == slot {
-            self.dirty.pop();
+            self.dirty.truncate(dirty_before);
             if self.flush(slot) {
                 if let Some((_, conn)) = self.conns.at(slot) {
                     Context::list_dirty(conn, slot, &mut self.dirty);

@@ -65,7 +65,7 @@ pub struct Context {
     pub(crate) timers: Timers<Due>,
 
     /// Connections with something to read: the software ready list.
-    pub(crate) ready: VecDeque<u32>,
+    pub(crate) ready: Vec<u32>,
     /// Connections with something to flush.
     pub(crate) dirty: Vec<u32>,
     /// Connections that are over, and whose `on_close` is still to come.
@@ -112,7 +112,7 @@ impl Context {
             listeners: Slots::new(),
             watches: Slots::new(),
             timers: Timers::new(),
-            ready: VecDeque::new(),
+            ready: Vec::new(),
             dirty: Vec::new(),
             ended: Vec::new(),
             accepting: VecDeque::new(),
@@ -188,9 +188,9 @@ impl Context {
 
     /// Puts a connection on the ready list if there is something to read and it is not there yet.
     #[inline]
-    pub(crate) fn list_ready(conn: &mut Conn, slot: u32, ready: &mut VecDeque<u32>) {
+    pub(crate) fn list_ready(conn: &mut Conn, slot: u32, ready: &mut Vec<u32>) {
         if conn.wants_read() && conn.raise(Flags::IN_READY) {
-            ready.push_back(slot);
+            ready.push(slot);
         }
     }
 

@@ -4,7 +4,8 @@ use super::Context;
 use crate::closed::Reason;
 use crate::conn::{Admission, Flags};
 use crate::id::ConnId;
-use crate::payload::Payload;
+use crate::payload::{Parts, Payload};
+use crate::write_queue::WriteQueue;
 
 /// What became of a send. It may be ignored: the limits hold either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,24 +73,22 @@ impl Context {
     ) -> Broadcast {
         let payload = frame.into();
         let len = payload.len();
-        let (head, body) = (payload.head.into_bytes(), payload.body.into_bytes());
+        let (head, body) = match payload.0 {
+            Parts::One(part) => (part.into_bytes(), None),
+            Parts::Two(head, body) => (head.into_bytes(), Some(body.into_bytes())),
+        };
         let mut broadcast = Broadcast::default();
         for conn in conns {
             broadcast.count(self.queue(conn, len, |queue| {
                 queue.push_bytes(&head);
-                queue.push_bytes(&body);
+                body.iter().for_each(|body| queue.push_bytes(body));
             }));
         }
         broadcast
     }
 
     #[inline]
-    fn queue(
-        &mut self,
-        id: ConnId,
-        len: usize,
-        push: impl FnOnce(&mut crate::write_queue::WriteQueue),
-    ) -> Sent {
+    fn queue(&mut self, id: ConnId, len: usize, push: impl FnOnce(&mut WriteQueue)) -> Sent {
         let Some(conn) = self.conns.get_mut(id.0) else {
             return Sent::Gone;
         };

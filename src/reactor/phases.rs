@@ -5,9 +5,8 @@ use crate::conn::Origin;
 use crate::context::{Accepted, Context, Due, Next};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
-use crate::input::Leftover;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl<M> Reactor<M> {
     /// 1. Blocks until there is something to do.
@@ -77,85 +76,68 @@ impl<M> Reactor<M> {
 
     /// 3. Reads those that have something to read, as many as there are now, one buffer each.
     pub(super) fn read<H: Handler<M>>(&mut self, app: &mut H) {
-        let budget = self.cx.config.reads_per_turn;
-        self.cx.stats.budget_hits.reads += u64::from(self.cx.ready.len() > budget);
-        for _ in 0..self.cx.ready.len().min(budget) {
-            let Some(slot) = self.cx.ready.pop_front() else {
-                break;
-            };
-            let Some((conn, tag, next)) = self.cx.next_input(slot, &mut self.input) else {
-                continue;
-            };
-            match next {
-                Next::Data | Next::Leftover => self.offer(app, conn, tag, next),
-                Next::Eof => self.offer_end(app, conn, tag),
-                Next::Open => {
-                    let origin = Origin::Connected;
-                    self.call_for(app, conn, tag, EventKind::Open { conn, origin });
-                    self.cx.after_input(slot, None);
-                }
-            }
+        let mut ready = std::mem::take(&mut self.cx.ready);
+        let budget = ready.len().min(self.cx.config.reads_per_turn);
+        for slot in &ready[..budget] {
+            self.read_conn(app, *slot);
         }
+        self.cx.stats.budget_hits.reads += u64::from(budget < ready.len());
+        // What the budget left over comes first in the next turn, then what is still readable.
+        ready.drain(..budget);
+        ready.append(&mut self.cx.ready);
+        self.cx.ready = ready;
+        self.report(app);
+    }
+
+    #[inline]
+    fn read_conn<H: Handler<M>>(&mut self, app: &mut H, slot: u32) {
+        let Some(step) = self.cx.next_input(slot, &mut self.input) else {
+            return;
+        };
+        let (conn, tag) = (step.conn, step.tag);
+        let before = self.cx.dirty.len();
+        let left = match (step.next, step.left) {
+            (Next::Data, None) => {
+                self.turn.callbacks += 1;
+                let (cx, input) = (&mut self.cx, &mut self.input);
+                enter(cx, app, tag, EventKind::Data { conn, input });
+                self.input.leftover()
+            }
+            (Next::Data, Some(left)) => {
+                let mut joined = self.input.prepend(left);
+                let input = &mut joined;
+                self.call(app, tag, EventKind::Data { conn, input });
+                joined.into_leftover()
+            }
+            (Next::Eof, left) => {
+                let mut input = self.input.prepend(left.unwrap_or_default());
+                let input = &mut input;
+                self.call(app, tag, EventKind::Eof { conn, input });
+                self.cx.end_if_both_shut(slot);
+                None
+            }
+            (Next::Open, _) => {
+                let origin = Origin::Connected;
+                self.call(app, tag, EventKind::Open { conn, origin });
+                None
+            }
+        };
+        if step.more || left.is_some() {
+            self.cx.after_input(slot, left);
+        }
+        self.cx.flush_own(slot, before);
+    }
+
+    /// Tells of watched descriptors.
+    fn report<H: Handler<M>>(&mut self, app: &mut H) {
         for _ in 0..self.cx.reporting.len() {
             let Some(slot) = self.cx.reporting.pop_front() else {
-                break;
+                return;
             };
             if let Some((watch, tag, readiness)) = self.cx.report(slot) {
                 self.call(app, tag, EventKind::Ready { watch, readiness });
             }
         }
-    }
-
-    /// Offers input: what was left over, then what was read.
-    fn offer<H: Handler<M>>(&mut self, app: &mut H, conn: ConnId, tag: Tag, next: Next) {
-        if let Next::Leftover = next {
-            self.input.buffer();
-        }
-        let left = match self.take_leftover(conn) {
-            None => {
-                let (cx, input) = (&mut self.cx, &mut self.input);
-                let before = cx.dirty.len();
-                enter(cx, app, tag, EventKind::Data { conn, input });
-                cx.flush_own(conn.0.slot, before);
-                self.turn.callbacks += 1;
-                self.input.leftover()
-            }
-            Some(left) => {
-                let mut joined = self.input.prepend(left);
-                self.call_for(
-                    app,
-                    conn,
-                    tag,
-                    EventKind::Data {
-                        conn,
-                        input: &mut joined,
-                    },
-                );
-                joined.into_leftover()
-            }
-        };
-        self.cx.after_input(conn.0.slot, left);
-    }
-
-    /// Tells of the peer's end, with what was never consumed.
-    fn offer_end<H: Handler<M>>(&mut self, app: &mut H, conn: ConnId, tag: Tag) {
-        let left = self.take_leftover(conn).unwrap_or_default();
-        self.input.buffer();
-        let mut input = self.input.prepend(left);
-        self.call_for(
-            app,
-            conn,
-            tag,
-            EventKind::Eof {
-                conn,
-                input: &mut input,
-            },
-        );
-        self.cx.end_if_both_shut(conn.0.slot);
-    }
-
-    fn take_leftover(&mut self, conn: ConnId) -> Option<Box<Leftover>> {
-        self.cx.conns.get_mut(conn.0)?.input.take()
     }
 
     /// 4. Delivers the messages that wait now, and news of a graceful stop.
@@ -169,7 +151,9 @@ impl<M> Reactor<M> {
             self.cx.stats.messages += 1;
             self.turn.callbacks += 1;
             self.cx.current_tag = Tag::default();
-            timed(&mut self.cx, "message", |cx| app.on_message(cx, message));
+            let started = self.cx.start_watch();
+            app.on_message(&mut self.cx, message);
+            self.cx.stop_watch(started);
         }
         for _ in 0..budget {
             let Some((conn, tag)) = self.cx.next_to_finish() else {
@@ -268,24 +252,30 @@ impl<M> Reactor<M> {
 }
 
 /// Calls the handler: this is the one place where the loop does, but for messages.
-#[inline]
+#[inline(always)]
 fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventKind<'_>) {
     log::trace!(target: "sockeye", "{kind:?}");
     cx.current_tag = tag;
-    timed(cx, "event", |cx| app.on_event(cx, Event::new(tag, kind)));
+    let started = cx.start_watch();
+    app.on_event(cx, Event::new(tag, kind));
+    cx.stop_watch(started);
 }
 
-/// Warns of a callback that holds up the loop. When that is off, no clock is read.
-#[inline]
-fn timed(cx: &mut Context, what: &str, callback: impl FnOnce(&mut Context)) {
-    let Some(limit) = cx.config.slow_callback else {
-        return callback(cx);
-    };
-    let before = cx.backend.now();
-    callback(cx);
-    let took = cx.backend.now().saturating_duration_since(before);
-    if took > limit {
-        log::warn!(target: "sockeye", "the callback of an {what} took {took:?}");
+/// Warns of callbacks that hold up the loop. When that is off, no clock is read.
+impl Context {
+    #[inline]
+    fn start_watch(&self) -> Option<Instant> {
+        self.config.slow_callback.map(|_| self.backend.now())
+    }
+
+    #[inline]
+    fn stop_watch(&self, started: Option<Instant>) {
+        if let (Some(started), Some(limit)) = (started, self.config.slow_callback) {
+            let took = self.backend.now().saturating_duration_since(started);
+            if took > limit {
+                log::warn!(target: "sockeye", "a callback took {took:?}");
+            }
+        }
     }
 }
 
