@@ -202,15 +202,35 @@ impl Conn {
     /// Is there something that a read phase should do for it?
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {
-        match self.phase {
-            Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
-            Phase::Open => {
+        match self.phase == Phase::Open {
+            true => {
                 self.flags.0 & (Flags::READABLE.0 | Flags::RESUMED.0) != 0
                     && !self.has(Flags::PAUSED)
             }
-            Phase::Lingering => self.has(Flags::READABLE),
-            Phase::Closing | Phase::Dead => false,
+            false => self.wants_advance(),
         }
+    }
+
+    fn wants_advance(&self) -> bool {
+        match self.phase {
+            Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
+            Phase::Lingering => self.has(Flags::READABLE),
+            Phase::Open | Phase::Closing | Phase::Dead => false,
+        }
+    }
+
+    /// Is it open, with input to be read, and nothing out of the ordinary?
+    #[inline]
+    pub(crate) fn is_plainly_readable(&self) -> bool {
+        let relevant = Flags::READABLE.0 | Flags::RESUMED.0 | Flags::PAUSED.0;
+        self.phase == Phase::Open && self.flags.0 & relevant == Flags::READABLE.0
+    }
+
+    /// May it borrow input: open, nothing queued, and sending as usual?
+    #[inline]
+    pub(crate) fn can_borrow(&self) -> bool {
+        let unusual = Flags::SHUT_ASKED.0 | Flags::WAITING.0 | Flags::WRITE_FAILED.0;
+        self.phase == Phase::Open && self.flags.0 & unusual == 0 && self.queue.is_none()
     }
 
     /// Is it open, with nothing that would follow from an empty queue?
@@ -223,9 +243,8 @@ impl Conn {
     #[inline]
     pub(crate) fn wants_flush(&self) -> bool {
         match self.phase {
-            Phase::Open => self.pending() > 0,
-            Phase::Closing => true,
-            _ => false,
+            Phase::Open => self.queue.is_some(),
+            phase => phase == Phase::Closing,
         }
     }
 
@@ -281,18 +300,32 @@ impl Conn {
         };
         let (offered, result) = match queue.as_slice() {
             Some(slice) => (slice.len(), stream.write(slice)),
-            None => {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = queue.gather(&mut slices);
-                let offered = slices[..count].iter().map(|slice| slice.len()).sum();
-                (offered, stream.write_vectored(&slices[..count]))
-            }
+            None => write_pieces(stream, queue),
         };
+        let written = self.judge(offered, result);
+        if let (Written::Bytes(count), Some(queue)) = (&written, &mut self.queue) {
+            queue.take(*count);
+        }
+        written
+    }
+
+    /// One write of bytes that are not queued.
+    #[inline]
+    pub(crate) fn write_slice(&mut self, slice: &[u8]) -> Written {
+        let Some(stream) = &mut self.stream else {
+            return Written::Nothing;
+        };
+        let result = stream.write(slice);
+        self.judge(slice.len(), result)
+    }
+
+    /// What a write says about the next one.
+    #[inline]
+    fn judge(&mut self, offered: usize, result: io::Result<usize>) -> Written {
         match result {
+            Ok(count) if count == offered => Written::Bytes(count),
             Ok(count) => {
-                let short = count == 0 || (count < offered && stream.short_is_proof());
-                queue.take(count);
-                if short {
+                if count == 0 || self.stream.as_ref().is_some_and(|s| s.short_is_proof()) {
                     self.clear(Flags::WRITABLE);
                 }
                 Written::Bytes(count)
@@ -308,14 +341,15 @@ impl Conn {
         }
     }
 
-    /// What becomes of a send of so many bytes. The hard limit governs only what is sent after a
+    /// What becomes of a send of so many bytes, with some of the input lent to it already. The hard
+    /// limit governs only what is sent after a
     /// `Wait` and above the high mark, so a send below it is taken whatever its size.
     #[inline]
-    pub(crate) fn admit(&self, bytes: usize) -> Admission {
+    pub(crate) fn admit(&self, lent: usize, bytes: usize) -> Admission {
         if !self.has(Flags::WAITING) {
             return Admission::Queue;
         }
-        let (pending, limits) = (self.pending(), &self.limits);
+        let (pending, limits) = (self.pending() + lent, &self.limits);
         if pending < limits.high_watermark || pending.saturating_add(bytes) <= limits.hard_limit {
             return Admission::Queue;
         }
@@ -399,6 +433,15 @@ impl Conn {
             Phase::Open | Phase::Dead => NEVER,
         };
     }
+}
+
+/// Several pieces in one call. Apart from `write`, so that this does not pay for the array.
+#[inline(never)]
+fn write_pieces(stream: &mut Stream, queue: &WriteQueue) -> (usize, io::Result<usize>) {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = queue.gather(&mut slices);
+    let offered = slices[..count].iter().map(|slice| slice.len()).sum();
+    (offered, stream.write_vectored(&slices[..count]))
 }
 
 #[cfg(test)]

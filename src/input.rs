@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
 
 use crate::payload::SHARE_FROM;
@@ -164,6 +164,12 @@ impl From<Chunk<'_>> for Bytes {
 }
 
 impl Chunk<'_> {
+    /// Where in the input it is.
+    #[inline]
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
     /// Is it worth sharing?
     #[inline]
     pub(crate) fn is_large(&self) -> bool {
@@ -237,6 +243,24 @@ impl Input {
         let Leftover { bytes, start } = *left;
         let end = bytes.len();
         Input::over(Store::Own(bytes), start, end, self.pool.clone())
+    }
+
+    /// Bytes that were taken and lent: they stay where they are until the next read.
+    #[inline]
+    pub(crate) fn range(&self, range: &Range<usize>) -> &[u8] {
+        match &self.store {
+            Store::Own(bytes) => &bytes[range.start..range.end],
+            Store::Shared(bytes) => &bytes[range.start..range.end],
+        }
+    }
+
+    /// The same, to be queued.
+    pub(crate) fn chunk_of(&mut self, range: Range<usize>) -> Chunk<'_> {
+        Chunk {
+            start: range.start,
+            end: range.end,
+            input: self,
+        }
     }
 
     /// What the handler left, to be kept in as little memory as it needs.

@@ -64,6 +64,12 @@ impl<T> Slots<T> {
         (self.generations[key.slot as usize] == key.generation).then_some(value)
     }
 
+    /// Whoever is in this slot.
+    #[inline]
+    pub(crate) fn peek(&mut self, slot: u32) -> Option<&mut T> {
+        self.slab.get_mut(slot as usize)
+    }
+
     /// Whoever is in this slot, with the key to it.
     #[inline]
     pub(crate) fn at(&mut self, slot: u32) -> Option<(Key, &mut T)> {

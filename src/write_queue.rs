@@ -1,5 +1,6 @@
 //! What a connection has been given to send and the operating system has not yet taken.
 
+use crate::input::Chunk;
 use crate::payload::{Part, Parts, Payload, SHARE_FROM};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -68,6 +69,17 @@ impl WriteQueue {
         match bytes.len() < SHARE_FROM {
             true => self.push_slice(bytes),
             false => self.push_block(bytes.clone()),
+        }
+    }
+
+    /// Puts bytes before all others: input that was lent and has to be queued after all.
+    pub(crate) fn push_first(&mut self, chunk: Chunk<'_>) {
+        match self.len {
+            0 => self.push_part(Part::Chunk(chunk)),
+            _ => {
+                self.len += chunk.len();
+                self.blocks.push_front(chunk.into());
+            }
         }
     }
 

@@ -65,7 +65,7 @@ impl Context {
     /// From open to closing. The flush phase does the rest.
     pub(super) fn begin_closing(&mut self, slot: u32) {
         let now = self.tick;
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         conn.phase = Phase::Closing;
@@ -103,7 +103,7 @@ impl Context {
 
     /// It is over. `on_close` comes in the reap phase, and the descriptor goes with it.
     pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         if conn.phase == Phase::Dead {
@@ -112,7 +112,7 @@ impl Context {
         conn.blame(reason);
         conn.phase = Phase::Dead;
         conn.input = None;
-        conn.lost += conn.pending() as u64;
+        conn.lost += (conn.pending() + self.lending.forget(slot)) as u64;
         if let Some(timer) = conn.timer.take() {
             self.timers.cancel(timer);
         }
@@ -123,7 +123,7 @@ impl Context {
     /// A queue that is empty, or whose bytes nobody will get, goes back to the spare ones.
     pub(super) fn release_queue(&mut self, slot: u32) {
         const SPARE_QUEUES: usize = 64;
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         if let Some(mut queue) = conn.queue.take() {
@@ -138,11 +138,11 @@ impl Context {
     /// whether an `on_drain` is due.
     #[inline]
     pub(crate) fn flush(&mut self, slot: u32) -> bool {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return false;
         };
         conn.clear(Flags::IN_DIRTY);
-        if conn.has(Flags::WRITABLE) && conn.wants_flush() {
+        if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.phase != Phase::Dead {
             match conn.write() {
                 Written::Bytes(count) => {
                     conn.progress = self.tick;
@@ -166,9 +166,9 @@ impl Context {
     }
 
     /// What follows from a flush: another one, a FIN, the end, an `on_drain`.
-    fn after_flush(&mut self, slot: u32) -> bool {
+    pub(super) fn after_flush(&mut self, slot: u32) -> bool {
         let now = self.tick;
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return false;
         };
         let drained = conn.has_drained();
@@ -200,8 +200,8 @@ impl Context {
 
     /// Nothing can be sent any more, but input that has arrived is still delivered, and the end
     /// only then. A pause made because of our own backpressure ends with its `on_drain`.
-    fn write_failed(&mut self, slot: u32, reason: Reason) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+    pub(super) fn write_failed(&mut self, slot: u32, reason: Reason) {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         conn.blame(reason);
@@ -220,7 +220,7 @@ impl Context {
 
     /// The last byte of an open connection is out, and `shutdown_write` was asked for.
     fn finish_writing(&mut self, slot: u32) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         if conn.raise(Flags::SHUT) {
@@ -231,7 +231,7 @@ impl Context {
     }
 
     pub(crate) fn end_if_both_shut(&mut self, slot: u32) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         if conn.phase == Phase::Open && conn.has(Flags::SHUT) && conn.has(Flags::EOF) {
@@ -244,7 +244,7 @@ impl Context {
     /// 9.6). So one read decides: an end, or nothing there, and it is closed; input, and it
     /// lingers.
     fn finish_closing(&mut self, slot: u32) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         if conn.has(Flags::EOF) {
@@ -262,7 +262,7 @@ impl Context {
 
     fn linger(&mut self, slot: u32, discarded: usize) {
         let now = self.tick;
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         conn.phase = Phase::Lingering;
@@ -275,7 +275,7 @@ impl Context {
 
     /// Goes on discarding, up to a limit.
     fn discarded(&mut self, slot: u32, count: usize) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         self.stats.bytes_in += count as u64;
@@ -289,7 +289,7 @@ impl Context {
 
     /// One read of a lingering connection: input is discarded, an end or an error closes it.
     pub(super) fn discard(&mut self, slot: u32, input: &mut Input) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         match conn.read(input) {
@@ -347,7 +347,7 @@ impl Context {
     /// leaves the timer where it is: it fires, finds nothing due, and is armed anew. So progress is
     /// a store, and no work for the heap.
     pub(crate) fn arm(&mut self, slot: u32) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         let at = conn.next_deadline();

@@ -54,17 +54,17 @@ impl Context {
             (&mut self.dirty, &mut self.accepting, &mut self.reporting);
         let (count, full) = backend.wait(timeout, |source, readiness| match source {
             Source::Conn(slot) => {
-                let Some((_, conn)) = conns.at(slot) else {
+                let Some(conn) = conns.peek(slot) else {
                     return;
                 };
                 conn.on_readiness(readiness);
                 Context::list_ready(conn, slot, ready);
-                if conn.has(Flags::WRITABLE) && conn.wants_flush() {
+                if conn.wants_flush() && conn.has(Flags::WRITABLE) {
                     Context::list_dirty(conn, slot, dirty);
                 }
             }
             Source::Listener(slot) => {
-                let Some((_, listener)) = listeners.at(slot) else {
+                let Some(listener) = listeners.peek(slot) else {
                     return;
                 };
                 listener.ready = true;
@@ -74,7 +74,7 @@ impl Context {
                 }
             }
             Source::Watch(slot) => {
-                let Some((_, watch)) = watches.at(slot) else {
+                let Some(watch) = watches.peek(slot) else {
                     return;
                 };
                 watch.readiness |= readiness;
@@ -153,9 +153,6 @@ impl Context {
     pub(crate) fn next_input(&mut self, slot: u32, input: &mut Input) -> Option<Step> {
         let (key, conn) = self.conns.at(slot)?;
         conn.clear(Flags::IN_READY);
-        if !conn.wants_read() {
-            return None;
-        }
         let (id, tag) = (ConnId(key), conn.tag);
         let step = |next, left, more| {
             Some(Step {
@@ -166,12 +163,15 @@ impl Context {
                 more,
             })
         };
-        if conn.phase != Phase::Open {
-            return self
-                .advance(slot, input)
-                .and_then(|next| step(next, None, true));
-        }
-        if conn.has(Flags::RESUMED) {
+        if !conn.is_plainly_readable() {
+            if !conn.wants_read() {
+                return None;
+            }
+            if conn.phase != Phase::Open {
+                return self
+                    .advance(slot, input)
+                    .and_then(|next| step(next, None, true));
+            }
             conn.clear(Flags::RESUMED);
             if conn.input.is_some() {
                 input.buffer();
@@ -206,7 +206,7 @@ impl Context {
     /// There is nothing to read any more. After a failed write that was the last of the input, and
     /// what made the write fail is the reason: the first error wins.
     fn no_input(&mut self, slot: u32) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         match conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {
@@ -219,7 +219,7 @@ impl Context {
     #[cold]
     fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
         let now = self.tick;
-        let (_, conn) = self.conns.at(slot)?;
+        let conn = self.conns.peek(slot)?;
         if conn.phase == Phase::Lingering {
             self.discard(slot, input);
             return None;
@@ -256,7 +256,7 @@ impl Context {
     /// A callback with input has returned: keeps what it left, unless the connection ended
     /// meanwhile.
     pub(crate) fn after_input(&mut self, slot: u32, left: Option<Box<Leftover>>) {
-        let Some((_, conn)) = self.conns.at(slot) else {
+        let Some(conn) = self.conns.peek(slot) else {
             return;
         };
         if conn.phase == Phase::Open {
@@ -286,10 +286,15 @@ impl Context {
         if self.dirty.len() == dirty_before + 1 && self.dirty[dirty_before] == slot {
             self.dirty.truncate(dirty_before);
             if self.flush(slot) {
-                if let Some((_, conn)) = self.conns.at(slot) {
-                    Context::list_dirty(conn, slot, &mut self.dirty);
-                }
+                self.list_for_drain(slot);
             }
+        }
+    }
+
+    /// The flush phase is to look at it: an `on_drain` is due there, and not before.
+    pub(super) fn list_for_drain(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.peek(slot) {
+            Context::list_dirty(conn, slot, &mut self.dirty);
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod ending;
 mod io;
+mod lending;
 mod opening;
 mod questions;
 mod sending;
@@ -13,6 +14,7 @@ mod time;
 mod watching;
 
 pub(crate) use io::{Accepted, Next};
+use lending::Lending;
 pub use sending::{Broadcast, Sent};
 pub(crate) use time::Due;
 
@@ -81,6 +83,7 @@ pub struct Context {
     )]
     spare_queues: Vec<Box<WriteQueue>>,
 
+    pub(crate) lending: Lending,
     epoch: Epoch,
     /// The time of this turn.
     now: Instant,
@@ -118,6 +121,7 @@ impl Context {
             accepting: VecDeque::new(),
             reporting: VecDeque::new(),
             spare_queues: Vec::new(),
+            lending: Lending::new(),
             epoch: Epoch(now),
             now,
             tick: 0,

@@ -124,7 +124,7 @@ impl Context {
         log::debug!(target: "sockeye", "{id} connects to {addr}");
         let slot = id.0.slot;
         let (stream, connected) = self.backend.connect(connect, addr, slot)?;
-        if let Some((_, conn)) = self.conns.at(slot) {
+        if let Some(conn) = self.conns.peek(slot) {
             conn.stream = Some(stream);
             if connected {
                 // It is reported from the loop all the same, and not from in here.
@@ -157,14 +157,14 @@ impl Context {
     pub(super) fn rest(&mut self, slot: u32) {
         let at = self.deadline_after(self.config.accept_backoff);
         let timer = self.timers.set(at, Due::Rested(slot));
-        if let Some((_, listener)) = self.listeners.at(slot) {
+        if let Some(listener) = self.listeners.peek(slot) {
             listener.rest = Some(timer);
         }
     }
 
     /// It has rested: whoever waited in its backlog meanwhile needs no new edge.
     pub(crate) fn rested(&mut self, slot: u32) {
-        if let Some((_, listener)) = self.listeners.at(slot) {
+        if let Some(listener) = self.listeners.peek(slot) {
             listener.rest = None;
             listener.ready = true;
         }
@@ -172,7 +172,7 @@ impl Context {
     }
 
     pub(crate) fn list_accepting(&mut self, slot: u32) {
-        if let Some((_, listener)) = self.listeners.at(slot) {
+        if let Some(listener) = self.listeners.peek(slot) {
             if listener.ready && listener.rest.is_none() && !listener.listed {
                 listener.listed = true;
                 self.accepting.push_back(slot);

@@ -21,7 +21,10 @@ impl Context {
 
     /// Bytes queued and not yet taken by the system; 0 for a stale id.
     pub fn pending(&self, conn: ConnId) -> usize {
-        self.conns.get(conn.0).map_or(0, |conn| conn.pending())
+        let lent = self.lending.lent_to(conn.0.slot);
+        self.conns
+            .get(conn.0)
+            .map_or(0, |conn| conn.pending() + lent)
     }
 
     /// Is it open: connected, and neither closing nor closed?

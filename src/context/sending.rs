@@ -4,7 +4,7 @@ use super::Context;
 use crate::closed::Reason;
 use crate::conn::{Admission, Flags};
 use crate::id::ConnId;
-use crate::payload::{Parts, Payload};
+use crate::payload::{Part, Parts, Payload};
 use crate::write_queue::WriteQueue;
 
 /// What became of a send. It may be ignored: the limits hold either way.
@@ -60,6 +60,11 @@ impl Context {
     #[inline]
     pub fn send<'a>(&mut self, conn: ConnId, payload: impl Into<Payload<'a>>) -> Sent {
         let payload = payload.into();
+        if let Parts::One(Part::Chunk(chunk)) = &payload.0 {
+            if let Some(sent) = self.lend(conn, chunk.range()) {
+                return sent;
+            }
+        }
         self.queue(conn, payload.len(), |queue| queue.push(payload))
     }
 
@@ -87,20 +92,20 @@ impl Context {
         broadcast
     }
 
-    #[inline]
     fn queue(&mut self, id: ConnId, len: usize, push: impl FnOnce(&mut WriteQueue)) -> Sent {
+        let slot = id.0.slot;
         let Some(conn) = self.conns.get_mut(id.0) else {
             return Sent::Gone;
         };
         if !conn.takes_output() {
             return Sent::Gone;
         }
-        match conn.admit(len) {
+        match conn.admit(self.lending.lent_to(slot), len) {
             Admission::Queue => {}
             Admission::Drop => return Sent::Dropped,
             Admission::Close => {
                 log::warn!(target: "sockeye", "{id} {}: pending output above its limit", conn.peer);
-                self.reset(id.0.slot, Reason::PendingLimit);
+                self.reset(slot, Reason::PendingLimit);
                 return Sent::Gone;
             }
         }
@@ -110,10 +115,11 @@ impl Context {
                 .queue
                 .get_or_insert_with(|| spare.pop().unwrap_or_default());
             push(queue);
-            if queue.len() > conn.limits.high_watermark {
+            let pending = queue.len() + self.lending.lent_to(slot);
+            if pending > conn.limits.high_watermark {
                 conn.set(Flags::WAITING);
             }
-            Context::list_dirty(conn, id.0.slot, &mut self.dirty);
+            Context::list_dirty(conn, slot, &mut self.dirty);
         }
         match conn.has(Flags::WAITING) {
             true => Sent::Wait,

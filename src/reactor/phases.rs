@@ -100,7 +100,11 @@ impl<M> Reactor<M> {
             (Next::Data, None) => {
                 self.turn.callbacks += 1;
                 let (cx, input) = (&mut self.cx, &mut self.input);
+                cx.lending.begin(slot);
                 enter(cx, app, tag, EventKind::Data { conn, input });
+                if let Some(lent) = self.cx.lending.end() {
+                    self.cx.repay(slot, &mut self.input, lent, before);
+                }
                 self.input.leftover()
             }
             (Next::Data, Some(left)) => {

@@ -46,7 +46,9 @@ fn source(token: Token) -> Source {
 
 #[inline]
 fn readiness(event: &mio::event::Event) -> Readiness {
-    let hang_up = event.is_read_closed() || event.is_write_closed();
+    // On Linux a closed writing side always shows as one of the others.
+    let write_closed = cfg!(not(target_os = "linux")) && event.is_write_closed();
+    let hang_up = event.is_read_closed() || write_closed;
     Readiness::READABLE.when(event.is_readable())
         | Readiness::WRITABLE.when(event.is_writable())
         | Readiness::ERROR.when(event.is_error())
