@@ -48,8 +48,8 @@ impl Flags {
     pub(crate) const READABLE: Flags = Flags(1);
     /// The system may take bytes.
     pub(crate) const WRITABLE: Flags = Flags(1 << 1);
-    /// An end, an error or urgent data was seen: a short read no longer proves that no more is
-    /// there.
+    /// A short read does not prove that no more is there: with this kind of socket, or because an
+    /// end, an error or urgent data was seen.
     pub(crate) const DRAIN: Flags = Flags(1 << 2);
     pub(crate) const PAUSED: Flags = Flags(1 << 3);
     /// Reads were resumed: what is left over is to be offered again.
@@ -70,6 +70,8 @@ impl Flags {
     /// It is on the list of connections to read, or to flush.
     pub(crate) const IN_READY: Flags = Flags(1 << 12);
     pub(crate) const IN_DIRTY: Flags = Flags(1 << 13);
+    /// The phase is `Open`: here again, so that the usual case is one comparison.
+    const OPEN: Flags = Flags(1 << 14);
 }
 
 /// What a read gave.
@@ -112,7 +114,7 @@ pub(crate) struct Conn {
     pub(crate) origin: Origin,
     pub(crate) tag: Tag,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) phase: Phase,
+    phase: Phase,
     flags: Flags,
     pub(crate) queue: Option<Box<WriteQueue>>,
     pub(crate) input: Option<Box<Leftover>>,
@@ -134,7 +136,7 @@ pub(crate) struct Conn {
 impl Conn {
     pub(crate) fn new(origin: Origin, peer: Addr, tag: Tag, limits: Arc<Limits>) -> Conn {
         let (phase, flags) = match origin {
-            Origin::Accepted(_) => (Phase::Open, Flags::WRITABLE),
+            Origin::Accepted(_) => (Phase::Open, Flags(Flags::WRITABLE.0 | Flags::OPEN.0)),
             Origin::Connected => (Phase::Connecting, Flags::default()),
         };
         Conn {
@@ -199,52 +201,81 @@ impl Conn {
         self.is_live() && self.flags.0 & (Flags::SHUT_ASKED.0 | Flags::WRITE_FAILED.0) == 0
     }
 
-    /// Is there something that a read phase should do for it?
+    /// Gives it its stream.
+    pub(crate) fn attach(&mut self, stream: Stream) {
+        if !stream.short_is_proof() {
+            self.set(Flags::DRAIN);
+        }
+        self.stream = Some(stream);
+    }
+
     #[inline]
-    pub(crate) fn wants_read(&self) -> bool {
-        match self.phase == Phase::Open {
-            true => {
-                self.flags.0 & (Flags::READABLE.0 | Flags::RESUMED.0) != 0
-                    && !self.has(Flags::PAUSED)
-            }
-            false => self.wants_advance(),
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Moves on in life.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        match phase {
+            Phase::Open => self.set(Flags::OPEN),
+            _ => self.clear(Flags::OPEN),
         }
     }
 
-    fn wants_advance(&self) -> bool {
+    /// Are these flags set and those not?
+    #[inline]
+    fn is(&self, set: &[Flags], clear: &[Flags]) -> bool {
+        let set = set.iter().fold(0, |bits, flag| bits | flag.0);
+        let clear = clear.iter().fold(0, |bits, flag| bits | flag.0);
+        self.flags.0 & (set | clear) == set
+    }
+
+    /// Is there something that a read phase should do for it?
+    #[inline]
+    pub(crate) fn wants_read(&self) -> bool {
+        self.is_plainly_readable() || self.wants_unusual_read()
+    }
+
+    fn wants_unusual_read(&self) -> bool {
         match self.phase {
+            Phase::Open => !self.has(Flags::PAUSED) && self.has(Flags::RESUMED),
+
             Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
             Phase::Lingering => self.has(Flags::READABLE),
-            Phase::Open | Phase::Closing | Phase::Dead => false,
+            Phase::Closing | Phase::Dead => false,
         }
     }
 
     /// Is it open, with input to be read, and nothing out of the ordinary?
     #[inline]
     pub(crate) fn is_plainly_readable(&self) -> bool {
-        let relevant = Flags::READABLE.0 | Flags::RESUMED.0 | Flags::PAUSED.0;
-        self.phase == Phase::Open && self.flags.0 & relevant == Flags::READABLE.0
+        self.is(
+            &[Flags::OPEN, Flags::READABLE],
+            &[Flags::RESUMED, Flags::PAUSED],
+        )
     }
 
     /// May it borrow input: open, nothing queued, and sending as usual?
     #[inline]
     pub(crate) fn can_borrow(&self) -> bool {
-        let unusual = Flags::SHUT_ASKED.0 | Flags::WAITING.0 | Flags::WRITE_FAILED.0;
-        self.phase == Phase::Open && self.flags.0 & unusual == 0 && self.queue.is_none()
+        use Flags as F;
+        let unusual = [F::SHUT_ASKED, F::WAITING, F::WRITE_FAILED, F::IN_DIRTY];
+        self.is(&[F::OPEN, F::WRITABLE], &unusual) && self.queue.is_none()
     }
 
     /// Is it open, with nothing that would follow from an empty queue?
     #[inline]
     pub(crate) fn is_at_ease(&self) -> bool {
-        self.phase == Phase::Open && self.flags.0 & (Flags::WAITING.0 | Flags::SHUT_ASKED.0) == 0
+        self.is(&[Flags::OPEN], &[Flags::WAITING, Flags::SHUT_ASKED])
     }
 
     /// Is there something that a flush phase should do for it?
     #[inline]
     pub(crate) fn wants_flush(&self) -> bool {
-        match self.phase {
-            Phase::Open => self.queue.is_some(),
-            phase => phase == Phase::Closing,
+        match self.has(Flags::OPEN) {
+            true => self.queue.is_some(),
+            false => self.phase == Phase::Closing,
         }
     }
 
@@ -271,11 +302,12 @@ impl Conn {
         let buffer = input.buffer();
         match stream.read(buffer) {
             Ok(0) => {
+                input.filled(0);
                 self.clear(Flags::READABLE);
                 Read::Eof
             }
             Ok(count) => {
-                if count < buffer.len() && stream.short_is_proof() && !self.has(Flags::DRAIN) {
+                if count < buffer.len() && !self.has(Flags::DRAIN) {
                     self.clear(Flags::READABLE);
                 }
                 input.filled(count);

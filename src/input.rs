@@ -212,7 +212,13 @@ impl Input {
         }
     }
 
-    /// The receive buffer, to read into. What it held is gone.
+    /// Has everything been taken?
+    #[inline]
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The receive buffer, to read into; `filled` says how much was read.
     #[inline]
     pub(crate) fn buffer(&mut self) -> &mut [u8] {
         if let Store::Shared(_) = self.store {
@@ -220,8 +226,6 @@ impl Input {
             self.store = Store::Own(Vec::new());
             self.store = Store::Own(self.pool.get());
         }
-        self.start = 0;
-        self.end = 0;
         match &mut self.store {
             Store::Own(bytes) => bytes,
             Store::Shared(_) => &mut [],
@@ -231,6 +235,7 @@ impl Input {
     /// `count` bytes were read into the buffer.
     #[inline]
     pub(crate) fn filled(&mut self, count: usize) {
+        self.start = 0;
         self.end = count;
     }
 
@@ -266,7 +271,7 @@ impl Input {
     /// What the handler left, to be kept in as little memory as it needs.
     #[inline]
     pub(crate) fn leftover(&self) -> Option<Box<Leftover>> {
-        match self.start == self.end {
+        match self.is_used_up() {
             true => None,
             false => Some(Box::new(Leftover {
                 bytes: self.to_vec(),

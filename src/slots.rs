@@ -3,9 +3,10 @@
 use crate::id::Key;
 use slab::Slab;
 
-/// `slab` with a generation beside each slot: the slab itself forgets who was there before.
+/// `slab` with a generation for each slot. The occupant carries it, so that a look-up touches one
+/// place; beside the slab it is kept too, for the slab itself forgets who was there before.
 pub(crate) struct Slots<T> {
-    slab: Slab<T>,
+    slab: Slab<(u32, T)>,
     generations: Vec<u32>,
 }
 
@@ -37,7 +38,7 @@ impl<T> Slots<T> {
 
     pub(crate) fn insert(&mut self, value: T) -> Key {
         let key = self.next_key();
-        let slot = self.slab.insert(value);
+        let slot = self.slab.insert((key.generation, value));
         if slot == self.generations.len() {
             self.generations.push(0);
         }
@@ -46,53 +47,46 @@ impl<T> Slots<T> {
 
     /// Frees the slot; every key to it is stale from now on.
     pub(crate) fn remove(&mut self, slot: u32) -> Option<T> {
-        let value = self.slab.try_remove(slot as usize)?;
-        let generation = &mut self.generations[slot as usize];
-        *generation = generation.wrapping_add(1);
+        let (generation, value) = self.slab.try_remove(slot as usize)?;
+        self.generations[slot as usize] = generation.wrapping_add(1);
         Some(value)
     }
 
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        let value = self.slab.get(key.slot as usize)?;
-        (self.generations[key.slot as usize] == key.generation).then_some(value)
+        match self.slab.get(key.slot as usize) {
+            Some((generation, value)) if *generation == key.generation => Some(value),
+            _ => None,
+        }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let value = self.slab.get_mut(key.slot as usize)?;
-        (self.generations[key.slot as usize] == key.generation).then_some(value)
+        match self.slab.get_mut(key.slot as usize) {
+            Some((generation, value)) if *generation == key.generation => Some(value),
+            _ => None,
+        }
     }
 
     /// Whoever is in this slot.
     #[inline]
     pub(crate) fn peek(&mut self, slot: u32) -> Option<&mut T> {
-        self.slab.get_mut(slot as usize)
+        self.slab.get_mut(slot as usize).map(|(_, value)| value)
     }
 
     /// Whoever is in this slot, with the key to it.
     #[inline]
     pub(crate) fn at(&mut self, slot: u32) -> Option<(Key, &mut T)> {
-        let value = self.slab.get_mut(slot as usize)?;
-        Some((
-            Key {
-                slot,
-                generation: self.generations[slot as usize],
-            },
-            value,
-        ))
+        let (generation, value) = self.slab.get_mut(slot as usize)?;
+        let generation = *generation;
+        Some((Key { slot, generation }, value))
     }
 
     /// All of them, by slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.slab.iter().map(|(slot, value)| {
-            (
-                Key {
-                    slot: narrow(slot),
-                    generation: self.generations[slot],
-                },
-                value,
-            )
+        self.slab.iter().map(|(slot, (generation, value))| {
+            let (slot, generation) = (narrow(slot), *generation);
+            (Key { slot, generation }, value)
         })
     }
 }

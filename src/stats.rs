@@ -20,12 +20,12 @@ pub struct Stats {
     pub opened: u64,
     /// `on_close` callbacks, by reason.
     pub closed: ClosedStats,
-    /// Calls of `recv` that gave bytes, and these bytes.
+    /// Calls of `recv` that gave bytes.
     pub reads: u64,
-    /// Bytes received.
-    pub bytes_in: u64,
     /// Calls of `send` that took bytes.
     pub writes: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
     /// Bytes that the operating system took.
     pub bytes_out: u64,
     /// Bytes that were queued and could not be delivered.

@@ -16,6 +16,7 @@ impl Context {
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
             return false;
         };
+        self.lending.disturb();
         if conn.raise(Flags::SHUT_ASKED) {
             Context::list_dirty(conn, id.0.slot, &mut self.dirty);
         }
@@ -51,7 +52,7 @@ impl Context {
             return false;
         };
         conn.blame(reason);
-        if conn.phase == Phase::Connecting {
+        if conn.phase() == Phase::Connecting {
             match conn.pending() {
                 0 => self.end(slot, Reason::Local),
                 _ => conn.set(Flags::CLOSE_ASKED),
@@ -68,7 +69,8 @@ impl Context {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        conn.phase = Phase::Closing;
+        self.lending.disturb();
+        conn.enter(Phase::Closing);
         conn.input = None;
         conn.restart_limit(now);
         if conn.has(Flags::WRITE_FAILED) {
@@ -82,7 +84,7 @@ impl Context {
     /// `false`: no such connection, or it is over already.
     pub fn abort(&mut self, id: ConnId) -> bool {
         let over = |phase| phase == Phase::Dead;
-        if self.conns.get(id.0).is_none_or(|conn| over(conn.phase)) {
+        if self.conns.get(id.0).is_none_or(|conn| over(conn.phase())) {
             return false;
         }
         self.reset(id.0.slot, Reason::Aborted);
@@ -106,11 +108,11 @@ impl Context {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        if conn.phase == Phase::Dead {
+        if conn.phase() == Phase::Dead {
             return;
         }
         conn.blame(reason);
-        conn.phase = Phase::Dead;
+        conn.enter(Phase::Dead);
         conn.input = None;
         conn.lost += (conn.pending() + self.lending.forget(slot)) as u64;
         if let Some(timer) = conn.timer.take() {
@@ -142,7 +144,7 @@ impl Context {
             return false;
         };
         conn.clear(Flags::IN_DIRTY);
-        if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.phase != Phase::Dead {
+        if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.phase() != Phase::Dead {
             match conn.write() {
                 Written::Bytes(count) => {
                     conn.progress = self.tick;
@@ -172,7 +174,7 @@ impl Context {
             return false;
         };
         let drained = conn.has_drained();
-        if !matches!(conn.phase, Phase::Open | Phase::Closing) || conn.has(Flags::WRITE_FAILED) {
+        if !matches!(conn.phase(), Phase::Open | Phase::Closing) || conn.has(Flags::WRITE_FAILED) {
             return drained;
         }
         if conn.pending() > 0 {
@@ -185,7 +187,7 @@ impl Context {
             self.arm(slot);
             return drained;
         }
-        let (closing, shut) = (conn.phase == Phase::Closing, conn.has(Flags::SHUT_ASKED));
+        let (closing, shut) = (conn.phase() == Phase::Closing, conn.has(Flags::SHUT_ASKED));
         if !closing {
             conn.limit_at = NEVER;
         }
@@ -210,7 +212,7 @@ impl Context {
         conn.set(Flags::WRITE_FAILED);
         conn.set(Flags::READABLE);
         conn.set(Flags::DRAIN);
-        if conn.phase == Phase::Closing || conn.has(Flags::EOF) {
+        if conn.phase() == Phase::Closing || conn.has(Flags::EOF) {
             conn.queue = None;
             return self.end(slot, Reason::Local);
         }
@@ -234,7 +236,7 @@ impl Context {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        if conn.phase == Phase::Open && conn.has(Flags::SHUT) && conn.has(Flags::EOF) {
+        if conn.phase() == Phase::Open && conn.has(Flags::SHUT) && conn.has(Flags::EOF) {
             self.end(slot, Reason::Eof);
         }
     }
@@ -265,7 +267,7 @@ impl Context {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        conn.phase = Phase::Lingering;
+        conn.enter(Phase::Lingering);
         conn.restart_limit(now);
         conn.set(Flags::READABLE);
         conn.set(Flags::DRAIN);
@@ -332,7 +334,7 @@ impl Context {
         let slots: Vec<u32> = self
             .conns
             .iter()
-            .filter(|(_, conn)| conn.phase != Phase::Dead)
+            .filter(|(_, conn)| conn.phase() != Phase::Dead)
             .map(|(key, _)| key.slot)
             .collect();
         for slot in slots {
@@ -351,7 +353,7 @@ impl Context {
             return;
         };
         let at = conn.next_deadline();
-        if at == NEVER || conn.phase == Phase::Dead {
+        if at == NEVER || conn.phase() == Phase::Dead {
             return;
         }
         match conn.timer {

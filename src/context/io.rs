@@ -138,7 +138,7 @@ impl Context {
             None => self.limits.clone(),
         };
         let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
-        conn.stream = Some(stream);
+        conn.attach(stream);
         conn.progress = self.tick;
         conn.set(Flags::OPENED);
         self.stats.accepted += 1;
@@ -167,14 +167,14 @@ impl Context {
             if !conn.wants_read() {
                 return None;
             }
-            if conn.phase != Phase::Open {
+            if conn.phase() != Phase::Open {
                 return self
                     .advance(slot, input)
                     .and_then(|next| step(next, None, true));
             }
             conn.clear(Flags::RESUMED);
             if conn.input.is_some() {
-                input.buffer();
+                input.filled(0);
                 return step(Next::Data, conn.input.take(), true);
             }
             if !conn.has(Flags::READABLE) {
@@ -186,7 +186,11 @@ impl Context {
                 conn.progress = self.tick;
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
-                step(Next::Data, conn.input.take(), conn.has(Flags::READABLE))
+                let (left, more) = (conn.input.take(), conn.has(Flags::READABLE));
+                if left.is_none() {
+                    self.lending.begin(key, conn);
+                }
+                step(Next::Data, left, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
                 conn.set(Flags::EOF);
@@ -220,7 +224,7 @@ impl Context {
     fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
         let now = self.tick;
         let conn = self.conns.peek(slot)?;
-        if conn.phase == Phase::Lingering {
+        if conn.phase() == Phase::Lingering {
             self.discard(slot, input);
             return None;
         }
@@ -235,7 +239,7 @@ impl Context {
                 None
             }
             Ok(true) => {
-                conn.phase = Phase::Open;
+                conn.enter(Phase::Open);
                 conn.set(Flags::WRITABLE);
                 conn.progress = now;
                 conn.restart_limit(now);
@@ -259,7 +263,7 @@ impl Context {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        if conn.phase == Phase::Open {
+        if conn.phase() == Phase::Open {
             Context::list_ready(conn, slot, &mut self.ready);
             if let Some(left) = left {
                 self.keep_left(slot, left);

@@ -6,39 +6,56 @@
 
 use super::{Context, Sent};
 use crate::closed::Reason;
-use crate::conn::{Flags, Written};
-use crate::id::ConnId;
+use crate::conn::{Conn, Flags, Written};
+use crate::id::{ConnId, Key};
 use crate::input::Input;
 use std::ops::Range;
 
-/// No connection: none has this slot.
-const NOBODY: u32 = u32::MAX;
-
 /// Who may borrow the input of the running callback, and what it has borrowed.
 pub(crate) struct Lending {
-    borrower: u32,
+    /// The connection whose callback runs, while nothing is queued that would have to go first.
+    borrower: Option<Key>,
+    /// Whose input is lent.
+    slot: u32,
     lent: Option<Range<usize>>,
+    /// Bytes above which the borrower has to wait: its high watermark.
+    high: usize,
+    /// Something was queued or ended since: what is lent cannot simply go out.
+    disturbed: bool,
 }
 
 impl Lending {
     pub(crate) fn new() -> Lending {
         Lending {
-            borrower: NOBODY,
+            borrower: None,
+            slot: 0,
             lent: None,
+            high: 0,
+            disturbed: false,
         }
     }
 
-    /// The callback of this connection begins.
+    /// Offers the input of the coming callback to its own connection.
     #[inline]
-    pub(crate) fn begin(&mut self, slot: u32) {
-        self.borrower = slot;
+    pub(super) fn begin(&mut self, key: Key, conn: &Conn) {
+        self.borrower = conn.can_borrow().then_some(key);
+        self.slot = key.slot;
         self.lent = None;
+        self.high = conn.limits.high_watermark;
+        self.disturbed = false;
     }
 
-    /// It has returned.
+    /// Something is queued, for whomever, or a connection changes its state.
+    #[inline]
+    pub(super) fn disturb(&mut self) {
+        self.borrower = None;
+        self.disturbed = true;
+    }
+
+    /// The callback has returned.
     #[inline]
     pub(crate) fn end(&mut self) -> Option<Range<usize>> {
-        self.borrower = NOBODY;
+        self.borrower = None;
         self.lent.take()
     }
 
@@ -46,13 +63,14 @@ impl Lending {
     #[inline]
     pub(super) fn lent_to(&self, slot: u32) -> usize {
         match &self.lent {
-            Some(range) if self.borrower == slot => range.len(),
+            Some(range) if self.slot == slot => range.len(),
             _ => 0,
         }
     }
 
     /// The connection is over: what it borrowed is lost.
     pub(super) fn forget(&mut self, slot: u32) -> usize {
+        self.disturb();
         let lent = self.lent_to(slot);
         if lent > 0 {
             self.lent = None;
@@ -62,28 +80,26 @@ impl Lending {
 }
 
 impl Context {
-    /// Lends a chunk of the running callback's input to its own connection, if nothing is queued
-    /// that would have to go first. `None`: it has to be queued.
+    /// Lends a chunk of the running callback's input to its own connection, once. `None`: it has
+    /// to be queued.
     #[inline]
     pub(super) fn lend(&mut self, id: ConnId, range: Range<usize>) -> Option<Sent> {
-        if self.lending.borrower != id.0.slot || self.lending.lent.is_some() {
-            return None;
-        }
-        let conn = self.conns.get_mut(id.0)?;
-        if !conn.can_borrow() {
+        let lending = &mut self.lending;
+        if lending.borrower != Some(id.0) {
             return None;
         }
         let len = range.len();
-        self.lending.lent = Some(range);
-        if len <= conn.limits.high_watermark {
+        lending.borrower = None;
+        lending.lent = Some(range);
+        if len <= lending.high {
             return Some(Sent::Queued);
         }
-        conn.set(Flags::WAITING);
+        self.conns.get_mut(id.0)?.set(Flags::WAITING);
         Some(Sent::Wait)
     }
 
     /// The callback has returned with input lent to its connection: writes it, if the callback has
-    /// queued no other bytes, and queues what is left.
+    /// queued nothing else, and queues what is left.
     #[inline]
     pub(crate) fn repay(
         &mut self,
@@ -95,22 +111,24 @@ impl Context {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        if self.dirty.len() != dirty_before || !conn.has(Flags::WRITABLE) {
-            return self.queue_lent(slot, input, lent);
+        if self.lending.disturbed {
+            return self.queue_lent(slot, input, lent, dirty_before);
         }
-        match conn.write_slice(input.range(&lent)) {
+        let bytes = input.range(&lent);
+        let len = bytes.len();
+        match conn.write_slice(bytes) {
             Written::Bytes(count) => {
                 conn.progress = self.tick;
                 self.stats.writes += 1;
                 self.stats.bytes_out += count as u64;
-                if count == lent.len() && conn.is_at_ease() {
+                if count == len && conn.is_at_ease() {
                     return;
                 }
                 self.queue_rest(slot, input, lent.start + count..lent.end);
             }
             Written::Nothing => self.queue_rest(slot, input, lent),
             Written::Failed(error) => {
-                conn.lost += lent.len() as u64;
+                conn.lost += len as u64;
                 self.write_failed(slot, Reason::from_io(error));
             }
         }
@@ -121,9 +139,10 @@ impl Context {
 
     /// It has to wait for room or for the flush phase, before what was queued after it.
     #[cold]
-    fn queue_lent(&mut self, slot: u32, input: &mut Input, lent: Range<usize>) {
+    fn queue_lent(&mut self, slot: u32, input: &mut Input, lent: Range<usize>, before: usize) {
         self.queue_rest(slot, input, lent);
         self.list_for_drain(slot);
+        self.flush_own(slot, before);
     }
 
     fn queue_rest(&mut self, slot: u32, input: &mut Input, rest: Range<usize>) {

@@ -193,7 +193,8 @@ impl Context {
     /// Puts a connection on the ready list if there is something to read and it is not there yet.
     #[inline]
     pub(crate) fn list_ready(conn: &mut Conn, slot: u32, ready: &mut Vec<u32>) {
-        if conn.wants_read() && conn.raise(Flags::IN_READY) {
+        if conn.wants_read() && !conn.has(Flags::IN_READY) {
+            conn.set(Flags::IN_READY);
             ready.push(slot);
         }
     }

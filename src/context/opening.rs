@@ -125,7 +125,7 @@ impl Context {
         let slot = id.0.slot;
         let (stream, connected) = self.backend.connect(connect, addr, slot)?;
         if let Some(conn) = self.conns.peek(slot) {
-            conn.stream = Some(stream);
+            conn.attach(stream);
             if connected {
                 // It is reported from the loop all the same, and not from in here.
                 conn.set(Flags::WRITABLE);

@@ -31,7 +31,7 @@ impl Context {
     pub fn is_open(&self, conn: ConnId) -> bool {
         self.conns
             .get(conn.0)
-            .is_some_and(|conn| conn.is_live() && conn.phase == Phase::Open)
+            .is_some_and(|conn| conn.is_live() && conn.phase() == Phase::Open)
     }
 
     /// May `on_data` still come: neither paused, nor closing, nor at its end?

@@ -110,6 +110,7 @@ impl Context {
             }
         }
         if len > 0 {
+            self.lending.disturb();
             let spare = &mut self.spare_queues;
             let queue = conn
                 .queue

@@ -6,7 +6,7 @@ use crate::context::{Accepted, Context, Due, Next};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl<M> Reactor<M> {
     /// 1. Blocks until there is something to do.
@@ -100,12 +100,15 @@ impl<M> Reactor<M> {
             (Next::Data, None) => {
                 self.turn.callbacks += 1;
                 let (cx, input) = (&mut self.cx, &mut self.input);
-                cx.lending.begin(slot);
                 enter(cx, app, tag, EventKind::Data { conn, input });
-                if let Some(lent) = self.cx.lending.end() {
-                    self.cx.repay(slot, &mut self.input, lent, before);
+                match cx.lending.end() {
+                    Some(lent) => cx.repay(slot, &mut self.input, lent, before),
+                    None => cx.flush_own(slot, before),
                 }
-                self.input.leftover()
+                if !step.more && self.input.is_used_up() {
+                    return;
+                }
+                return self.cx.after_input(slot, self.input.leftover());
             }
             (Next::Data, Some(left)) => {
                 let mut joined = self.input.prepend(left);
@@ -126,9 +129,7 @@ impl<M> Reactor<M> {
                 None
             }
         };
-        if step.more || left.is_some() {
-            self.cx.after_input(slot, left);
-        }
+        self.cx.after_input(slot, left);
         self.cx.flush_own(slot, before);
     }
 
@@ -155,9 +156,10 @@ impl<M> Reactor<M> {
             self.cx.stats.messages += 1;
             self.turn.callbacks += 1;
             self.cx.current_tag = Tag::default();
-            let started = self.cx.start_watch();
-            app.on_message(&mut self.cx, message);
-            self.cx.stop_watch(started);
+            match self.cx.config.slow_callback {
+                None => app.on_message(&mut self.cx, message),
+                Some(limit) => timed(&mut self.cx, limit, |cx| app.on_message(cx, message)),
+            }
         }
         for _ in 0..budget {
             let Some((conn, tag)) = self.cx.next_to_finish() else {
@@ -260,26 +262,20 @@ impl<M> Reactor<M> {
 fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventKind<'_>) {
     log::trace!(target: "sockeye", "{kind:?}");
     cx.current_tag = tag;
-    let started = cx.start_watch();
-    app.on_event(cx, Event::new(tag, kind));
-    cx.stop_watch(started);
+    match cx.config.slow_callback {
+        None => app.on_event(cx, Event::new(tag, kind)),
+        Some(limit) => timed(cx, limit, |cx| app.on_event(cx, Event::new(tag, kind))),
+    }
 }
 
-/// Warns of callbacks that hold up the loop. When that is off, no clock is read.
-impl Context {
-    #[inline]
-    fn start_watch(&self) -> Option<Instant> {
-        self.config.slow_callback.map(|_| self.backend.now())
-    }
-
-    #[inline]
-    fn stop_watch(&self, started: Option<Instant>) {
-        if let (Some(started), Some(limit)) = (started, self.config.slow_callback) {
-            let took = self.backend.now().saturating_duration_since(started);
-            if took > limit {
-                log::warn!(target: "sockeye", "a callback took {took:?}");
-            }
-        }
+/// Warns of a callback that holds up the loop. Only when that is asked for is the clock read.
+#[cold]
+fn timed(cx: &mut Context, limit: Duration, callback: impl FnOnce(&mut Context)) {
+    let started = cx.backend.now();
+    callback(cx);
+    let took = cx.backend.now().saturating_duration_since(started);
+    if took > limit {
+        log::warn!(target: "sockeye", "a callback took {took:?}");
     }
 }
 

@@ -46,11 +46,15 @@ fn source(token: Token) -> Source {
 
 #[inline]
 fn readiness(event: &mio::event::Event) -> Readiness {
+    let usual = Readiness::READABLE.when(event.is_readable())
+        | Readiness::WRITABLE.when(event.is_writable());
     // On Linux a closed writing side always shows as one of the others.
     let write_closed = cfg!(not(target_os = "linux")) && event.is_write_closed();
     let hang_up = event.is_read_closed() || write_closed;
-    Readiness::READABLE.when(event.is_readable())
-        | Readiness::WRITABLE.when(event.is_writable())
+    if !hang_up && !event.is_error() && !event.is_priority() {
+        return usual;
+    }
+    usual
         | Readiness::ERROR.when(event.is_error())
         | Readiness::HANG_UP.when(hang_up)
         | Readiness::URGENT.when(event.is_priority())
