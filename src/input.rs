@@ -243,9 +243,9 @@ impl Input {
     ///
     /// The new bytes are appended to the old ones and not the other way round: a message that comes
     /// one byte at a time costs one copied byte each.
-    pub(crate) fn prepend(&mut self, mut left: Box<Leftover>) -> Input {
+    pub(crate) fn prepend(&mut self, mut left: Leftover) -> Input {
         left.bytes.extend_from_slice(self);
-        let Leftover { bytes, start } = *left;
+        let Leftover { bytes, start } = left;
         let end = bytes.len();
         Input::over(Store::Own(bytes), start, end, self.pool.clone())
     }
@@ -332,10 +332,10 @@ impl Drop for Pooled {
         if self.bytes.len() != self.pool.capacity {
             return;
         }
-        if let Ok(mut spare) = self.pool.spare.lock() {
-            if spare.len() < SPARE_BUFFERS {
-                spare.push(std::mem::take(&mut self.bytes));
-            }
+        if let Ok(mut spare) = self.pool.spare.lock()
+            && spare.len() < SPARE_BUFFERS
+        {
+            spare.push(std::mem::take(&mut self.bytes));
         }
     }
 }

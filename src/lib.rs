@@ -24,6 +24,9 @@ mod timers;
 mod watch;
 mod write_queue;
 
+#[cfg(test)]
+mod tests;
+
 pub use addr::{Addr, AddrParseError, ToAddr};
 pub use closed::{Closed, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};

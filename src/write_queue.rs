@@ -192,7 +192,7 @@ mod tests {
     fn what_is_taken_is_what_was_pushed_in_that_order_whatever_the_cuts() {
         let (mut queue, mut model) = (WriteQueue::default(), Vec::new());
         let mut random = 7u64;
-        for _ in 0..20_000 {
+        for _ in 0..2_000 {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);

@@ -86,7 +86,7 @@ impl Stream {
 
     /// Makes the coming drop a reset: RST instead of FIN, and what is unsent is dropped.
     pub(crate) fn reset_on_drop(&mut self) {
-        on!(Stream, self, stream => stream.reset_on_drop())
+        on!(Stream, self, stream => stream.reset_on_drop());
     }
 
     /// Is the connect through? `false`: not yet, wait for readiness.

@@ -1,8 +1,10 @@
 //! A backend that does what a test tells it: short writes, `WouldBlock`, errors, spurious edges.
 
-use super::{Source, Wake};
+use super::{Backend, Source, Wake};
 use crate::addr::Addr;
+use crate::config::Config;
 use crate::options::{Connect, Listen};
+use crate::reactor::Reactor;
 use crate::readiness::Readiness;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -55,6 +57,13 @@ pub(crate) struct Stream {
 pub(crate) struct Acceptor(Script);
 
 impl Script {
+    /// A reactor on a script, and the test's hand on it.
+    pub(crate) fn reactor(config: Config) -> (Reactor<u64>, Script) {
+        let script = Script::new();
+        let reactor = Reactor::on_backend(Backend::Script(script.clone()), config);
+        (reactor, script)
+    }
+
     pub(crate) fn new() -> Script {
         Script(Arc::new(Mutex::new(World {
             now: Instant::now(),

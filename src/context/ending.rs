@@ -128,11 +128,11 @@ impl Context {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        if let Some(mut queue) = conn.queue.take() {
-            if self.spare_queues.len() < SPARE_QUEUES {
-                queue.reset();
-                self.spare_queues.push(queue);
-            }
+        if let Some(mut queue) = conn.queue.take()
+            && self.spare_queues.len() < SPARE_QUEUES
+        {
+            queue.reset();
+            self.spare_queues.push(queue);
         }
     }
 

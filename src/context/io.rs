@@ -278,8 +278,9 @@ impl Context {
         let too_much = left.len() > conn.limits.input_limit && !conn.has(Flags::PAUSED);
         conn.input = Some(left);
         if too_much {
-            log::warn!(target: "sockeye", "{} {}: unconsumed input above limit", ConnId(key), conn.peer);
-            self.close_with(ConnId(key), Reason::InputLimit);
+            let id = ConnId(key);
+            log::warn!(target: "sockeye", "{id} {}: unconsumed input above its limit", conn.peer);
+            self.close_with(id, Reason::InputLimit);
         }
     }
 

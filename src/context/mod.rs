@@ -176,6 +176,11 @@ impl Context {
         })
     }
 
+    /// Is `run` to be left?
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.stopping || (self.finishing.is_some() && self.conns.is_empty())
+    }
+
     /// Is work left over, so that the loop must not sleep?
     pub(crate) fn has_work(&self) -> bool {
         let lists = self.ready.is_empty()
@@ -183,11 +188,11 @@ impl Context {
             && self.ended.is_empty()
             && self.accepting.is_empty()
             && self.reporting.is_empty();
-        let finish = self
+        let to_tell = self
             .finishing
             .as_ref()
-            .is_some_and(|finishing| !finishing.to_tell.is_empty() || self.conns.is_empty());
-        !lists || self.stopping || finish
+            .is_some_and(|f| !f.to_tell.is_empty());
+        !lists || to_tell
     }
 
     /// Puts a connection on the ready list if there is something to read and it is not there yet.

@@ -172,11 +172,13 @@ impl Context {
     }
 
     pub(crate) fn list_accepting(&mut self, slot: u32) {
-        if let Some(listener) = self.listeners.peek(slot) {
-            if listener.ready && listener.rest.is_none() && !listener.listed {
-                listener.listed = true;
-                self.accepting.push_back(slot);
-            }
+        if let Some(listener) = self.listeners.peek(slot)
+            && listener.ready
+            && listener.rest.is_none()
+            && !listener.listed
+        {
+            listener.listed = true;
+            self.accepting.push_back(slot);
         }
     }
 }

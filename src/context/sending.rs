@@ -60,10 +60,10 @@ impl Context {
     #[inline]
     pub fn send<'a>(&mut self, conn: ConnId, payload: impl Into<Payload<'a>>) -> Sent {
         let payload = payload.into();
-        if let Parts::One(Part::Chunk(chunk)) = &payload.0 {
-            if let Some(sent) = self.lend(conn, chunk.range()) {
-                return sent;
-            }
+        if let Parts::One(Part::Chunk(chunk)) = &payload.0
+            && let Some(sent) = self.lend(conn, chunk.range())
+        {
+            return sent;
         }
         self.queue(conn, payload.len(), |queue| queue.push(payload))
     }

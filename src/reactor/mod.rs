@@ -123,7 +123,10 @@ impl<M> Reactor<M> {
     /// handler.
     pub fn run<H: Handler<M>>(&mut self, app: &mut H) -> io::Result<Report> {
         loop {
-            self.turn(app, None)?;
+            // A stop from before `run` does not wait for anything. In a foreign loop it means
+            // nothing.
+            let timeout = self.cx.is_leaving().then_some(Duration::ZERO);
+            self.turn(app, timeout)?;
             if std::mem::take(&mut self.cx.stopping) {
                 return Ok(Report::default());
             }
@@ -147,17 +150,15 @@ impl<M> Reactor<M> {
     /// the next wait does not sleep.
     ///
     /// 1. **wait**: block until readiness, a deadline, a message or `timeout`, or not at all if
-    /// work
-    ///    is left over; a signal (EINTR) is not an error
+    ///    work is left over; a signal (EINTR) is not an error
     /// 2. **accept**: listeners behind which connections wait; `on_accept`, `on_open`
     /// 3. **read**: connections with something to read, one receive buffer each; `on_data`,
-    /// `on_eof`,
-    ///    for connects `on_open`, for watches `on_ready`
+    ///    `on_eof`, for connects `on_open`, for watches `on_ready`
     /// 4. **deliver**: messages from other threads, those that wait now; `on_message`, `on_finish`
     /// 5. **expire**: timers and deadlines due at the turn's `now`; `on_timer`, `on_deadline`
     /// 6. **flush**: connections with something to write, one write each; `on_drain`
-    /// 7. **reap**: connections that are over; `on_close`, and the slots are free. 6 and 7 repeat a
-    ///    bounded number of times
+    /// 7. **reap**: connections that are over; `on_close`, and the slots are free. 6 and 7 repeat
+    ///    a bounded number of times
     ///
     /// # Errors
     ///

@@ -5,6 +5,7 @@ use crate::conn::Origin;
 use crate::context::{Accepted, Context, Due, Next};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
+use crate::input::Leftover;
 use std::io;
 use std::time::Duration;
 
@@ -111,13 +112,15 @@ impl<M> Reactor<M> {
                 return self.cx.after_input(slot, self.input.leftover());
             }
             (Next::Data, Some(left)) => {
-                let mut joined = self.input.prepend(left);
+                let mut joined = self.input.prepend(*left);
                 let input = &mut joined;
                 self.call(app, tag, EventKind::Data { conn, input });
                 joined.into_leftover()
             }
             (Next::Eof, left) => {
-                let mut input = self.input.prepend(left.unwrap_or_default());
+                let mut input = self
+                    .input
+                    .prepend(left.map_or_else(Leftover::default, |left| *left));
                 let input = &mut input;
                 self.call(app, tag, EventKind::Eof { conn, input });
                 self.cx.end_if_both_shut(slot);
@@ -224,7 +227,7 @@ impl<M> Reactor<M> {
     }
 
     /// 7. Says goodbye to those that are over, and frees their slots: only here, so that what was
-    /// read or flushed in this turn cannot meet a new owner.
+    ///    read or flushed in this turn cannot meet a new owner.
     fn reap<H: Handler<M>>(&mut self, app: &mut H) {
         let mut ended = std::mem::take(&mut self.cx.ended);
         for slot in ended.drain(..) {

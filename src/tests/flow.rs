@@ -1,0 +1,280 @@
+//! Reading, writing and holding back.
+
+use super::*;
+use crate::readiness::Readiness;
+
+const MIB: usize = 1024 * 1024;
+
+#[test]
+fn a_short_read_is_followed_by_no_second_one() {
+    let mut bench = Bench::new();
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"hello");
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "data 5"]);
+    assert_eq!(bench.script.socket(socket, |socket| socket.calls), 1);
+}
+
+#[test]
+fn where_a_short_read_proves_nothing_it_reads_until_it_would_block() {
+    let mut bench = Bench::new();
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"hello");
+    bench.script.socket(socket, |socket| {
+        socket.reads.push_back(Ok(b"more".to_vec()))
+    });
+    bench
+        .script
+        .edge(socket, Readiness::READABLE | Readiness::URGENT);
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "data 5", "data 4"]);
+    assert_eq!(bench.script.socket(socket, |socket| socket.calls), 3);
+}
+
+#[test]
+fn an_echo_is_written_from_the_receive_buffer_in_one_call() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"hello");
+    bench.turn();
+    assert_eq!(bench.written(socket), b"hello");
+    assert_eq!(bench.script.socket(socket, |socket| socket.calls), 2);
+    assert_eq!(bench.app.sent, [Sent::Queued]);
+}
+
+#[test]
+fn what_the_system_does_not_take_of_lent_input_goes_out_first() {
+    for cut in 0..5 {
+        let mut bench = Bench::new();
+        bench.app.echo = true;
+        let (socket, conn) = bench.accept();
+        bench.write_steps(socket, [WriteStep::Take(cut)]);
+        bench.script.arrives(socket, b"hello");
+        bench.settle();
+        bench.cx().send(conn, " world");
+        assert_eq!(bench.cx().pending(conn), 11 - cut);
+        bench.settle();
+        bench.script.edge(socket, Readiness::WRITABLE);
+        bench.settle();
+        assert_eq!(bench.written(socket), b"hello world", "cut at {cut}");
+    }
+}
+
+#[test]
+fn what_is_sent_after_lent_input_follows_it() {
+    for large in [10, 100_000] {
+        let mut bench = Bench::new();
+        bench.app.echo = true;
+        bench.app.on_data.push_back(Box::new(move |cx, conn| {
+            assert_eq!(cx.pending(conn), large);
+            cx.send(conn, "!");
+            assert_eq!(cx.pending(conn), large + 1);
+        }));
+        let (socket, _) = bench.accept();
+        let bytes = vec![b'x'; large];
+        bench.script.arrives(socket, &bytes);
+        bench.settle();
+        assert_eq!(bench.written(socket), [&bytes[..], b"!"].concat());
+    }
+}
+
+#[test]
+fn lent_input_of_a_connection_that_is_then_aborted_is_lost_and_counted() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    bench
+        .app
+        .on_data
+        .push_back(Box::new(|cx, conn| assert!(cx.abort(conn))));
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"hello");
+    bench.settle();
+    assert_eq!(bench.written(socket), b"");
+    assert_eq!(
+        bench.seen(),
+        ["open", "data 5", "close aborted here, 5 bytes undelivered"]
+    );
+}
+
+#[test]
+fn lent_input_of_a_connection_that_is_then_closed_goes_out_before_the_end() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    bench
+        .app
+        .on_data
+        .push_back(Box::new(|cx, conn| assert!(cx.close(conn))));
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"hello");
+    bench.settle();
+    assert_eq!(bench.written(socket), b"hello");
+    assert_eq!(bench.seen(), ["open", "data 5", "close closed here"]);
+    assert!(bench.script.socket(socket, |socket| socket.shut
+        && socket.dropped
+        && !socket.reset));
+}
+
+#[test]
+fn bytes_sent_to_another_wait_for_the_flush_phase_and_are_one_write() {
+    let mut bench = Bench::new();
+    let (one, _) = bench.accept();
+    let (other, target) = bench.accept();
+    for _ in 0..2 {
+        bench.app.on_data.push_back(Box::new(move |cx, _| {
+            assert_eq!(cx.send(target, "x"), Sent::Queued)
+        }));
+    }
+    bench.script.arrives(one, b"1");
+    bench.script.arrives(other, b"2");
+    bench.settle();
+    assert_eq!(bench.written(other), b"xx");
+    assert_eq!(
+        bench.script.socket(other, |socket| socket.calls),
+        2,
+        "one read, one write"
+    );
+}
+
+#[test]
+fn partial_writes_never_lose_or_double_a_byte() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    let mut expected = Vec::new();
+    for round in 0..200usize {
+        let bytes: Vec<u8> = (0..(round * 97) % 9000)
+            .map(|i| (i ^ round) as u8)
+            .collect();
+        expected.extend_from_slice(&bytes);
+        bench.write_steps(socket, [WriteStep::Take(round * 31 % 4000)]);
+        match round % 3 {
+            0 => bench.cx().send(conn, &bytes[..]),
+            1 => bench.cx().send(conn, bytes.clone()),
+            _ => bench
+                .cx()
+                .send(conn, (&bytes[..bytes.len() / 2], &bytes[bytes.len() / 2..])),
+        };
+        bench.settle();
+        bench.script.socket(socket, |socket| socket.writes.clear());
+        bench.write_steps(socket, [WriteStep::Take(round * 57 % 6000)]);
+        bench.script.edge(socket, Readiness::WRITABLE);
+        bench.settle();
+        assert!(expected.starts_with(&bench.written(socket)));
+    }
+    bench.script.edge(socket, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.written(socket), expected);
+    assert_eq!(bench.cx().pending(conn), 0);
+}
+
+#[test]
+fn wait_and_drain_alternate() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    for _ in 0..3 {
+        bench.write_steps(socket, [BLOCK]);
+        assert_eq!(bench.cx().send(conn, vec![0; 60_000]), Sent::Queued);
+        assert_eq!(bench.cx().send(conn, vec![0; 60_000]), Sent::Wait);
+        assert_eq!(bench.cx().send(conn, "x"), Sent::Wait);
+        bench.settle();
+        bench.write_steps(socket, [WriteStep::Take(110_000)]);
+        bench.script.edge(socket, Readiness::WRITABLE);
+        bench.settle();
+        bench.script.edge(socket, Readiness::WRITABLE);
+        bench.settle();
+    }
+    assert_eq!(bench.seen(), ["open", "drain", "drain", "drain"]);
+}
+
+#[test]
+fn the_hard_limit_governs_what_is_sent_after_a_wait_and_above_the_high_mark() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.write_steps(socket, [BLOCK, BLOCK]);
+    assert_eq!(
+        bench.cx().send(conn, vec![0; 3 * MIB]),
+        Sent::Wait,
+        "below the mark: any size"
+    );
+    assert_eq!(
+        bench.cx().send(conn, "x"),
+        Sent::Gone,
+        "above the limit, policy Close"
+    );
+    bench.settle();
+    let close = "close pending output above its limit, 3145728 bytes undelivered";
+    assert_eq!(bench.seen(), ["open", close]);
+    assert!(bench.script.socket(socket, |socket| socket.reset));
+}
+
+#[test]
+fn drop_newest_drops_whole_sends_and_keeps_the_connection() {
+    let mut config = Config::default();
+    config.limits.overflow = crate::Overflow::DropNewest;
+    let mut bench = Bench::with_config(config);
+    let (socket, conn) = bench.accept();
+    bench.write_steps(socket, [BLOCK]);
+    assert_eq!(bench.cx().send(conn, vec![1; MIB]), Sent::Wait);
+    assert_eq!(bench.cx().send(conn, vec![2; 10]), Sent::Dropped);
+    bench.settle();
+    bench.script.edge(socket, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.cx().send(conn, vec![3; 10]), Sent::Queued);
+    bench.settle();
+    assert_eq!(bench.written(socket), [vec![1; MIB], vec![3; 10]].concat());
+}
+
+#[test]
+fn leftovers_are_offered_with_new_bytes_after_a_pause_and_at_the_end_and_never_otherwise() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.app.leave = 2;
+    bench.script.arrives(socket, b"abc");
+    bench.settle();
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "data 3"]);
+    bench.script.arrives(socket, b"d");
+    bench.settle();
+    assert_eq!(bench.seen(), ["data 3"]);
+    bench.cx().pause_reads(conn);
+    bench.script.arrives(socket, b"e");
+    bench.settle();
+    assert!(bench.seen().is_empty());
+    bench.cx().resume_reads(conn);
+    bench.settle();
+    assert_eq!(bench.seen(), ["data 2", "data 3"]);
+    bench.script.arrives(socket, b"");
+    bench.settle();
+    assert_eq!(bench.seen(), ["eof 2", "close peer closed"]);
+    assert_eq!(bench.app.received, b"abc");
+}
+
+#[test]
+fn an_interrupted_read_or_write_is_tried_again() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    let (socket, _) = bench.accept();
+    bench.script.socket(socket, |socket| {
+        socket.reads.push_back(Err(io::ErrorKind::Interrupted));
+    });
+    bench.write_steps(socket, [WriteStep::Fail(io::ErrorKind::Interrupted)]);
+    bench.script.arrives(socket, b"hello");
+    bench.settle();
+    assert_eq!(bench.written(socket), b"hello");
+}
+
+#[test]
+fn spurious_readiness_harms_nobody() {
+    let mut bench = Bench::new();
+    let (socket, _) = bench.accept();
+    for bits in [
+        Readiness::READABLE,
+        Readiness::WRITABLE,
+        Readiness::HANG_UP,
+        Readiness::ERROR,
+    ] {
+        bench.script.edge(socket, bits);
+        bench.settle();
+    }
+    assert_eq!(bench.seen(), ["open"]);
+}
