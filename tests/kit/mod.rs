@@ -4,11 +4,14 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+pub mod places;
+
 use socket2::{Domain, SockRef, Socket, Type};
 use sockeye::{
     Accept, Addr, Closed, Config, ConnId, ConnMap, Context, Event, EventKind, Handler, Listen,
     Reactor, Reason, Sender,
 };
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
@@ -47,7 +50,9 @@ pub struct Log {
     /// The ids in the order in which they were first seen, and those of `connect`.
     pub ids: Vec<ConnId>,
     /// Lives of ids whose slot has a new owner.
-    pub past: Vec<(ConnId, Life)>,
+    pub past: HashMap<ConnId, Life>,
+    /// The latest id of each slot.
+    owners: HashMap<String, ConnId>,
     pub timers: Vec<u64>,
     pub messages: Vec<u64>,
     pub accepts: usize,
@@ -59,15 +64,9 @@ pub struct Log {
 
 impl Log {
     pub fn life(&self, conn: ConnId) -> &Life {
-        let past = || {
-            self.past
-                .iter()
-                .find(|(id, _)| *id == conn)
-                .map(|(_, life)| life)
-        };
         self.lives
             .get(conn)
-            .or_else(past)
+            .or_else(|| self.past.get(&conn))
             .expect("this id was never seen")
     }
 
@@ -75,16 +74,15 @@ impl Log {
         self.lives
             .get(conn)
             .is_some_and(|life| life.closed.is_some())
-            || self.past.iter().any(|(id, _)| *id == conn)
+            || self.past.contains_key(&conn)
     }
 
     /// How often a callback came, over all connections.
     pub fn count(&self, callback: &str) -> usize {
-        let past = self.past.iter().map(|(_, life)| life);
         self.lives
             .iter()
             .map(|(_, life)| life)
-            .chain(past)
+            .chain(self.past.values())
             .map(|life| life.count(callback))
             .sum()
     }
@@ -95,14 +93,13 @@ impl Log {
 
     fn note(&mut self, conn: ConnId, callback: &'static str) -> &mut Life {
         if !self.lives.contains(conn) {
-            let old = self.lives.ids().find(|id| same_slot(*id, conn));
-            if let Some(old) = old {
+            if let Some(old) = self.owners.insert(slot_of(conn), conn) {
                 let life = self.lives.remove(old).unwrap();
                 assert!(
                     life.closed.is_some(),
                     "{old}: its slot has a new owner before on_close"
                 );
-                self.past.push((old, life));
+                self.past.insert(old, life);
             }
             self.ids.push(conn);
         }
@@ -123,9 +120,10 @@ impl Log {
     }
 }
 
-fn same_slot(one: ConnId, other: ConnId) -> bool {
-    let slot = |id: ConnId| id.to_string().split('.').next().map(str::to_owned);
-    slot(one) == slot(other)
+/// The slot in an id, as it prints: `c7` of `c7.1`.
+pub fn slot_of(id: ConnId) -> String {
+    let text = id.to_string();
+    text.split('.').next().unwrap_or_default().to_owned()
 }
 
 /// What a handler does by default with an event.
