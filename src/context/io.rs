@@ -9,7 +9,10 @@ use crate::id::{ConnId, ListenerId, Tag, WatchId};
 use crate::input::{Input, Leftover};
 use crate::listener::AcceptFailure;
 use crate::readiness::Readiness;
-use std::io;
+use std::io::{
+    self,
+    ErrorKind::{BrokenPipe, ConnectionReset},
+};
 use std::time::Duration;
 
 /// What `accept` gave.
@@ -224,7 +227,14 @@ impl Context {
             self.discard(slot, input);
             return None;
         }
-        match conn.stream.as_mut()?.finish_connect() {
+        let mut reset = false;
+        let connected = conn.stream.as_mut()?.finish_connect().or_else(|error| {
+            // A connect that is not through is refused, never reset: so this one was through, and
+            // the peer may have said why it left. Asking consumed the error; no read will tell it.
+            reset = matches!(error.kind(), ConnectionReset | BrokenPipe);
+            if reset { Ok(true) } else { Err(error) }
+        });
+        match connected {
             Err(error) => {
                 self.end(slot, Reason::ConnectFailed(error));
                 None
@@ -241,6 +251,10 @@ impl Context {
                 conn.restart_limit(now);
                 self.stats.connected += 1;
                 Context::list_dirty(conn, slot, &mut self.dirty);
+                if reset {
+                    self.write_failed(slot, Reason::Reset);
+                }
+                let (_, conn) = self.conns.at(slot)?;
                 if conn.has(Flags::CLOSE_ASKED) {
                     self.begin_closing(slot);
                     return None;
