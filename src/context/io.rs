@@ -4,22 +4,37 @@ use super::Context;
 use crate::addr::Addr;
 use crate::backend::{Source, Stream};
 use crate::closed::{Closed, Reason};
+use crate::config::Limits;
 use crate::conn::{Conn, Flags, Origin, Phase, Read};
 use crate::id::{ConnId, ListenerId, Tag, WatchId};
 use crate::input::{Input, Leftover};
 use crate::listener::AcceptFailure;
 use crate::readiness::Readiness;
-use std::io;
+use std::io::{
+    self,
+    ErrorKind::{BrokenPipe, ConnectionReset},
+};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What `accept` gave.
 pub(crate) enum Accepted {
-    /// A stream that the handler has to be asked about. It is not registered yet.
-    Stream(ListenerId, Tag, Stream, Addr),
+    /// A stream that the handler has to be asked about.
+    Stream(Newcomer),
     /// The handler is to be told.
     Failed(ListenerId, Tag, io::Error),
     /// Nothing to be told: nobody waits, or this one is lost.
     Nothing,
+}
+
+/// An accepted stream, not registered yet, with what it has from its listener, which the handler
+/// may close before it keeps the stream.
+pub(crate) struct Newcomer {
+    pub(crate) listener: ListenerId,
+    pub(crate) tag: Tag,
+    pub(crate) peer: Addr,
+    stream: Stream,
+    limits: Arc<Limits>,
 }
 
 /// What the handler is to be told of a connection in the read phase.
@@ -96,7 +111,13 @@ impl Context {
         listener.listed = false;
         let (id, tag) = (ListenerId(key), listener.tag);
         let accepted = match listener.acceptor.accept() {
-            Ok((stream, peer)) => Accepted::Stream(id, tag, stream, peer),
+            Ok((stream, peer)) => Accepted::Stream(Newcomer {
+                listener: id,
+                tag,
+                peer,
+                stream,
+                limits: listener.limits.clone(),
+            }),
             Err(error) => match AcceptFailure::from_io(&error) {
                 AcceptFailure::Drained => {
                     listener.ready = false;
@@ -124,19 +145,16 @@ impl Context {
     }
 
     /// The handler keeps an accepted stream.
-    pub(crate) fn keep(
-        &mut self,
-        listener: ListenerId,
-        tag: Tag,
-        mut stream: Stream,
-        peer: Addr,
-    ) -> io::Result<ConnId> {
+    pub(crate) fn keep(&mut self, newcomer: Newcomer) -> io::Result<ConnId> {
+        let Newcomer {
+            listener,
+            tag,
+            peer,
+            mut stream,
+            limits,
+        } = newcomer;
         let slot = self.conns.next_key().slot;
         self.backend.register(&mut stream, slot)?;
-        let limits = match self.listeners.get(listener.0) {
-            Some(listener) => listener.limits.clone(),
-            None => self.limits.clone(),
-        };
         let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
         conn.attach(stream);
         conn.progress = self.tick;
@@ -228,7 +246,14 @@ impl Context {
             self.discard(slot, input);
             return None;
         }
-        match conn.stream.as_mut()?.finish_connect() {
+        let mut reset = false;
+        let connected = conn.stream.as_mut()?.finish_connect().or_else(|error| {
+            // A connect that is not through is refused, never reset: so this one was through, and
+            // the peer may have said why it left. Asking consumed the error; no read will tell it.
+            reset = matches!(error.kind(), ConnectionReset | BrokenPipe);
+            if reset { Ok(true) } else { Err(error) }
+        });
+        match connected {
             Err(error) => {
                 self.end(slot, Reason::ConnectFailed(error));
                 None
@@ -245,6 +270,10 @@ impl Context {
                 conn.restart_limit(now);
                 self.stats.connected += 1;
                 Context::list_dirty(conn, slot, &mut self.dirty);
+                if reset {
+                    self.write_failed(slot, Reason::Reset);
+                }
+                let (_, conn) = self.conns.at(slot)?;
                 if conn.has(Flags::CLOSE_ASKED) {
                     self.begin_closing(slot);
                     return None;

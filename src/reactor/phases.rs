@@ -2,7 +2,7 @@
 
 use super::Reactor;
 use crate::conn::Origin;
-use crate::context::{Accepted, Context, Due, Next};
+use crate::context::{Accepted, Context, Due, Newcomer, Next};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
 use crate::input::Leftover;
@@ -36,23 +36,21 @@ impl<M> Reactor<M> {
                 Accepted::Failed(listener, tag, error) => {
                     self.call(app, tag, EventKind::AcceptError { listener, error });
                 }
-                accepted @ Accepted::Stream(..) => self.welcome(app, accepted),
+                Accepted::Stream(newcomer) => self.welcome(app, newcomer),
             }
         }
         self.cx.stats.budget_hits.accepts += u64::from(!self.cx.accepting.is_empty());
     }
 
     /// Asks the handler about a peer, and keeps or refuses it.
-    fn welcome<H: Handler<M>>(&mut self, app: &mut H, accepted: Accepted) {
-        let Accepted::Stream(listener, tag, stream, peer) = accepted else {
-            return;
-        };
+    fn welcome<H: Handler<M>>(&mut self, app: &mut H, newcomer: Newcomer) {
+        let (listener, tag, peer) = (newcomer.listener, newcomer.tag, &newcomer.peer);
         let mut verdict = Accept::Refuse;
         if self.cx.has_room() {
             verdict = Accept::Keep;
             let event = EventKind::Accept {
                 listener,
-                peer: &peer,
+                peer,
                 verdict: &mut verdict,
             };
             self.call(app, tag, event);
@@ -63,7 +61,7 @@ impl<M> Reactor<M> {
             self.cx.stats.refused += 1;
             return;
         }
-        match self.cx.keep(listener, tag, stream, peer) {
+        match self.cx.keep(newcomer) {
             Ok(conn) => {
                 let origin = Origin::Accepted(listener);
                 self.call_for(app, conn, tag, EventKind::Open { conn, origin });

@@ -4,22 +4,25 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+pub mod places;
+
 use socket2::{Domain, SockRef, Socket, Type};
 use sockeye::{
     Accept, Addr, Closed, Config, ConnId, ConnMap, Context, Event, EventKind, Handler, Listen,
     Reactor, Reason, Sender,
 };
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes; a test that waits so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the recorder has seen of one connection.
 #[derive(Default, Debug)]
-pub(crate) struct Life {
+pub struct Life {
     /// The callbacks, a word each: `open data data eof close`.
     pub callbacks: Vec<&'static str>,
     /// Bytes that `on_data` offered for the first time, if the handler consumes them all.
@@ -28,26 +31,28 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) fn count(&self, callback: &str) -> usize {
+    pub fn count(&self, callback: &str) -> usize {
         self.callbacks
             .iter()
             .filter(|name| **name == callback)
             .count()
     }
 
-    pub(crate) fn reason(&self) -> &Reason {
+    pub fn reason(&self) -> &Reason {
         &self.closed.as_ref().expect("it is still open").reason
     }
 }
 
 /// Everything that the recorder has seen.
 #[derive(Default, Debug)]
-pub(crate) struct Log {
+pub struct Log {
     pub lives: ConnMap<Life>,
     /// The ids in the order in which they were first seen, and those of `connect`.
     pub ids: Vec<ConnId>,
     /// Lives of ids whose slot has a new owner.
-    pub past: Vec<(ConnId, Life)>,
+    pub past: HashMap<ConnId, Life>,
+    /// The latest id of each slot.
+    owners: HashMap<String, ConnId>,
     pub timers: Vec<u64>,
     pub messages: Vec<u64>,
     pub accepts: usize,
@@ -58,51 +63,43 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn life(&self, conn: ConnId) -> &Life {
-        let past = || {
-            self.past
-                .iter()
-                .find(|(id, _)| *id == conn)
-                .map(|(_, life)| life)
-        };
+    pub fn life(&self, conn: ConnId) -> &Life {
         self.lives
             .get(conn)
-            .or_else(past)
+            .or_else(|| self.past.get(&conn))
             .expect("this id was never seen")
     }
 
-    pub(crate) fn is_closed(&self, conn: ConnId) -> bool {
+    pub fn is_closed(&self, conn: ConnId) -> bool {
         self.lives
             .get(conn)
             .is_some_and(|life| life.closed.is_some())
-            || self.past.iter().any(|(id, _)| *id == conn)
+            || self.past.contains_key(&conn)
     }
 
     /// How often a callback came, over all connections.
-    pub(crate) fn count(&self, callback: &str) -> usize {
-        let past = self.past.iter().map(|(_, life)| life);
+    pub fn count(&self, callback: &str) -> usize {
         self.lives
             .iter()
             .map(|(_, life)| life)
-            .chain(past)
+            .chain(self.past.values())
             .map(|life| life.count(callback))
             .sum()
     }
 
-    pub(crate) fn closed(&self) -> usize {
+    pub fn closed(&self) -> usize {
         self.count("close")
     }
 
     fn note(&mut self, conn: ConnId, callback: &'static str) -> &mut Life {
         if !self.lives.contains(conn) {
-            let old = self.lives.ids().find(|id| same_slot(*id, conn));
-            if let Some(old) = old {
+            if let Some(old) = self.owners.insert(slot_of(conn), conn) {
                 let life = self.lives.remove(old).unwrap();
                 assert!(
                     life.closed.is_some(),
                     "{old}: its slot has a new owner before on_close"
                 );
-                self.past.push((old, life));
+                self.past.insert(old, life);
             }
             self.ids.push(conn);
         }
@@ -123,13 +120,14 @@ impl Log {
     }
 }
 
-fn same_slot(one: ConnId, other: ConnId) -> bool {
-    let slot = |id: ConnId| id.to_string().split('.').next().map(str::to_owned);
-    slot(one) == slot(other)
+/// The slot in an id, as it prints: `c7` of `c7.1`.
+pub fn slot_of(id: ConnId) -> String {
+    let text = id.to_string();
+    text.split('.').next().unwrap_or_default().to_owned()
 }
 
 /// What a handler does by default with an event.
-pub(crate) fn default(cx: &mut Context, event: EventKind<'_>) {
+pub fn default(cx: &mut Context, event: EventKind<'_>) {
     struct Nothing;
     impl Handler for Nothing {
         fn on_data(&mut self, _: &mut Context, _: ConnId, input: &mut sockeye::Input) {
@@ -147,7 +145,7 @@ pub(crate) fn default(cx: &mut Context, event: EventKind<'_>) {
 }
 
 /// Sends back what comes, with backpressure.
-pub(crate) fn echo(cx: &mut Context, event: EventKind<'_>) {
+pub fn echo(cx: &mut Context, event: EventKind<'_>) {
     match event {
         EventKind::Data { conn, input } => {
             if cx.send(conn, input.take_all()) == sockeye::Sent::Wait {
@@ -160,7 +158,7 @@ pub(crate) fn echo(cx: &mut Context, event: EventKind<'_>) {
 }
 
 /// Records, checks the lifecycle, and does what the test's closure says.
-pub(crate) struct App<F> {
+pub struct App<F> {
     pub log: Log,
     react: F,
     pub on_message: Option<Box<dyn FnMut(&mut Context, u64)>>,
@@ -217,7 +215,7 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Handler<u64> for App<F> {
 }
 
 /// A reactor on real sockets with a recording handler.
-pub(crate) struct Kit<F> {
+pub struct Kit<F> {
     pub reactor: Reactor<u64>,
     pub app: App<F>,
     /// Every id that `connect` gave, to be checked at the end.
@@ -225,11 +223,11 @@ pub(crate) struct Kit<F> {
 }
 
 impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
-    pub(crate) fn new(react: F) -> Kit<F> {
+    pub fn new(react: F) -> Kit<F> {
         Kit::with_config(Config::default(), react)
     }
 
-    pub(crate) fn with_config(config: Config, react: F) -> Kit<F> {
+    pub fn with_config(config: Config, react: F) -> Kit<F> {
         let reactor = Reactor::with_messages_and_config(config).unwrap();
         let app = App {
             log: Log::default(),
@@ -243,36 +241,36 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
         }
     }
 
-    pub(crate) fn cx(&mut self) -> &mut Context {
+    pub fn cx(&mut self) -> &mut Context {
         self.reactor.context()
     }
 
-    pub(crate) fn log(&self) -> &Log {
+    pub fn log(&self) -> &Log {
         &self.app.log
     }
 
-    pub(crate) fn sender(&self) -> Sender<u64> {
+    pub fn sender(&self) -> Sender<u64> {
         self.reactor.sender()
     }
 
     /// Listens on a free port of 127.0.0.1.
-    pub(crate) fn listen(&mut self) -> SocketAddr {
+    pub fn listen(&mut self) -> SocketAddr {
         self.listen_on(Listen::new("127.0.0.1:0")).ip().unwrap()
     }
 
-    pub(crate) fn listen_on(&mut self, listen: impl Into<Listen>) -> Addr {
+    pub fn listen_on(&mut self, listen: impl Into<Listen>) -> Addr {
         let listener = self.reactor.listen(listen).unwrap();
         self.cx().listener_addr(listener).unwrap().clone()
     }
 
-    pub(crate) fn connect(&mut self, connect: impl Into<sockeye::Connect>) -> ConnId {
+    pub fn connect(&mut self, connect: impl Into<sockeye::Connect>) -> ConnId {
         let conn = self.cx().connect(connect);
         self.connected.push(conn);
         conn
     }
 
     /// One turn that does not sleep.
-    pub(crate) fn turn(&mut self) -> sockeye::Turn {
+    pub fn turn(&mut self) -> sockeye::Turn {
         self.reactor
             .turn(&mut self.app, Some(Duration::ZERO))
             .unwrap()
@@ -280,17 +278,13 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
 
     /// Turns until the log satisfies a condition.
     #[track_caller]
-    pub(crate) fn until(&mut self, what: &str, condition: impl Fn(&Log) -> bool) {
+    pub fn until(&mut self, what: &str, condition: impl Fn(&Log) -> bool) {
         self.until_cx(what, |log, _| condition(log));
     }
 
     /// Turns until the log or the context satisfies a condition.
     #[track_caller]
-    pub(crate) fn until_cx(
-        &mut self,
-        what: &str,
-        mut condition: impl FnMut(&Log, &mut Context) -> bool,
-    ) {
+    pub fn until_cx(&mut self, what: &str, mut condition: impl FnMut(&Log, &mut Context) -> bool) {
         let start = Instant::now();
         while !condition(&self.app.log, self.reactor.context()) {
             let log = &self.app.log;
@@ -307,21 +301,21 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
 
     /// Turns until a peer's thread has ended, and gives its result.
     #[track_caller]
-    pub(crate) fn until_done<T>(&mut self, peer: JoinHandle<T>) -> T {
+    pub fn until_done<T>(&mut self, peer: JoinHandle<T>) -> T {
         self.until_cx("the peer's thread ends", |_, _| peer.is_finished());
         peer.join().unwrap()
     }
 
     /// Turns until everything seen so far is closed.
     #[track_caller]
-    pub(crate) fn until_all_closed(&mut self) {
+    pub fn until_all_closed(&mut self) {
         self.until("all are closed", |log| {
             log.ids.iter().all(|id| log.is_closed(*id))
         });
     }
 
     /// Turns for some time; answers how many turns that took.
-    pub(crate) fn turn_for(&mut self, time: Duration) -> usize {
+    pub fn turn_for(&mut self, time: Duration) -> usize {
         let (start, mut turns) = (Instant::now(), 0);
         while let Some(left) = time
             .checked_sub(start.elapsed())
@@ -335,7 +329,7 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
 
     /// The two assertions that every test ends with: no spin, and one `on_close` for every id.
     #[track_caller]
-    pub(crate) fn end(mut self) {
+    pub fn end(mut self) {
         let turns = self.turn_for(Duration::from_millis(200));
         assert!(
             turns <= 20,
@@ -362,7 +356,7 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
 }
 
 /// Connects a blocking peer that waits for nothing longer than [`PATIENCE`].
-pub(crate) fn peer(addr: SocketAddr) -> TcpStream {
+pub fn peer(addr: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -370,7 +364,7 @@ pub(crate) fn peer(addr: SocketAddr) -> TcpStream {
 }
 
 /// The same with small buffers, so that the other side soon meets `WouldBlock`.
-pub(crate) fn small_peer(addr: SocketAddr) -> TcpStream {
+pub fn small_peer(addr: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.set_send_buffer_size(4096).unwrap();
@@ -382,37 +376,37 @@ pub(crate) fn small_peer(addr: SocketAddr) -> TcpStream {
 }
 
 /// Resets a connection: `SO_LINGER` of zero, and drop.
-pub(crate) fn reset(stream: TcpStream) {
+pub fn reset(stream: TcpStream) {
     SockRef::from(&stream)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
 }
 
 /// Runs a peer in a thread of its own.
-pub(crate) fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(run)
 }
 
 /// Reads to the end.
-pub(crate) fn read_all(mut stream: impl Read) -> Vec<u8> {
+pub fn read_all(mut stream: impl Read) -> Vec<u8> {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();
     all
 }
 
 /// Reads exactly so many bytes.
-pub(crate) fn read_n(stream: &mut impl Read, count: usize) -> Vec<u8> {
+pub fn read_n(stream: &mut impl Read, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     stream.read_exact(&mut bytes).unwrap();
     bytes
 }
 
-pub(crate) fn write(stream: &mut impl Write, bytes: impl AsRef<[u8]>) {
+pub fn write(stream: &mut impl Write, bytes: impl AsRef<[u8]>) {
     stream.write_all(bytes.as_ref()).unwrap();
 }
 
 /// Bytes that differ from place to place, so that a lost or doubled one is seen.
-pub(crate) fn pattern(count: usize) -> Vec<u8> {
+pub fn pattern(count: usize) -> Vec<u8> {
     (0..count)
         .map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8)
         .collect()
@@ -420,6 +414,6 @@ pub(crate) fn pattern(count: usize) -> Vec<u8> {
 
 /// The descriptors that this process has open.
 #[cfg(target_os = "linux")]
-pub(crate) fn descriptors() -> usize {
+pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }

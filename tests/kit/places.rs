@@ -1,0 +1,113 @@
+//! Places to connect to, and a process of one's own for tests that use up what a process has.
+
+use super::PATIENCE;
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// A directory that goes away at the end of the test.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> TempDir {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sockeye-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        TempDir(dir)
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Connects a blocking peer on a Unix path.
+pub fn unix_peer(path: impl AsRef<Path>) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn socket_at(addr: &str) -> (Socket, SocketAddr) {
+    let addr: SocketAddr = addr.parse().unwrap();
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+    socket.bind(&addr.into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr)
+}
+
+/// A port that refuses: bound, so that no other test gets it, but nobody listens.
+pub fn refusing() -> (Socket, SocketAddr) {
+    socket_at("127.0.0.1:0")
+}
+
+/// A port that stays silent: its backlog is full, so that the kernel drops every further SYN.
+pub fn black_hole() -> (Socket, TcpStream, SocketAddr) {
+    let (socket, addr) = socket_at("127.0.0.1:0");
+    socket.listen(0).unwrap();
+    let only_one = TcpStream::connect(addr).unwrap();
+    (socket, only_one, addr)
+}
+
+/// Waits until the other side's kernel has all that was written, so that a reset cannot overtake
+/// it. It may be on its way through another processor's queue.
+pub fn until_acked(stream: &TcpStream) {
+    let here = stream.local_addr().unwrap().port();
+    let there = stream.peer_addr().unwrap().port();
+    let ends = [format!(":{here:04X}"), format!(":{there:04X}")];
+    let start = Instant::now();
+    loop {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut lines = table.lines().map(|line| line.split_whitespace());
+        let queues = lines.find_map(|mut words| {
+            let (local, remote) = (words.nth(1)?, words.next()?);
+            let mine = local.ends_with(&ends[0]) && remote.ends_with(&ends[1]);
+            mine.then(|| words.nth(1).map(str::to_owned))?
+        });
+        if queues
+            .expect("it is no IPv4 socket")
+            .starts_with("00000000:")
+        {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "never acknowledged");
+        std::thread::yield_now();
+    }
+}
+
+const OWN_PROCESS: &str = "SOCKEYE_TEST_IN_OWN_PROCESS";
+
+/// Runs an ignored test of this file in a process of its own, for it changes what belongs to the
+/// whole process. The test asks `is_own_process` first, in case somebody runs all ignored ones.
+#[track_caller]
+pub fn in_own_process(test: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(OWN_PROCESS, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{errors}"
+    );
+}
+
+pub fn is_own_process() -> bool {
+    std::env::var_os(OWN_PROCESS).is_some()
+}
