@@ -84,6 +84,7 @@ impl Context {
             }
             Source::Wake => {}
         })?;
+        self.batch_full = full;
         self.stats.budget_hits.events += u64::from(full);
         Ok(count)
     }

@@ -76,6 +76,9 @@ pub struct Context {
     pub(crate) accepting: VecDeque<u32>,
     /// Watches with readiness to report.
     pub(crate) reporting: VecDeque<u32>,
+    /// The last wait gave a full batch of events: more may be there, of which a foreign loop that
+    /// is told of edges hears nothing.
+    pub(crate) batch_full: bool,
     /// Write queues to be used again: an idle connection has none.
     #[allow(
         clippy::vec_box,
@@ -120,6 +123,7 @@ impl Context {
             ended: Vec::new(),
             accepting: VecDeque::new(),
             reporting: VecDeque::new(),
+            batch_full: false,
             spare_queues: Vec::new(),
             lending: Lending::new(),
             epoch: Epoch(now),
@@ -187,7 +191,7 @@ impl Context {
             .finishing
             .as_ref()
             .is_some_and(|finishing| !finishing.to_tell.is_empty() || self.conns.is_empty());
-        !lists || self.stopping || finish
+        !lists || self.batch_full || self.stopping || finish
     }
 
     /// Puts a connection on the ready list if there is something to read and it is not there yet.
