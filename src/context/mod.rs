@@ -191,7 +191,7 @@ impl Context {
             .finishing
             .as_ref()
             .is_some_and(|finishing| !finishing.to_tell.is_empty() || self.conns.is_empty());
-        !lists || self.batch_full || self.stopping || finish
+        !lists || self.batch_full || finish
     }
 
     /// Puts a connection on the ready list if there is something to read and it is not there yet.

@@ -123,7 +123,9 @@ impl<M> Reactor<M> {
     /// handler.
     pub fn run<H: Handler<M>>(&mut self, app: &mut H) -> io::Result<Report> {
         loop {
-            self.turn(app, None)?;
+            // A stop from before does not wait for anything. In a foreign loop it means nothing.
+            let timeout = self.cx.stopping.then_some(Duration::ZERO);
+            self.turn(app, timeout)?;
             if std::mem::take(&mut self.cx.stopping) {
                 return Ok(Report::default());
             }
