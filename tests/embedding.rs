@@ -79,7 +79,7 @@ impl Host {
     /// With nothing to do, it is not turned.
     fn rest<F: FnMut(&mut Context, EventKind<'_>)>(&self, kit: &mut Kit<F>) {
         let mut turns = 0;
-        let end = Instant::now() + Duration::from_millis(100);
+        let end = Instant::now() + Duration::from_millis(50);
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             let wakeup = kit.reactor.next_wakeup();
             let until = wakeup.map(|at| at.saturating_duration_since(Instant::now()));
@@ -132,6 +132,10 @@ fn session(host: &Host, config: Config) {
         })
         .collect();
     host.until(&mut kit, |log, _| all_closed(log, PEERS));
+    for conn in &kit.log().ids {
+        let closed = kit.log().life(*conn).closed.as_ref().unwrap();
+        assert!(closed.is_clean(), "{closed}");
+    }
     peers.into_iter().for_each(|peer| peer.join().unwrap());
     host.rest(&mut kit);
     kit.end();
@@ -274,7 +278,7 @@ fn a_unix_connect_from_outside_is_seen_by_the_foreign_loop() {
 #[test]
 fn a_close_with_bytes_pending_comes_to_its_end_in_the_foreign_loop() {
     on_all_hosts(|host| {
-        let bytes = pattern(1 << 20);
+        let bytes = pattern(200_000);
         let sent = bytes.clone();
         let mut kit = Kit::with_config(frugal(), move |cx, event| match event {
             EventKind::Open { conn, .. } => {
