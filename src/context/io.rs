@@ -323,7 +323,7 @@ impl Context {
         self.stats.bytes_lost += closed.undelivered;
         if let Some(finishing) = &mut self.finishing {
             finishing.report.bytes_lost += closed.undelivered;
-            finishing.report.closed += u64::from(!matches!(closed.reason, Reason::Finished));
+            finishing.report.closed += 1;
         }
         Some((ConnId(key), conn.tag, closed))
     }

@@ -174,9 +174,12 @@ impl Context {
     pub(crate) fn end_finishing(&mut self) -> Option<Report> {
         let finishing = self.finishing.take()?;
         self.timers.cancel(finishing.grace);
+        let report = finishing.report;
         Some(Report {
             finished: true,
-            ..finishing.report
+            // Until here every `on_close` was counted, of those that were aborted too.
+            closed: report.closed.saturating_sub(report.aborted),
+            ..report
         })
     }
 
