@@ -145,6 +145,10 @@ impl Context {
         self.stats.accepted += 1;
         self.stats.opened += 1;
         let id = ConnId(self.conns.insert(conn));
+        // `on_accept` itself may have begun to finish.
+        if let Some(finishing) = &mut self.finishing {
+            finishing.to_tell.push_back(id);
+        }
         self.arm(slot);
         Ok(id)
     }
