@@ -23,10 +23,10 @@ pub struct Config {
     /// How often a turn flushes and reaps before it looks for readiness again; default 8, so that a
     /// handler that refills in `on_drain` keeps a fast consumer busy, and timers still fire.
     pub rounds_per_turn: usize,
-    /// Events taken from the operating system in one wait; default 1024.
+    /// Events taken from the operating system in one wait, 1 Mi at most; default 1024.
     pub events_per_wait: usize,
-    /// Bytes of the loop's one receive buffer; default 256 KiB: for bulk data 64 KiB costs 1.6
-    /// times as much per byte, 16 KiB 3.3 times.
+    /// Bytes of the loop's one receive buffer, 1 GiB at most; default 256 KiB: for bulk data 64 KiB
+    /// costs 1.6 times as much per byte, 16 KiB 3.3 times.
     pub receive_buffer: usize,
     /// Connections at most, accepted and outbound; more are refused. Default: no cap but the
     /// descriptors of the process.
@@ -150,6 +150,9 @@ impl Config {
         for (name, value) in budgets {
             not_zero(name, value == 0)?;
         }
+        // Both are allocated at once, and an allocation that cannot be is a panic.
+        at_most("events_per_wait", self.events_per_wait, MAX_EVENTS)?;
+        at_most("receive_buffer", self.receive_buffer, MAX_RECEIVE_BUFFER)?;
         not_zero("accept_backoff", self.accept_backoff.is_zero())?;
         self.limits.check()
     }
@@ -178,6 +181,16 @@ impl Limits {
         not_zero("connect_timeout", self.connect_timeout.is_zero())?;
         not_zero("write_stall", self.write_stall.is_zero())?;
         not_zero("close_flush", self.close_flush.is_zero())
+    }
+}
+
+const MAX_EVENTS: usize = 1 << 20;
+const MAX_RECEIVE_BUFFER: usize = 1 << 30;
+
+fn at_most(name: &str, value: usize, most: usize) -> Result<(), ConfigError> {
+    match value > most {
+        true => Err(ConfigError(format!("{name} {value} above {most}"))),
+        false => Ok(()),
     }
 }
 

@@ -99,6 +99,7 @@ impl Context {
             }
             Source::Wake => {}
         })?;
+        self.batch_full = full;
         self.stats.budget_hits.events += u64::from(full);
         Ok(count)
     }
@@ -162,6 +163,10 @@ impl Context {
         self.stats.accepted += 1;
         self.stats.opened += 1;
         let id = ConnId(self.conns.insert(conn));
+        // `on_accept` itself may have begun to finish.
+        if let Some(finishing) = &mut self.finishing {
+            finishing.to_tell.push_back(id);
+        }
         self.arm(slot);
         Ok(id)
     }
@@ -352,7 +357,7 @@ impl Context {
         self.stats.bytes_lost += closed.undelivered;
         if let Some(finishing) = &mut self.finishing {
             finishing.report.bytes_lost += closed.undelivered;
-            finishing.report.closed += u64::from(!matches!(closed.reason, Reason::Finished));
+            finishing.report.closed += 1;
         }
         Some((ConnId(key), conn.tag, closed))
     }

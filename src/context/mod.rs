@@ -76,6 +76,9 @@ pub struct Context {
     pub(crate) accepting: VecDeque<u32>,
     /// Watches with readiness to report.
     pub(crate) reporting: VecDeque<u32>,
+    /// The last wait gave a full batch of events: more may be there, of which a foreign loop that
+    /// is told of edges hears nothing.
+    pub(crate) batch_full: bool,
     /// Write queues to be used again: an idle connection has none.
     #[allow(
         clippy::vec_box,
@@ -120,6 +123,7 @@ impl Context {
             ended: Vec::new(),
             accepting: VecDeque::new(),
             reporting: VecDeque::new(),
+            batch_full: false,
             spare_queues: Vec::new(),
             lending: Lending::new(),
             epoch: Epoch(now),
@@ -170,9 +174,12 @@ impl Context {
     pub(crate) fn end_finishing(&mut self) -> Option<Report> {
         let finishing = self.finishing.take()?;
         self.timers.cancel(finishing.grace);
+        let report = finishing.report;
         Some(Report {
             finished: true,
-            ..finishing.report
+            // Until here every `on_close` was counted, of those that were aborted too.
+            closed: report.closed.saturating_sub(report.aborted),
+            ..report
         })
     }
 
@@ -192,7 +199,7 @@ impl Context {
             .finishing
             .as_ref()
             .is_some_and(|f| !f.to_tell.is_empty());
-        !lists || to_tell
+        !lists || self.batch_full || to_tell
     }
 
     /// Puts a connection on the ready list if there is something to read and it is not there yet.

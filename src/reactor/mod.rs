@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::config::Config;
 use crate::context::Context;
 use crate::handler::Handler;
-use crate::id::ListenerId;
+use crate::id::{ListenerId, Tag};
 use crate::input::Input;
 use crate::mailbox::{Mailbox, Sender};
 use crate::options::Listen;
@@ -175,6 +175,8 @@ impl<M> Reactor<M> {
         self.deliver(app);
         self.expire(app);
         self.flush_and_reap(app);
+        // What is created outside of callbacks inherits nothing from the last one.
+        self.cx.current_tag = Tag::default();
         self.turn.more = self.has_work();
         Ok(self.turn)
     }

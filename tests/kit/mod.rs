@@ -2,6 +2,7 @@
 //! lifecycle of every id, and blocking peers from `std::net`.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(unreachable_pub, reason = "it is a part of each test file")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 pub mod places;
@@ -416,4 +417,28 @@ pub fn pattern(count: usize) -> Vec<u8> {
 #[cfg(target_os = "linux")]
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Lets time pass without a turn. For deadlines that are to pass together; never for hoping that
+/// something has happened meanwhile.
+pub fn let_pass(time: Duration) {
+    let (_silent, channel) = std::sync::mpsc::channel::<()>();
+    let _ = channel.recv_timeout(time);
+}
+
+const ALONE: &str = "SOCKEYE_TEST_ALONE";
+
+/// The test runs in a process of its own, started by [`alone`]. An ignored test asks first.
+pub fn is_alone() -> bool {
+    std::env::var_os(ALONE).is_some()
+}
+
+/// An ignored test of the same file, to be run in a process of its own: for what counts
+/// descriptors, memory or processor time, or meets signals. Set what it needs, and run it.
+pub fn alone(test: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args([test, "--exact", "--ignored", "--nocapture"])
+        .env(ALONE, "1");
+    command
 }

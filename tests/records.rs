@@ -1,0 +1,135 @@
+//! Log records: all have the target `sockeye`, and none shows what the peers say to each other.
+//!
+//! The logger is one for the process, so this is one test.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod kit;
+
+use kit::{Kit, default, let_pass, peer, read_all, reset, small_peer, spawn, write};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use sockeye::{Config, EventKind, Listen};
+use std::net::Shutdown;
+use std::sync::Mutex;
+use std::time::Duration;
+
+static RECORDS: Mutex<Vec<(Level, String, String)>> = Mutex::new(Vec::new());
+
+struct Keeper;
+
+impl Log for Keeper {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let text = record.args().to_string();
+        let target = record.target().to_owned();
+        RECORDS.lock().unwrap().push((record.level(), target, text));
+    }
+
+    fn flush(&self) {}
+}
+
+const SECRET: &str = "correct horse battery staple";
+
+/// A session in which everything happens that leaves a record.
+fn session() {
+    let mut config = Config::default();
+    config.max_connections = 3;
+    config.slow_callback = Some(Duration::from_millis(5));
+    config.limits.input_limit = 100;
+    config.limits.hard_limit = 100_000;
+    config.limits.write_stall = Duration::from_millis(30);
+    let mut kit = Kit::with_config(config, |cx, event| match event {
+        EventKind::Data { conn, input } => match input.len() {
+            // A partial message, too large in the end.
+            29.. if input.ends_with(b"!") => drop(cx.send(conn, SECRET)),
+            _ if input.starts_with(b"slow") => {
+                let_pass(Duration::from_millis(10));
+                input.take_all();
+            }
+            _ if input.starts_with(b"much") => {
+                (0..20).for_each(|_| drop(cx.send(conn, SECRET.repeat(1000))));
+                input.take_all();
+            }
+            _ if input.starts_with(b"stall") => {
+                cx.send(conn, SECRET.repeat(100_000));
+                input.take_all();
+            }
+            _ => drop(cx.send(conn, SECRET)),
+        },
+        other => default(cx, other),
+    });
+    let listen = Listen::new("127.0.0.1:0").send_buffer(4096);
+    let addr = kit.listen_on(listen).ip().unwrap();
+    let client = spawn(move || {
+        let mut polite = peer(addr);
+        write(&mut polite, SECRET);
+        polite.shutdown(Shutdown::Write).unwrap();
+        read_all(polite)
+    });
+    assert_eq!(kit.until_done(client), SECRET.as_bytes());
+    for (opening, closed) in [("slow", 1), ("much", 3), ("stall", 4)] {
+        let mut stream = small_peer(addr);
+        write(&mut stream, format!("{opening} {SECRET}"));
+        if opening == "slow" {
+            kit.until("it comes", |log| log.count("data") > 1);
+            reset(stream);
+        } else {
+            kit.until("it is over", |log| log.closed() == closed);
+        }
+    }
+    let mut stream = peer(addr);
+    write(&mut stream, SECRET.repeat(10));
+    kit.until("it is too much", |log| log.closed() == 5);
+    let peers: Vec<_> = (0..5).map(|_| peer(addr)).collect();
+    kit.until_cx("two are refused", |_, cx| cx.stats().refused == 2);
+    drop(peers);
+    kit.until_all_closed();
+    let failed = kit.connect("127.0.0.1:1");
+    kit.until("it fails", |log| log.is_closed(failed));
+    kit.cx().finish(Duration::ZERO);
+    kit.reactor.run(&mut kit.app).unwrap();
+    kit.end();
+}
+
+#[test]
+fn records_have_the_target_sockeye_and_never_show_payload() {
+    log::set_logger(&Keeper).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    session();
+    log::set_max_level(LevelFilter::Off);
+    let records = std::mem::take(&mut *RECORDS.lock().unwrap());
+    let ours: Vec<_> = records
+        .iter()
+        .filter(|(_, target, _)| !target.starts_with("mio"))
+        .collect();
+    let bytes = format!("{:?}", &SECRET.as_bytes()[..8]);
+    let bytes = bytes.trim_matches(['[', ']']);
+    for (_, target, text) in &ours {
+        assert_eq!(target, "sockeye", "{text}");
+        assert!(!text.contains("horse"), "{text}");
+        assert!(!text.contains(bytes), "{text}");
+        assert!(!text.contains('\n'), "one record, one line: {text}");
+    }
+    let has = |level: Level, part: &str| {
+        let found = ours.iter().any(|(l, _, t)| *l == level && t.contains(part));
+        assert!(found, "no {level} record with {part:?}: {ours:#?}");
+    };
+    has(Level::Debug, "listens on 127.0.0.1:");
+    has(Level::Debug, "peer closed");
+    has(Level::Debug, "reset by peer");
+    has(Level::Debug, "connects to 127.0.0.1:1");
+    has(Level::Debug, "connect failed");
+    has(Level::Debug, "finishing");
+    has(Level::Debug, "no longer listening");
+    has(Level::Warn, "took");
+    has(Level::Warn, "unconsumed input above limit");
+    has(Level::Warn, "pending output above its limit");
+    has(Level::Warn, "write stall");
+    has(Level::Warn, "max_connections reached");
+    has(Level::Trace, "Data");
+    has(Level::Trace, "Open");
+    has(Level::Trace, "Close");
+}
