@@ -6,6 +6,7 @@ use crate::closed::Reason;
 use crate::conn::{Flags, Phase, Read, Written};
 use crate::id::ConnId;
 use crate::input::Input;
+use crate::write_queue::WriteQueue;
 use std::io;
 
 impl Context {
@@ -122,15 +123,21 @@ impl Context {
 
     /// A queue that is empty, or whose bytes nobody will get, goes back to the spare ones.
     pub(super) fn release_queue(&mut self, slot: u32) {
+        if let Some((_, conn)) = self.conns.at(slot)
+            && let Some(queue) = conn.queue.take()
+        {
+            Context::spare(queue, &mut self.spare_queues);
+        }
+    }
+
+    /// Keeps a few queues with a little memory each: after a broadcast there is one for everybody.
+    #[inline]
+    #[allow(clippy::vec_box, reason = "see `spare_queues`")]
+    fn spare(mut queue: Box<WriteQueue>, spare_queues: &mut Vec<Box<WriteQueue>>) {
         const SPARE_QUEUES: usize = 64;
-        let Some((_, conn)) = self.conns.at(slot) else {
-            return;
-        };
-        if let Some(mut queue) = conn.queue.take() {
-            if self.spare_queues.len() < SPARE_QUEUES {
-                queue.reset();
-                self.spare_queues.push(queue);
-            }
+        if spare_queues.len() < SPARE_QUEUES {
+            queue.reset();
+            spare_queues.push(queue);
         }
     }
 
@@ -176,7 +183,7 @@ impl Context {
         }
         let drained = conn.has_drained();
         if let Some(queue) = conn.queue.take() {
-            self.spare_queues.push(queue);
+            Context::spare(queue, &mut self.spare_queues);
         }
         let (closing, shut) = (conn.phase == Phase::Closing, conn.has(Flags::SHUT_ASKED));
         if closing {
@@ -353,5 +360,41 @@ impl Context {
             }
             Some(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Backend, script::Script};
+    use crate::config::Config;
+    use crate::handler::Handler;
+    use crate::reactor::Reactor;
+    use std::time::Duration;
+
+    struct Silent;
+
+    impl Handler for Silent {
+        fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+    }
+
+    #[test]
+    fn a_broadcast_to_many_leaves_no_queue_for_each() {
+        let script = Script::new();
+        let backend = Backend::Script(script.clone());
+        let mut reactor: Reactor = Reactor::on_backend(backend, Config::default());
+        reactor.listen("127.0.0.1:0").unwrap();
+        for _ in 0..300 {
+            script.incoming();
+        }
+        while reactor.context().connections().count() < 300 {
+            reactor.turn(&mut Silent, Some(Duration::ZERO)).unwrap();
+        }
+        let cx = reactor.context();
+        let all: Vec<ConnId> = cx.connections().collect();
+        assert_eq!(cx.broadcast(all, "a line\n").queued, 300);
+        reactor.turn(&mut Silent, Some(Duration::ZERO)).unwrap();
+        script.socket(299, |socket| assert_eq!(socket.written, b"a line\n"));
+        assert!(reactor.context().spare_queues.len() <= 64);
     }
 }
