@@ -176,11 +176,7 @@ impl Handler<i32> for Chat {
             }
         };
         if let Some(peer) = cx.peer_addr(conn) {
-            // Whoever comes by a Unix socket has chosen its path: it is as bad as what they type.
-            info!(
-                "{conn}: {name} joins from {}",
-                clean(peer.to_string().as_bytes())
-            );
+            info!("{conn}: {name} joins from {peer}");
         }
         tell(
             cx,

@@ -18,6 +18,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use sockeye::{Addr, Config, Limits, Listen, Overflow, Reactor};
 use std::io;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -103,8 +104,8 @@ fn listen_on(addr: &str, unread: usize) -> Listen {
 }
 
 fn how_to_join(addr: &Addr) -> String {
-    match addr.ip() {
-        Some(addr) => format!("nc {} {}", addr.ip(), addr.port()),
-        None => format!("nc -U {}", addr.to_string().trim_start_matches("unix:")),
+    match (addr.ip(), addr.path()) {
+        (Some(addr), _) => format!("nc {} {}", addr.ip(), addr.port()),
+        (None, path) => format!("nc -U {}", path.unwrap_or(Path::new("?")).display()),
     }
 }
