@@ -1,6 +1,6 @@
 //! Where a socket is: an IP address with a port, or the path of a Unix socket.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -40,11 +40,21 @@ impl Addr {
 }
 
 /// `127.0.0.1:7000`, `[::1]:7000`, `unix:/run/chat.sock`; `unix:` for a Unix socket without a name.
+/// Control characters in a path are written as `\u{1b}`.
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Addr::Ip(addr) => addr.fmt(f),
-            Addr::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            Addr::Unix(Some(path)) => {
+                f.write_str("unix:")?;
+                // A peer chooses its own path, and it must not steer the terminal that shows a log.
+                path.to_string_lossy()
+                    .chars()
+                    .try_for_each(|c| match c.is_control() {
+                        true => write!(f, "{}", c.escape_default()),
+                        false => f.write_char(c),
+                    })
+            }
             Addr::Unix(None) => f.write_str("unix:"),
         }
     }
@@ -185,6 +195,13 @@ mod tests {
             assert_eq!(text.parse::<Addr>().unwrap().to_string(), text);
         }
         assert_eq!(Addr::Unix(None).to_string(), "unix:");
+    }
+
+    #[test]
+    fn a_path_of_a_peer_neither_steers_a_terminal_nor_forges_a_line_of_a_log() {
+        let addr = Addr::unix("/a\x1b[2J\u{9b}\nb");
+        assert_eq!(addr.to_string(), r"unix:/a\u{1b}[2J\u{9b}\nb");
+        assert_eq!(format!("{addr:?}"), addr.to_string());
     }
 
     #[test]

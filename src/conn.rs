@@ -270,6 +270,12 @@ impl Conn {
         self.is(&[Flags::OPEN], &[Flags::WAITING, Flags::SHUT_ASKED])
     }
 
+    /// May its bytes go out: neither connecting nor over?
+    #[inline]
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.has(Flags::OPEN) || self.phase == Phase::Closing
+    }
+
     /// Is there something that a flush phase should do for it?
     #[inline]
     pub(crate) fn wants_flush(&self) -> bool {

@@ -168,9 +168,43 @@ impl WriteQueue {
     pub(crate) fn reset(&mut self) {
         self.blocks.clear();
         self.tail.clear();
-        self.tail.shrink_to(KEEP);
+        if self.tail.capacity() > KEEP {
+            self.tail.shrink_to(KEEP);
+        }
         self.taken = 0;
         self.len = 0;
+    }
+}
+
+/// Empty queues, a few with a little memory each: after a broadcast there is one for everybody.
+#[derive(Default)]
+pub(crate) struct Spare {
+    #[allow(
+        clippy::vec_box,
+        reason = "a queue moves between here and its connection by its box"
+    )]
+    queues: Vec<Box<WriteQueue>>,
+}
+
+impl Spare {
+    const MOST: usize = 64;
+
+    #[inline]
+    pub(crate) fn get(&mut self) -> Box<WriteQueue> {
+        self.queues.pop().unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn keep(&mut self, mut queue: Box<WriteQueue>) {
+        if self.queues.len() < Spare::MOST {
+            queue.reset();
+            self.queues.push(queue);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.queues.len()
     }
 }
 

@@ -124,15 +124,10 @@ impl Context {
 
     /// A queue that is empty, or whose bytes nobody will get, goes back to the spare ones.
     pub(super) fn release_queue(&mut self, slot: u32) {
-        const SPARE_QUEUES: usize = 64;
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        if let Some(mut queue) = conn.queue.take()
-            && self.spare_queues.len() < SPARE_QUEUES
+        if let Some(conn) = self.conns.peek(slot)
+            && let Some(queue) = conn.queue.take()
         {
-            queue.reset();
-            self.spare_queues.push(queue);
+            self.spare_queues.keep(queue);
         }
     }
 
@@ -144,7 +139,7 @@ impl Context {
             return false;
         };
         conn.clear(Flags::IN_DIRTY);
-        if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.phase() != Phase::Dead {
+        if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.is_flushing() {
             match conn.write() {
                 Written::Bytes(count) => {
                     conn.progress = self.tick;
@@ -154,7 +149,7 @@ impl Context {
                     if conn.pending() == 0 && conn.is_at_ease() {
                         conn.limit_at = NEVER;
                         if let Some(queue) = conn.queue.take() {
-                            self.spare_queues.push(queue);
+                            self.spare_queues.keep(queue);
                         }
                         return false;
                     }
@@ -363,5 +358,41 @@ impl Context {
             }
             Some(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Backend, script::Script};
+    use crate::config::Config;
+    use crate::handler::Handler;
+    use crate::reactor::Reactor;
+    use std::time::Duration;
+
+    struct Silent;
+
+    impl Handler for Silent {
+        fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+    }
+
+    #[test]
+    fn a_broadcast_to_many_leaves_no_queue_for_each() {
+        let script = Script::new();
+        let backend = Backend::Script(script.clone());
+        let mut reactor: Reactor = Reactor::on_backend(backend, Config::default());
+        reactor.listen("127.0.0.1:0").unwrap();
+        for _ in 0..300 {
+            script.incoming();
+        }
+        while reactor.context().connections().count() < 300 {
+            reactor.turn(&mut Silent, Some(Duration::ZERO)).unwrap();
+        }
+        let cx = reactor.context();
+        let all: Vec<ConnId> = cx.connections().collect();
+        assert_eq!(cx.broadcast(all, "a line\n").queued, 300);
+        reactor.turn(&mut Silent, Some(Duration::ZERO)).unwrap();
+        script.socket(299, |socket| assert_eq!(socket.written, b"a line\n"));
+        assert!(reactor.context().spare_queues.len() <= 64);
     }
 }

@@ -152,9 +152,7 @@ impl Context {
         let chunk = input.chunk_of(rest);
         if let Some(conn) = self.conns.peek(slot) {
             let spare = &mut self.spare_queues;
-            let queue = conn
-                .queue
-                .get_or_insert_with(|| spare.pop().unwrap_or_default());
+            let queue = conn.queue.get_or_insert_with(|| spare.get());
             queue.push_first(chunk);
         }
     }

@@ -28,7 +28,7 @@ use crate::slots::Slots;
 use crate::stats::{Report, Stats};
 use crate::timers::Timers;
 use crate::watch::Watch;
-use crate::write_queue::WriteQueue;
+use crate::write_queue::Spare;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,12 +80,7 @@ pub struct Context {
     /// is told of edges hears nothing.
     pub(crate) batch_full: bool,
     /// Write queues to be used again: an idle connection has none.
-    #[allow(
-        clippy::vec_box,
-        reason = "a queue moves between here and its connection by its box"
-    )]
-    spare_queues: Vec<Box<WriteQueue>>,
-
+    spare_queues: Spare,
     pub(crate) lending: Lending,
     epoch: Epoch,
     /// The time of this turn.
@@ -124,7 +119,7 @@ impl Context {
             accepting: VecDeque::new(),
             reporting: VecDeque::new(),
             batch_full: false,
-            spare_queues: Vec::new(),
+            spare_queues: Spare::default(),
             lending: Lending::new(),
             epoch: Epoch(now),
             now,

@@ -112,9 +112,7 @@ impl Context {
         if len > 0 {
             self.lending.disturb();
             let spare = &mut self.spare_queues;
-            let queue = conn
-                .queue
-                .get_or_insert_with(|| spare.pop().unwrap_or_default());
+            let queue = conn.queue.get_or_insert_with(|| spare.get());
             push(queue);
             let pending = queue.len() + self.lending.lent_to(slot);
             if pending > conn.limits.high_watermark {

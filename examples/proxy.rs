@@ -1,0 +1,75 @@
+//! A TCP proxy: two connections joined, each way with backpressure and with a half-close of its
+//! own. What happens to one happens to the other.
+//!
+//! Try it: `cargo run --example echo` and `cargo run --example proxy`, then `nc 127.0.0.1 7001`.
+
+use clap::Parser;
+use sockeye::{Closed, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor, Sent};
+use std::io;
+
+#[derive(Parser)]
+#[command(about = "Joins whoever connects with a server. Try it with: nc 127.0.0.1 7001")]
+struct Args {
+    /// Where to listen: IP:PORT or unix:PATH
+    #[arg(long, default_value = "127.0.0.1:7001")]
+    listen: String,
+    /// The server: IP:PORT or unix:PATH
+    #[arg(long, default_value = "127.0.0.1:7000")]
+    to: String,
+}
+
+struct Proxy {
+    to: String,
+    partner: ConnMap<ConnId>,
+}
+
+impl Handler for Proxy {
+    fn on_open(&mut self, cx: &mut Context, client: ConnId, origin: Origin) {
+        if let Origin::Accepted(_) = origin {
+            let server = cx.connect(&self.to); // what is sent meanwhile is queued
+            self.partner.insert(client, server);
+            self.partner.insert(server, client);
+        }
+    }
+
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        if let Some(partner) = self.partner.get(conn)
+            && cx.send(*partner, input.take_all()) == Sent::Wait
+        {
+            cx.pause_reads(conn);
+        }
+    }
+
+    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
+        if let Some(partner) = self.partner.get(conn) {
+            cx.resume_reads(*partner);
+        }
+    }
+
+    fn on_eof(&mut self, cx: &mut Context, conn: ConnId, _: &mut Input) {
+        if let Some(partner) = self.partner.get(conn) {
+            cx.shutdown_write(*partner); // the other way goes on
+        }
+    }
+
+    fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {
+        if let Some(partner) = self.partner.remove(conn)
+            && !closed.is_clean()
+        {
+            eprintln!("{conn}: {closed}");
+            cx.abort(partner); // an orderly end would pass for the whole
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    let mut reactor = Reactor::new()?;
+    let listener = reactor.listen(args.listen)?;
+    if let Some(addr) = reactor.context().listener_addr(listener) {
+        println!("listening on {addr}");
+    }
+    let (to, partner) = (args.to, ConnMap::new());
+    reactor.run(&mut Proxy { to, partner })?;
+    Ok(())
+}

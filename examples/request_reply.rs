@@ -1,0 +1,77 @@
+//! A request to its end, then a reply to its end: both sides know by the half-close where it is.
+//!
+//! Try it: `cargo run --example request_reply -- --serve`, then in another terminal
+//! `cargo run --example request_reply -- hello`, or `echo hello | nc -N 127.0.0.1 7002`.
+
+use clap::Parser;
+use sockeye::{Closed, ConnId, Context, Handler, Input, Reactor};
+use std::io::{self, Write};
+
+#[derive(Parser)]
+#[command(about = "Sends a request and prints the reply. Serve with: request_reply --serve")]
+struct Args {
+    /// Answer requests instead, with what came, the other way round
+    #[arg(long)]
+    serve: bool,
+    /// Where the server listens: IP:PORT or unix:PATH
+    #[arg(long, default_value = "127.0.0.1:7002")]
+    listen: String,
+    /// The request
+    #[arg(required_unless_present = "serve")]
+    request: Option<String>,
+}
+
+struct Server;
+
+impl Handler for Server {
+    /// What is not taken here is kept, up to `Limits::input_limit`.
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+    fn on_eof(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        let mut reply = input.take_all().to_vec();
+        reply.reverse();
+        cx.send(conn, reply);
+        cx.close(conn);
+    }
+}
+
+#[derive(Default)]
+struct Client {
+    reply: Vec<u8>,
+    closed: Option<Closed>,
+}
+
+impl Handler for Client {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, input: &mut Input) {
+        self.reply.extend_from_slice(&input.take_all());
+    }
+
+    fn on_close(&mut self, cx: &mut Context, _: ConnId, closed: Closed) {
+        self.closed = Some(closed);
+        cx.stop();
+    }
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    let mut reactor = Reactor::new()?;
+    if args.serve {
+        let listener = reactor.listen(args.listen)?;
+        if let Some(addr) = reactor.context().listener_addr(listener) {
+            println!("listening on {addr}");
+        }
+        reactor.run(&mut Server)?;
+        return Ok(());
+    }
+    let server = reactor.context().connect(args.listen);
+    reactor
+        .context()
+        .send(server, args.request.unwrap_or_default());
+    reactor.context().shutdown_write(server);
+    let mut client = Client::default();
+    reactor.run(&mut client)?;
+    match client.closed {
+        Some(closed) if !closed.is_clean() => Err(io::Error::other(closed.to_string())),
+        _ => io::stdout().write_all(&client.reply),
+    }
+}

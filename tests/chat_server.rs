@@ -1,0 +1,521 @@
+//! The chat server, end to end, as a process: W1, W3, W4, W12, X4, X5, X10, T8 in one service.
+//!
+//! `cargo test` builds it first; for `cargo test --test chat_server`: `cargo build --examples`.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod process;
+
+use process::{PATIENCE, Process, peer, until};
+use rustix::process::Signal;
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+const GOODBYE: &str = "* the server stops: goodbye";
+
+/// A chat server, and where to join it.
+fn server(args: &[&str]) -> (Process, SocketAddr) {
+    let mut server = Process::start(
+        "chat_server",
+        &[&["--listen", "127.0.0.1:0"], args].concat(),
+    );
+    let addr = server.ip();
+    (server, addr)
+}
+
+/// Stops it, and gives what it printed at the end and its log.
+#[track_caller]
+fn stop(mut server: Process, signal: Signal) -> (String, String) {
+    server.sleeps();
+    server.signal(signal);
+    let report = server.line();
+    assert!(server.wait().success());
+    (report, server.log())
+}
+
+/// Somebody who chats, line by line.
+struct User {
+    stream: TcpStream,
+    lines: BufReader<TcpStream>,
+}
+
+impl User {
+    fn new(stream: TcpStream) -> User {
+        let lines = BufReader::new(stream.try_clone().unwrap());
+        User { stream, lines }
+    }
+
+    /// Joins, and takes a name.
+    #[track_caller]
+    fn join(addr: SocketAddr, name: &str) -> User {
+        let mut user = User::new(peer(addr));
+        let welcome = user.hear();
+        assert!(welcome.starts_with("* you are guest"), "{welcome}");
+        user.say(&format!("/nick {name}\n"));
+        user.until(&format!(" is now {name}"));
+        user
+    }
+
+    #[track_caller]
+    fn say(&mut self, text: impl AsRef<[u8]>) {
+        self.stream.write_all(text.as_ref()).unwrap();
+    }
+
+    /// The next line; empty: the end.
+    #[track_caller]
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.truncate(line.trim_end_matches('\n').len());
+        line
+    }
+
+    /// Hears lines until one ends so.
+    #[track_caller]
+    fn until(&mut self, end: &str) -> String {
+        loop {
+            let line = self.hear();
+            assert!(!line.is_empty(), "the end came, and never: {end}");
+            if line.ends_with(end) {
+                return line;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn hears(&mut self, lines: &[&str]) {
+        lines.iter().for_each(|line| assert_eq!(self.hear(), *line));
+    }
+}
+
+#[test]
+fn a_session_goes_as_the_help_says() {
+    let (server, addr) = server(&[]);
+    let mut ann = User::new(peer(addr));
+    ann.hears(&["* you are guest1, in the lobby; /help says more"]);
+    ann.say("/who\r\n/help\n");
+    ann.hears(&["* in the lobby: guest1"]);
+    assert!(ann.hear().contains("/nick NAME"));
+    ann.say("/nick ann\n");
+    ann.hears(&["* guest1 is now ann"]);
+
+    let mut bob = User::new(peer(addr));
+    ann.hears(&["* guest2 has joined"]);
+    bob.hear();
+    bob.say("/nick ANN\n/nick a:b\n/nick \n/nick guest3\n/frob \n/who me\n");
+    bob.hears(&["* the name ANN is taken"]);
+    let rule = "* a name has 1 to 20 letters, digits, dots, dashes or underscores";
+    bob.hears(&[rule, rule, "* guest2 is now guest3"]);
+    bob.hears(&["* what is /frob? Try /help", "* what is /who? Try /help"]);
+    ann.hears(&["* guest2 is now guest3"]);
+    // The name of the next guest is taken, so the guest gets another.
+    let mut cid = User::new(peer(addr));
+    cid.hears(&["* you are guest4, in the lobby; /help says more"]);
+    ann.hears(&["* guest4 has joined"]);
+    cid.say("/nick cid\n");
+    ann.hears(&["* guest4 is now cid"]);
+
+    // LF and CRLF, lines in pieces and several in one, empty ones, one that is no UTF-8.
+    ann.say("one\r");
+    ann.say("\ntwo\n\n  \nth");
+    ann.say("ree\r\n\u{ff}\n");
+    ann.say([b'f', 0xff, b'r', 0xc3, b'\n']);
+    bob.hears(&["* guest4 has joined"]);
+    for one in [&mut bob, &mut cid] {
+        one.hears(&["* guest4 is now cid", "ann: one", "ann: two", "ann: three"]);
+        one.hears(&["ann: \u{ff}", "ann: f\u{fffd}r\u{fffd}"]);
+    }
+    // A last line without an end is a line; then the connection ends in order.
+    cid.say("/nick d\nlast");
+    cid.stream.shutdown(Shutdown::Write).unwrap();
+    cid.hears(&["* cid is now d", ""]);
+    bob.hears(&["* cid is now d", "d: last", "* d has left: peer closed"]);
+    bob.say("/quit\nnobody hears this\n");
+    bob.hears(&["* goodbye", ""]);
+    ann.hears(&["* cid is now d", "d: last", "* d has left: peer closed"]);
+    ann.hears(&["* guest3 has left: closed here"]);
+
+    let (report, log) = stop(server, Signal::INT);
+    ann.hears(&[GOODBYE, ""]);
+    assert_eq!(
+        report,
+        "finished: 1 users left in peace, 0 were cut off, 0 bytes lost"
+    );
+    for line in [
+        "guest1 joins from 127.0.0.1",
+        "d leaves: peer closed",
+        "ann leaves",
+    ] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+}
+
+#[test]
+fn what_one_types_steers_neither_the_terminal_of_another_nor_that_of_the_log() {
+    let dir = std::env::temp_dir().join(format!("sockeye-chat-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("chat.sock");
+    let unix = format!("unix:{}", path.display());
+    let (mut server, addr) = server(&["--listen", &unix, "--unread", "64"]);
+    assert_eq!(server.addr().path(), Some(path.as_path()));
+    let mut victim = User::join(addr, "victim");
+
+    // Who comes by a Unix socket may choose its own path, which the log shows.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let evil_path = dir.join("\x1b[2J\u{9b}\n2J");
+    socket.bind(&SockAddr::unix(&evil_path).unwrap()).unwrap();
+    socket.connect(&SockAddr::unix(&path).unwrap()).unwrap();
+    let mut evil = UnixStream::from(std::os::fd::OwnedFd::from(socket));
+
+    let all: Vec<u8> = (0..=255).filter(|byte| *byte != b'\n').collect();
+    evil.write_all(b"\x1b]0;title\x07\x1b[31mred\x1b[0m\n")
+        .unwrap();
+    evil.write_all(&[&all[..], b"all bytes\n"].concat())
+        .unwrap();
+    let marks: String = ('\u{80}'..'\u{a0}')
+        .chain(['\u{202e}', '\u{2028}'])
+        .collect();
+    evil.write_all(format!("{marks}marks\n/nick \x1b[2J\n/\x1b[2J\n").as_bytes())
+        .unwrap();
+    evil.write_all(b"/nick evil\n").unwrap();
+    let mut heard = String::new();
+    while !heard.ends_with("is now evil") {
+        heard.push_str(&victim.hear());
+    }
+    for text in ["\u{fffd}[31mred", "all bytes", "marks"] {
+        assert!(heard.contains(text), "{text}: {heard}");
+    }
+    assert!(
+        !heard
+            .chars()
+            .any(|c| c.is_control() || c == '\u{202e}' || c == '\u{2028}')
+    );
+    // The library logs the address, too, when it drops somebody who does not read.
+    until("it is dropped", || {
+        evil.write_all(&b"/who\n".repeat(100)).is_err()
+    });
+    victim.until("evil has left: pending output above its limit");
+
+    let (_, log) = stop(server, Signal::TERM);
+    assert!(log.contains("above its limit"), "{log}");
+    assert!(!log.chars().any(|c| c.is_control() && c != '\n'), "{log:?}");
+    assert!(log.lines().all(|line| line.starts_with('[')), "{log}");
+    assert!(!path.exists());
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+// X5
+#[test]
+fn a_line_above_the_limit_ends_its_connection_with_a_word_about_it() {
+    let (server, addr) = server(&[]);
+    let mut ann = User::join(addr, "ann");
+    let error = "* a line may have 4096 bytes, and yours has more: goodbye";
+    let long = "x".repeat(4096);
+    for (name, rest) in [("a", "\n"), ("b", "")] {
+        let mut user = User::join(addr, name);
+        user.say(format!("{long}\n"));
+        ann.until(&format!("{name}: {long}"));
+        // The other end is still sending when it is told.
+        user.say(format!("{long}x{rest}"));
+        let _ = user.stream.write_all(&[b'y'; 100_000]);
+        user.until(error);
+        assert_eq!(user.hear(), "");
+        drop(user); // so that the server need not linger
+        let left = ann.until(&format!("{name} has left: closed because: line too long"));
+        assert!(left.starts_with("* "));
+    }
+    ann.say("/who\n");
+    ann.hears(&["* in the lobby: ann"]);
+    stop(server, Signal::TERM);
+}
+
+// T8: what others say keeps nobody awake.
+#[test]
+fn who_says_nothing_is_warned_and_then_dropped() {
+    let (server, addr) = server(&["--idle-warn", "0.5", "--idle-drop", "0.5", "--stats", "0.2"]);
+    let mut sleeper = User::join(addr, "sleeper");
+    let mut talker = User::join(addr, "talker");
+    let start = Instant::now();
+    let mut heard = Vec::new();
+    // The talker speaks for as long as the sleeper is there.
+    talker.say("tick\n");
+    loop {
+        let line = sleeper.hear();
+        match line.as_str() {
+            "" => break,
+            "talker: tick" => talker.say("tick\n"),
+            _ if line.starts_with("* talker") || line.ends_with("is now talker") => {}
+            _ => heard.push(line),
+        }
+    }
+    assert!(start.elapsed() >= Duration::from_millis(900));
+    heard.retain(|line| !line.ends_with("has joined"));
+    let warning = "* are you there? Say something within 500ms";
+    let goodbye = "* you have been silent for too long: goodbye";
+    assert_eq!(heard, [warning, goodbye]);
+    talker.until("sleeper has left: closed because: silent for too long");
+    // The talker is warned, says something, and is warned again instead of dropped.
+    talker.until(warning);
+    talker.say("/who\n");
+    talker.until(warning);
+    server.until_log("statistics", |log| {
+        log.matches(" users, 2 so far").count() >= 2
+    });
+    stop(server, Signal::TERM);
+}
+
+/// One that floods is slowed down; the others are neither dropped nor kept waiting.
+#[test]
+fn a_flood_is_slowed_down_and_loses_nothing() {
+    let (server, addr) = server(&["--unread", "64"]);
+    let mut listener = User::join(addr, "listener");
+    let mut talker = User::join(addr, "talker");
+    let mut flooder = User::join(addr, "flooder");
+    const LINES: usize = 8_000;
+    let flood: String = (0..LINES).map(|n| format!("{n:05}\n")).collect();
+    flooder.say(flood);
+    let mut next = 0;
+    let mut before = None;
+    talker.say("may I?\n");
+    while next < LINES {
+        let line = listener.hear();
+        if let Some(number) = line.strip_prefix("flooder: ") {
+            assert_eq!(number, format!("{next:05}"));
+            next += 1;
+        } else if line == "talker: may I?" {
+            before = Some(next);
+        }
+    }
+    assert!(before.is_some_and(|next| next < LINES), "{before:?}");
+    drop((talker, flooder));
+    stop(server, Signal::TERM);
+}
+
+// X10, X4: the grace is bounded by the second signal.
+#[test]
+fn a_second_signal_does_not_wait_for_those_who_do_not_read() {
+    let (mut server, addr) = server(&[]);
+    let deaf = deaf(addr);
+    let mut other = User::join(addr, "other");
+    // It asks for more than the system takes, and less than its limit.
+    (&deaf).write_all(&b"/help\n".repeat(4_000)).unwrap();
+    server.until_log("it has asked", |log| log.contains("other"));
+    until("the server waits for it", || {
+        other.say("/who\n");
+        other.until("other").contains("in the lobby")
+    });
+    server.signal(Signal::INT);
+    other.until(GOODBYE);
+    assert_eq!(other.hear(), "");
+    server.signal(Signal::INT);
+    let report = server.line();
+    assert!(
+        report.contains("1 users left in peace, 1 were cut off"),
+        "{report}"
+    );
+    assert!(!report.contains(" 0 bytes lost"), "{report}");
+    assert!(server.wait().success());
+}
+
+/// Somebody who never reads, with a small receive buffer.
+fn deaf(addr: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    TcpStream::from(socket)
+}
+
+/// Clients of each kind, and what those who behave say: so much reaches everybody in time that
+/// those who never read meet their limit.
+const MEMBERS: usize = 160;
+const SPEAKERS: usize = 60;
+const DEAF: usize = 20;
+const ODD: usize = 20;
+const ROUNDS: usize = 12;
+
+/// What a speaker says in a round: a kilobyte that no other speaker and round has.
+fn speech(speaker: usize, round: usize) -> String {
+    let word = format!("{speaker}-{round} ");
+    let mut text = word.repeat(1024 / word.len());
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// What a member tells the test.
+#[derive(Debug, PartialEq)]
+enum News {
+    Named,
+    HeardRound(usize),
+}
+
+/// One who reads all there is: every speech must come once, and those of a speaker in order.
+/// Answers whether it was told of the end.
+fn member(me: usize, stream: TcpStream, news: Sender<News>) -> bool {
+    let mut user = User::new(stream);
+    user.until(&format!("is now m{me}"));
+    news.send(News::Named).unwrap();
+    let mut next = [0; SPEAKERS];
+    let (mut heard, per_round) = (0, SPEAKERS - usize::from(me < SPEAKERS));
+    let mut told = false;
+    loop {
+        let line = user.hear();
+        if line.is_empty() {
+            assert!(
+                next.iter()
+                    .enumerate()
+                    .all(|(s, n)| *n == ROUNDS || s == me)
+            );
+            return told;
+        }
+        told |= line == GOODBYE;
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        // What guests say is not for this count, nor is what the server says.
+        let Some((speaker, text)) = line.strip_prefix('m').and_then(|l| l.split_once(": ")) else {
+            continue;
+        };
+        let speaker: usize = speaker.parse().unwrap();
+        assert_ne!(speaker, me, "nobody hears what he says");
+        assert!(text == speech(speaker, next[speaker]), "m{me} heard {line}");
+        next[speaker] += 1;
+        heard += 1;
+        if heard % per_round == 0 {
+            news.send(News::HeardRound(heard / per_round - 1)).unwrap();
+        }
+    }
+}
+
+/// Reads and forgets, to the end.
+fn ignore(mut stream: TcpStream) {
+    thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
+}
+
+/// One more of those who do not behave.
+fn odd(addr: SocketAddr, number: usize) {
+    let mut stream = peer(addr);
+    // The server may close while it writes: that is the point.
+    let mut write = |bytes: &[u8]| drop(stream.write_all(bytes));
+    match number % 5 {
+        0 => write(b"half a line, and then silence"),
+        1 => write(&[b'z'; 50_000]),
+        2 => {
+            let garbage: Vec<u8> = (0..3_000_u32).map(|i| (i * i >> 3) as u8).collect();
+            return write(&garbage); // with unread input, this close is a reset
+        }
+        3 => {
+            write(b"hello\nand");
+            let linger = Some(Duration::ZERO);
+            return SockRef::from(&stream).set_linger(linger).unwrap();
+        }
+        _ => {
+            write(b"a last line without an end");
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+    }
+    ignore(stream);
+}
+
+#[track_caller]
+fn all_say(news: &Receiver<News>, what: &News) {
+    for count in 0..MEMBERS {
+        match news.recv_timeout(PATIENCE) {
+            Ok(got) => assert_eq!(got, *what),
+            Err(error) => panic!("{what:?}: {count} of {MEMBERS}: {error}"),
+        }
+    }
+}
+
+// W1, W3, W4, W12, X10
+#[test]
+fn in_a_crowd_everybody_who_behaves_hears_every_line_once_and_in_order() {
+    let (mut server, addr) = server(&["--unread", "256"]);
+    let before = server.memory("VmRSS");
+    let deaf: Vec<TcpStream> = (0..DEAF).map(|_| deaf(addr)).collect();
+    let (sender, news) = channel();
+    let mut writers = Vec::new();
+    let mut readers: Vec<JoinHandle<bool>> = Vec::new();
+    for me in 0..MEMBERS {
+        let mut stream = peer(addr);
+        stream
+            .write_all(format!("/nick m{me}\n").as_bytes())
+            .unwrap();
+        writers.push(stream.try_clone().unwrap());
+        let sender = sender.clone();
+        readers.push(thread::spawn(move || member(me, stream, sender)));
+    }
+    all_say(&news, &News::Named);
+
+    for round in 0..ROUNDS {
+        for (speaker, writer) in writers[..SPEAKERS].iter_mut().enumerate() {
+            let line = speech(speaker, round) + "\n";
+            // In pieces, as the network may have it.
+            let (one, two) = line.split_at(speaker * 17 % line.len());
+            writer.write_all(one.as_bytes()).unwrap();
+            writer.write_all(two.as_bytes()).unwrap();
+        }
+        (0..ODD)
+            .filter(|n| n % ROUNDS == round)
+            .for_each(|n| odd(addr, n));
+        // Nobody says more until everybody has heard this: who reads is never behind.
+        all_say(&news, &News::HeardRound(round));
+    }
+
+    // They came first, and have kept the names that they got.
+    server.until_log("those who do not read are dropped", |log| {
+        (1..=DEAF).all(|n| log.contains(&format!(": guest{n} leaves: pending output above")))
+    });
+    // At most what may wait for each who does not read, a round (in a vector that has doubled) for
+    // each who does, and 4 MiB for the program.
+    let bound = DEAF * 256 + MEMBERS * SPEAKERS * 2 + 4096;
+    let most = server.memory("VmHWM") - before;
+    assert!(most < bound, "{most} KiB, and {bound} would be right");
+
+    server.signal(Signal::TERM);
+    for (me, reader) in readers.into_iter().enumerate() {
+        assert!(reader.join().unwrap(), "m{me} was not told of the end");
+    }
+    let report = server.line();
+    assert!(report.contains(" 0 were cut off, 0 bytes lost"), "{report}");
+    assert!(server.wait().success());
+    drop(deaf);
+}
+
+// W1: those who do not read cost what they may, however much is said.
+#[test]
+fn many_who_never_read_cost_a_bounded_amount_of_memory() {
+    const MANY: usize = 300;
+    let (server, addr) = server(&["--unread", "64"]);
+    let before = server.memory("VmRSS");
+    let many: Vec<TcpStream> = (0..MANY).map(|_| deaf(addr)).collect();
+    // A megabyte and a half goes to each: 450 MiB, if all of it were kept.
+    let speakers: Vec<_> = (0..40)
+        .map(|n| {
+            let mut stream = peer(addr);
+            ignore(stream.try_clone().unwrap());
+            thread::spawn(move || {
+                for round in 0..38 {
+                    let line = speech(n, round) + "\n";
+                    stream.write_all(line.as_bytes()).unwrap();
+                }
+                stream
+            })
+        })
+        .collect();
+    let speakers: Vec<_> = speakers.into_iter().map(|s| s.join().unwrap()).collect();
+    server.until_log("all are dropped", |log| {
+        log.matches("leaves: pending output above its limit")
+            .count()
+            >= MANY
+    });
+    let most = server.memory("VmHWM") - before;
+    // Each has its limit in vectors that have doubled, and the program and the speakers 6 MiB.
+    let bound = MANY * 64 * 2 + 6 * 1024;
+    assert!(most < bound, "{most} KiB, and {bound} would be right");
+    drop((many, speakers));
+    stop(server, Signal::TERM);
+}

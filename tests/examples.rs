@@ -1,0 +1,258 @@
+//! The examples, each as a process, driven by plain sockets: W11, R2, X10 among others.
+//!
+//! `cargo test` builds them first; for `cargo test --test examples` run `cargo build --examples`.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod process;
+
+use process::{Process, example, peer, run, until};
+use rustix::process::Signal;
+use socket2::{Domain, SockRef, Socket, Type};
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+const ANY: &str = "127.0.0.1:0";
+const MIB: usize = 1024 * 1024;
+
+/// Bytes that differ from place to place.
+fn pattern(count: usize) -> Vec<u8> {
+    (0..count)
+        .map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8)
+        .collect()
+}
+
+/// Writes it all from a thread, then finishes sending.
+fn feed(stream: &TcpStream, bytes: Vec<u8>) -> JoinHandle<()> {
+    let mut stream = stream.try_clone().unwrap();
+    thread::spawn(move || {
+        stream.write_all(&bytes).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+    })
+}
+
+fn read_all(mut stream: impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    all
+}
+
+fn read_line(stream: &TcpStream) -> String {
+    let mut line = String::new();
+    BufReader::with_capacity(1, stream)
+        .read_line(&mut line)
+        .unwrap();
+    line
+}
+
+/// It sleeps when it has nothing to do, and SIGTERM, which it does not handle, ends it.
+#[track_caller]
+fn ends_on_sigterm(mut process: Process) {
+    process.sleeps();
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().signal(), Some(15));
+}
+
+#[test]
+fn every_example_explains_itself() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut count = 0;
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let output = run(name, &["--help"]);
+        assert!(output.status.success(), "{name}: {output:?}");
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("Usage"), "{name}: {help}");
+        assert!(!run(name, &["--no-such-option"]).status.success());
+        assert!(example(name).exists());
+        count += 1;
+    }
+    assert!(count >= 6);
+}
+
+#[test]
+fn an_address_that_is_in_use_is_a_clear_error() {
+    let taken = TcpListener::bind(ANY).unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    for name in ["chat_server", "echo", "daytime", "proxy"] {
+        let output = run(name, &["--listen", &addr]);
+        assert!(!output.status.success(), "{name}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(&addr) && error.contains("in use"), "{error}");
+    }
+}
+
+#[test]
+fn echo_sends_back_all_it_gets() {
+    let mut echo = Process::start("echo", &["--listen", ANY]);
+    let stream = peer(echo.ip());
+    let feeder = feed(&stream, pattern(4 * MIB));
+    assert_eq!(read_all(&stream), pattern(4 * MIB));
+    feeder.join().unwrap();
+    ends_on_sigterm(echo);
+}
+
+#[test]
+fn daytime_speaks_first_and_closes() {
+    let mut daytime = Process::start("daytime", &["--listen", ANY]);
+    let addr = daytime.ip();
+    let answer = String::from_utf8(read_all(peer(addr))).unwrap();
+    assert!(answer.ends_with(" seconds since 1970 began\n"), "{answer}");
+    // X5: whoever sends something gets the answer all the same.
+    let mut talker = peer(addr);
+    let _ = talker.write_all(&pattern(MIB)[..64 * 1024]);
+    let mut line = String::new();
+    BufReader::new(&talker).read_line(&mut line).unwrap();
+    assert!(line.ends_with("began\n"), "{line}");
+    drop(talker);
+    ends_on_sigterm(daytime);
+}
+
+/// An address where nobody listens, as long as the socket lives.
+fn nobody() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = ANY.parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr)
+}
+
+/// A proxy, and the two ends that it joins: the client's and the server's.
+fn proxied() -> (Process, TcpStream, TcpStream) {
+    let server = TcpListener::bind(ANY).unwrap();
+    let to = server.local_addr().unwrap().to_string();
+    let mut proxy = Process::start("proxy", &["--listen", ANY, "--to", &to]);
+    let client = peer(proxy.ip());
+    let (server, _) = server.accept().unwrap();
+    server.set_read_timeout(Some(process::PATIENCE)).unwrap();
+    (proxy, client, server)
+}
+
+// W11
+#[test]
+fn a_proxy_passes_all_bytes_both_ways_and_each_half_close_for_itself() {
+    let (proxy, mut client, mut server) = proxied();
+    let (there, back) = (pattern(16 * MIB), pattern(9 * MIB));
+    let feeder = feed(&client, there.clone());
+    // The proxy must not take more than a few buffers while nobody reads here.
+    until("the proxy holds the client back", || {
+        let mut probe = [0; 1];
+        server.peek(&mut probe).is_ok() && !feeder.is_finished()
+    });
+    proxy.sleeps();
+    assert!(!feeder.is_finished());
+    assert_eq!(read_all(&mut server), there);
+    feeder.join().unwrap();
+    // That way is at its end, and the other one still goes.
+    let feeder = feed(&server, back.clone());
+    assert_eq!(read_all(&mut client), back);
+    feeder.join().unwrap();
+    let memory = proxy.memory("VmHWM");
+
+    // Without traffic it is 4 MiB; the queues and the receive buffer are below 1 MiB.
+    assert!(memory < 14 * 1024, "{memory} KiB");
+    ends_on_sigterm(proxy);
+}
+
+#[test]
+fn a_reset_goes_through_a_proxy_as_a_reset() {
+    let (proxy, mut client, server) = proxied();
+    SockRef::from(&server)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(server);
+    let error = client.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    ends_on_sigterm(proxy);
+}
+
+// C1, C5
+#[test]
+fn a_proxy_without_a_server_resets_its_clients_and_lives() {
+    let (_bound, nobody) = nobody();
+    let mut proxy = Process::start("proxy", &["--listen", ANY, "--to", &nobody.to_string()]);
+    let addr = proxy.ip();
+    for _ in 0..3 {
+        let mut client = peer(addr);
+        // Whichever of the two comes after the reset meets it, and the other does not.
+        let written = client.write_all(b"too early");
+        let error = written.and_then(|()| client.read(&mut [0; 1])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    proxy.until_log("it says why", |log| log.contains("refused"));
+    ends_on_sigterm(proxy);
+}
+
+#[test]
+fn three_parts_live_in_one_loop_and_one_stops_it() {
+    let mut daytime = Process::start("daytime", &["--listen", ANY]);
+    let news = daytime.ip().to_string();
+    let args = ["--listen", ANY, "--admin", ANY, "--news", &news];
+    let mut app = Process::start("three_in_one", &args);
+    let (chat, admin) = (app.ip(), app.ip());
+
+    let (mut one, two) = (peer(chat), peer(chat));
+    let mut admin = peer(admin);
+    let mut ask = |question: &str| {
+        writeln!(admin, "{question}").unwrap();
+        read_line(&admin)
+    };
+    until("both are there", || ask("who") == "2 are chatting\n");
+    assert_eq!(ask("what"), "who or stop?\n");
+    one.write_all(b"hello\n").unwrap();
+    // News may come between.
+    until("two hears one", || read_line(&two) == "hello\n");
+    until("one hears the news", || {
+        read_line(&one).ends_with("began\n")
+    });
+    // X10
+    admin.write_all(b"stop\n").unwrap();
+    assert!(app.wait().success());
+    for stream in [one, two, admin] {
+        read_all(stream);
+    }
+    ends_on_sigterm(daytime);
+}
+
+fn request_reply(addr: SocketAddr, request: &str) -> std::process::Output {
+    run("request_reply", &["--listen", &addr.to_string(), request])
+}
+
+// R2, X8
+#[test]
+fn a_reply_comes_after_the_end_of_the_request_and_not_before() {
+    let mut server = Process::start("request_reply", &["--serve", "--listen", ANY]);
+    let addr = server.ip();
+    let mut slow = peer(addr);
+    slow.write_all(b"abc").unwrap();
+    let output = request_reply(addr, "stressed");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout, b"desserts");
+    // Another one was served meanwhile, and this one got nothing yet.
+    slow.set_nonblocking(true).unwrap();
+    let error = slow.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    slow.set_nonblocking(false).unwrap();
+    slow.write_all(b"def").unwrap();
+    slow.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(slow), b"fedcba");
+    // An empty request has an empty reply.
+    assert_eq!(request_reply(addr, "").stdout, b"");
+    ends_on_sigterm(server);
+}
+
+#[test]
+fn a_client_without_a_server_fails_and_says_why() {
+    let (_bound, nobody) = nobody();
+    let output = request_reply(nobody, "hello");
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("refused"), "{error}");
+}

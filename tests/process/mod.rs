@@ -1,0 +1,190 @@
+//! Runs an example as a process: its addresses, its log, its memory, and its end.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(unreachable_pub, reason = "a module of tests")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use rustix::process::{Pid, Signal, kill_process};
+use sockeye::Addr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes; a test that waits so long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where cargo puts an example. `cargo test` builds it first, `cargo test --test NAME` does not.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let target = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let path = target.join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is not there: run `cargo build --examples` first",
+        path.display()
+    );
+    path
+}
+
+/// Runs an example that ends by itself.
+pub fn run(name: &str, args: &[&str]) -> Output {
+    let output = Command::new(example(name)).args(args).output();
+    output.unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A running example. It is killed when a test fails, and its log is then shown.
+pub struct Process {
+    name: String,
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Arc<Mutex<String>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Process {
+    pub fn start(name: &str, args: &[&str]) -> Process {
+        let mut child = Command::new(example(name))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, stdout) = channel();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let (log, mut from) = (stderr.clone(), child.stderr.take().unwrap());
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..count]);
+                log.lock().unwrap().push_str(&text);
+            }
+        });
+        let name = name.to_owned();
+        Process {
+            name,
+            child,
+            stdout,
+            stderr,
+            reader: Some(reader),
+        }
+    }
+
+    /// The next line that it prints.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        self.stdout
+            .recv_timeout(PATIENCE)
+            .expect("a line on stdout")
+    }
+
+    /// The address in its next line: `listening on ADDR...`.
+    #[track_caller]
+    pub fn addr(&mut self) -> Addr {
+        let line = self.line();
+        let (_, addr) = line.split_once("listening on ").expect(&line);
+        let end = addr.find([';', ' ']).unwrap_or(addr.len());
+        addr[..end].parse().expect(&line)
+    }
+
+    #[track_caller]
+    pub fn ip(&mut self) -> SocketAddr {
+        self.addr().ip().unwrap()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Waits until its log satisfies a condition.
+    #[track_caller]
+    pub fn until_log(&self, what: &str, condition: impl Fn(&str) -> bool) {
+        until(what, || condition(&self.stderr.lock().unwrap()));
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the process ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap(); // the log is complete
+        }
+        status.unwrap()
+    }
+
+    /// A line of `/proc/PID/status`, in KiB: `VmRSS` is its memory now, `VmHWM` the most it had.
+    pub fn memory(&self, what: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+        let words = line.split_whitespace().nth(1).unwrap();
+        words.parse().unwrap()
+    }
+
+    /// A loop with nothing to do sleeps. One that spins is always running or about to, however
+    /// little of the processor it gets.
+    #[track_caller]
+    pub fn sleeps(&self) {
+        let is_asleep = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('S')
+        };
+        until("it sleeps for 100 ms", || {
+            (0..10).all(|_| is_asleep() && pause())
+        });
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("---- log of {}:\n{}----", self.name, self.log());
+        }
+    }
+}
+
+/// A moment between two looks at a condition that nothing can wait for.
+fn pause() -> bool {
+    thread::park_timeout(Duration::from_millis(10));
+    true
+}
+
+/// Waits until a condition holds.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        pause();
+    }
+}
+
+/// Connects a blocking peer that waits for nothing longer than [`PATIENCE`].
+pub fn peer(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
