@@ -125,7 +125,7 @@ fn records_have_the_target_sockeye_and_never_show_payload() {
     has(Level::Debug, "finishing");
     has(Level::Debug, "no longer listening");
     has(Level::Warn, "took");
-    has(Level::Warn, "unconsumed input above limit");
+    has(Level::Warn, "unconsumed input above its limit");
     has(Level::Warn, "pending output above its limit");
     has(Level::Warn, "write stall");
     has(Level::Warn, "max_connections reached");
