@@ -57,7 +57,7 @@ impl User {
         let mut user = User::new(peer(addr));
         let welcome = user.hear();
         assert!(welcome.starts_with("* you are guest"), "{welcome}");
-        user.say(&format!("/nick {name}\n"));
+        user.say(format!("/nick {name}\n"));
         user.until(&format!(" is now {name}"));
         user
     }
@@ -404,7 +404,7 @@ fn odd(addr: SocketAddr, number: usize) {
         0 => write(b"half a line, and then silence"),
         1 => write(&[b'z'; 50_000]),
         2 => {
-            let garbage: Vec<u8> = (0..3_000_u32).map(|i| (i * i >> 3) as u8).collect();
+            let garbage: Vec<u8> = (0..3_000_u32).map(|i| ((i * i) >> 3) as u8).collect();
             return write(&garbage); // with unread input, this close is a reset
         }
         3 => {

@@ -21,7 +21,7 @@ fn where_a_short_read_proves_nothing_it_reads_until_it_would_block() {
     let (socket, _) = bench.accept();
     bench.script.arrives(socket, b"hello");
     bench.script.socket(socket, |socket| {
-        socket.reads.push_back(Ok(b"more".to_vec()))
+        socket.reads.push_back(Ok(b"more".to_vec()));
     });
     bench
         .script
@@ -122,7 +122,7 @@ fn bytes_sent_to_another_wait_for_the_flush_phase_and_are_one_write() {
     let (other, target) = bench.accept();
     for _ in 0..2 {
         bench.app.on_data.push_back(Box::new(move |cx, _| {
-            assert_eq!(cx.send(target, "x"), Sent::Queued)
+            assert_eq!(cx.send(target, "x"), Sent::Queued);
         }));
     }
     bench.script.arrives(one, b"1");

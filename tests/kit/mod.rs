@@ -1,9 +1,9 @@
 //! What the tests on real sockets share: a reactor with a recording handler that checks the
 //! lifecycle of every id, and blocking peers from `std::net`.
 
-#![allow(unreachable_pub, reason = "a module of each test crate")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(unreachable_pub, reason = "it is a part of each test file")]
+#![allow(clippy::type_complexity, reason = "a boxed closure, once")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 pub mod places;
