@@ -50,7 +50,9 @@ fn session() {
                 input.take_all();
             }
             _ if input.starts_with(b"much") => {
-                (0..20).for_each(|_| drop(cx.send(conn, SECRET.repeat(1000))));
+                (0..20).for_each(|_| {
+                    cx.send(conn, SECRET.repeat(1000));
+                });
                 input.take_all();
             }
             _ if input.starts_with(b"stall") => {
