@@ -18,6 +18,8 @@ mod options;
 mod payload;
 mod reactor;
 mod readiness;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod slots;
 mod stats;
 mod timers;

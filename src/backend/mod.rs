@@ -8,6 +8,8 @@
 mod os;
 #[cfg(test)]
 pub(crate) mod script;
+#[cfg(feature = "sim")]
+pub(crate) mod sim;
 
 use crate::addr::Addr;
 use crate::options::{Connect, Listen};
@@ -37,6 +39,8 @@ pub(crate) enum Stream {
     Os(os::Stream),
     #[cfg(test)]
     Script(script::Stream),
+    #[cfg(feature = "sim")]
+    Sim(sim::Stream),
 }
 
 /// A socket that listens. Dropping it closes it.
@@ -44,6 +48,8 @@ pub(crate) enum Acceptor {
     Os(os::Acceptor),
     #[cfg(test)]
     Script(script::Acceptor),
+    #[cfg(feature = "sim")]
+    Sim(sim::Acceptor),
 }
 
 /// Where readiness and time come from.
@@ -51,6 +57,8 @@ pub(crate) enum Backend {
     Os(os::Os),
     #[cfg(test)]
     Script(script::Script),
+    #[cfg(feature = "sim")]
+    Sim(sim::Sim),
 }
 
 /// The same call on whichever it is.
@@ -60,6 +68,8 @@ macro_rules! on {
             $enum::Os($inner) => $call,
             #[cfg(test)]
             $enum::Script($inner) => $call,
+            #[cfg(feature = "sim")]
+            $enum::Sim($inner) => $call,
         }
     };
 }
@@ -116,6 +126,10 @@ impl Acceptor {
             Acceptor::Script(acceptor) => acceptor
                 .accept()
                 .map(|(stream, addr)| (Stream::Script(stream), addr)),
+            #[cfg(feature = "sim")]
+            Acceptor::Sim(acceptor) => acceptor
+                .accept()
+                .map(|(stream, addr)| (Stream::Sim(stream), addr)),
         }
     }
 
@@ -157,6 +171,8 @@ impl Backend {
             Backend::Os(os) => os.listen(listen, slot).map(Acceptor::Os),
             #[cfg(test)]
             Backend::Script(script) => script.listen(listen, slot).map(Acceptor::Script),
+            #[cfg(feature = "sim")]
+            Backend::Sim(sim) => sim.listen(listen, slot).map(Acceptor::Sim),
         }
     }
 
@@ -175,6 +191,10 @@ impl Backend {
             Backend::Script(script) => script
                 .connect(connect, addr, slot)
                 .map(|(stream, done)| (Stream::Script(stream), done)),
+            #[cfg(feature = "sim")]
+            Backend::Sim(sim) => sim
+                .connect(connect, addr, slot)
+                .map(|(stream, done)| (Stream::Sim(stream), done)),
         }
     }
 
@@ -184,7 +204,9 @@ impl Backend {
             (Backend::Os(os), Stream::Os(stream)) => os.register(stream, slot),
             #[cfg(test)]
             (Backend::Script(script), Stream::Script(stream)) => script.register(stream, slot),
-            #[cfg(test)]
+            #[cfg(feature = "sim")]
+            (Backend::Sim(sim), Stream::Sim(stream)) => sim.register(stream, slot),
+            #[cfg(any(test, feature = "sim"))]
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -201,24 +223,24 @@ mod watched {
         pub(crate) fn watch(&mut self, fd: &OwnedFd, what: Interest, slot: u32) -> io::Result<()> {
             match self {
                 Backend::Os(os) => os.watch(fd, what, slot),
-                #[cfg(test)]
-                Backend::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+                #[cfg(any(test, feature = "sim"))]
+                _ => Err(io::ErrorKind::Unsupported.into()),
             }
         }
 
         pub(crate) fn rearm(&mut self, fd: &OwnedFd, what: Interest, slot: u32) -> io::Result<()> {
             match self {
                 Backend::Os(os) => os.rearm(fd, what, slot),
-                #[cfg(test)]
-                Backend::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+                #[cfg(any(test, feature = "sim"))]
+                _ => Err(io::ErrorKind::Unsupported.into()),
             }
         }
 
         pub(crate) fn unwatch(&mut self, fd: &OwnedFd) {
             match self {
                 Backend::Os(os) => os.unwatch(fd),
-                #[cfg(test)]
-                Backend::Script(_) => {}
+                #[cfg(any(test, feature = "sim"))]
+                _ => {}
             }
         }
     }
@@ -230,8 +252,8 @@ impl Backend {
     pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match self {
             Backend::Os(os) => os.as_fd(),
-            #[cfg(test)]
-            Backend::Script(_) => unimplemented!("a scripted backend has no descriptor"),
+            #[cfg(any(test, feature = "sim"))]
+            _ => unimplemented!("only the operating system has descriptors"),
         }
     }
 }

@@ -192,6 +192,22 @@ impl<M> Reactor<M> {
         }
     }
 
+    /// What is left although every connection should be gone, in words; empty: nothing.
+    #[cfg(feature = "sim")]
+    pub(crate) fn leaks(&self) -> String {
+        let cx = &self.cx;
+        let left = [
+            ("connections", cx.conns.len()),
+            ("on the ready list", cx.ready.len()),
+            ("on the dirty list", cx.dirty.len()),
+            ("on the ended list", cx.ended.len()),
+            ("messages", self.mailbox.waiting()),
+        ];
+        let left = left.iter().filter(|(_, count)| *count > 0);
+        left.map(|(what, count)| format!("{count} {what}; "))
+            .collect()
+    }
+
     fn has_work(&self) -> bool {
         self.cx.has_work() || self.mailbox.has_messages()
     }

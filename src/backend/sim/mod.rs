@@ -1,0 +1,187 @@
+//! A network that is made of memory, with a clock that moves when it is told.
+//!
+//! The edge of the simulation: reactors see a [`Stream`], an [`Acceptor`] and a [`Sim`] as they see
+//! those of the operating system. All of them share one [`Net`], which is where TCP happens.
+
+pub(crate) mod faults;
+pub(crate) mod net;
+mod packets;
+mod random;
+mod socket;
+
+pub(crate) use net::Net;
+pub(crate) use socket::{Owner, SockId};
+
+use super::{Source, Wake};
+use crate::addr::Addr;
+use crate::options::{Connect, Listen};
+use crate::readiness::Readiness;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The network, shared by all who are on it. One thread drives it; the lock is for `Send`.
+#[derive(Clone)]
+pub(crate) struct SharedNet(Arc<Mutex<Net>>);
+
+impl SharedNet {
+    pub(crate) fn new(net: Net) -> SharedNet {
+        SharedNet(Arc::new(Mutex::new(net)))
+    }
+
+    /// A handler that panicked left the network as it was: go on.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Net> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One reactor's place on the network.
+pub(crate) struct Sim {
+    net: SharedNet,
+    poller: usize,
+}
+
+pub(crate) struct Stream {
+    net: SharedNet,
+    id: SockId,
+}
+
+pub(crate) struct Acceptor {
+    net: SharedNet,
+    addr: Addr,
+}
+
+impl Sim {
+    /// A reactor of its own on this host.
+    pub(crate) fn new(net: &SharedNet, host: std::net::IpAddr) -> Sim {
+        let poller = net.lock().add_poller(host);
+        Sim {
+            net: net.clone(),
+            poller,
+        }
+    }
+
+    pub(crate) fn poller(&self) -> usize {
+        self.poller
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.net.lock().instant()
+    }
+
+    pub(crate) fn wake(&self) -> Wake {
+        let (net, poller) = (self.net.clone(), self.poller);
+        Box::new(move || net.lock().wake(poller))
+    }
+
+    /// Never sleeps: the world moves the clock when every reactor would.
+    pub(crate) fn wait(
+        &mut self,
+        _: Option<Duration>,
+        mut each: impl FnMut(Source, Readiness),
+    ) -> io::Result<(usize, bool)> {
+        let (events, full) = self.net.lock().poll(self.poller);
+        let count = events.len();
+        events
+            .into_iter()
+            .for_each(|(source, readiness)| each(source, readiness));
+        Ok((count, full))
+    }
+
+    pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {
+        let addr = self.net.lock().listen(self.poller, listen, slot)?;
+        Ok(Acceptor {
+            net: self.net.clone(),
+            addr,
+        })
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        connect: &Connect,
+        addr: &Addr,
+        slot: u32,
+    ) -> io::Result<(Stream, bool)> {
+        let (id, done) = self.net.lock().connect(self.poller, connect, addr, slot)?;
+        Ok((
+            Stream {
+                net: self.net.clone(),
+                id,
+            },
+            done,
+        ))
+    }
+
+    pub(crate) fn register(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {
+        self.net.lock().register(self.poller, stream.id, slot);
+        Ok(())
+    }
+}
+
+impl Stream {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.net.lock().read(self.id, buffer)
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.net.lock().write(self.id, bytes)
+    }
+
+    /// As writev(2): the pieces are one write.
+    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let joined: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        self.write(&joined)
+    }
+
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        self.net.lock().shutdown_write(self.id)
+    }
+
+    pub(crate) fn reset_on_drop(&mut self) {
+        self.net.lock().reset_on_close(self.id);
+    }
+
+    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
+        self.net.lock().finish_connect(self.id)
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        Ok(self.net.lock().local_addr(self.id))
+    }
+
+    pub(crate) fn short_is_proof(&self) -> bool {
+        self.net.lock().short_is_proof(self.id)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.net.lock().close(self.id);
+    }
+}
+
+impl Acceptor {
+    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
+        let (id, peer) = self.net.lock().accept(&self.addr)?;
+        Ok((
+            Stream {
+                net: self.net.clone(),
+                id,
+            },
+            peer,
+        ))
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        Ok(self.addr.clone())
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.net.lock().unlisten(&self.addr);
+    }
+}

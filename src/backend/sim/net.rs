@@ -1,0 +1,440 @@
+//! The network: its clock, its sockets, and what each reactor is told of them.
+
+use super::super::Source;
+use super::faults::{Faults, Link};
+use super::packets::Packet;
+use super::random::Random;
+use super::socket::{Owner, SockId, Socket, State};
+use crate::addr::{Addr, Target};
+use crate::options::{Connect, Listen, SocketOptions};
+use crate::readiness::Readiness;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+pub(crate) struct Net {
+    /// Nanoseconds since the world began.
+    pub(crate) now: u64,
+    epoch: Instant,
+    pub(crate) random: Random,
+    pub(crate) faults: Faults,
+    pub(super) sockets: Vec<Socket>,
+    listeners: BTreeMap<Addr, Listener>,
+    pollers: Vec<Poller>,
+    /// What is on its way, by the time of its arrival and the order of sending.
+    pub(super) packets: BTreeMap<(u64, u64), Packet>,
+    /// What waits behind a link that is cut, by the order of sending.
+    pub(super) held: BTreeMap<u64, Packet>,
+    pub(super) sent: u64,
+    links: BTreeMap<(IpAddr, IpAddr), Link>,
+    pub(crate) default_link: Link,
+    /// When a direction of a link with limited bandwidth is free again.
+    pub(super) busy: BTreeMap<(IpAddr, IpAddr), u64>,
+    next_port: u16,
+}
+
+struct Listener {
+    poller: usize,
+    slot: u32,
+    host: IpAddr,
+    options: SocketOptions,
+    backlog: VecDeque<SockId>,
+    limit: usize,
+    edge: bool,
+}
+
+/// What a reactor's selector is in a kernel.
+struct Poller {
+    host: IpAddr,
+    edges: Vec<Edge>,
+    woken: bool,
+    batch: usize,
+}
+
+#[derive(Clone)]
+enum Edge {
+    Conn(SockId),
+    Listener(Addr),
+}
+
+impl Net {
+    pub(crate) fn new(seed: u64, faults: Faults) -> Net {
+        Net {
+            now: 0,
+            epoch: Instant::now(),
+            random: Random::new(seed),
+            faults,
+            sockets: Vec::new(),
+            listeners: BTreeMap::new(),
+            pollers: Vec::new(),
+            packets: BTreeMap::new(),
+            held: BTreeMap::new(),
+            sent: 0,
+            links: BTreeMap::new(),
+            default_link: Link::default(),
+            busy: BTreeMap::new(),
+            next_port: 40_000,
+        }
+    }
+
+    pub(crate) fn instant(&self) -> Instant {
+        self.epoch + Duration::from_nanos(self.now)
+    }
+
+    /// The tick of an instant that a reactor named.
+    pub(crate) fn tick(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// When the next packet arrives.
+    pub(crate) fn next_arrival(&self) -> Option<u64> {
+        self.packets.keys().next().map(|(at, _)| *at)
+    }
+
+    // ---- Links ----
+
+    pub(crate) fn set_link(&mut self, one: IpAddr, other: IpAddr, link: Link) {
+        let healed = !link.cut;
+        self.links.insert((one.min(other), one.max(other)), link);
+        if healed {
+            for (order, packet) in std::mem::take(&mut self.held) {
+                self.packets.insert((self.now, order), packet);
+            }
+        }
+    }
+
+    pub(crate) fn link(&self, one: IpAddr, other: IpAddr) -> &Link {
+        let link = self.links.get(&(one.min(other), one.max(other)));
+        link.unwrap_or(&self.default_link)
+    }
+
+    // ---- Pollers ----
+
+    pub(crate) fn add_poller(&mut self, host: IpAddr) -> usize {
+        self.pollers.push(Poller {
+            host,
+            edges: Vec::new(),
+            woken: false,
+            batch: usize::MAX,
+        });
+        self.pollers.len() - 1
+    }
+
+    /// At most so many events in one wait.
+    pub(crate) fn set_batch(&mut self, poller: usize, batch: usize) {
+        self.pollers[poller].batch = batch.max(1);
+    }
+
+    pub(crate) fn wake(&mut self, poller: usize) {
+        self.pollers[poller].woken = true;
+    }
+
+    /// Would a wait of this reactor return now?
+    pub(crate) fn has_events(&self, poller: usize) -> bool {
+        self.pollers[poller].woken || !self.pollers[poller].edges.is_empty()
+    }
+
+    /// The readiness of this end may have changed: its poller tells of it once.
+    pub(super) fn edge(&mut self, id: SockId) {
+        let socket = &mut self.sockets[id.0];
+        if let (Owner::Reactor(poller, Some(_)), false) = (socket.owner, socket.edge) {
+            socket.edge = true;
+            self.pollers[poller].edges.push(Edge::Conn(id));
+        }
+    }
+
+    fn listener_edge(&mut self, addr: &Addr) {
+        if let Some(listener) = self.listeners.get_mut(addr) {
+            if !listener.edge {
+                listener.edge = true;
+                self.pollers[listener.poller]
+                    .edges
+                    .push(Edge::Listener(addr.clone()));
+            }
+        }
+    }
+
+    /// One wait: the events of a batch, and whether the batch was full.
+    pub(crate) fn poll(&mut self, poller: usize) -> (Vec<(Source, Readiness)>, bool) {
+        if self.random.chance(self.faults.stalls) {
+            self.now += self.random.below(1_000_000_000);
+        }
+        if self.random.chance(self.faults.interrupts) {
+            return (Vec::new(), false);
+        }
+        let mut edges = std::mem::take(&mut self.pollers[poller].edges);
+        if self.random.chance(self.faults.reordered) {
+            self.random.shuffle(&mut edges);
+        }
+        let mut events = Vec::new();
+        if std::mem::take(&mut self.pollers[poller].woken) {
+            events.push((Source::Wake, Readiness::READABLE));
+        }
+        let batch = self.pollers[poller].batch;
+        let kept = edges.split_off(edges.len().min(batch));
+        let full = edges.len() == batch;
+        edges
+            .into_iter()
+            .for_each(|edge| events.extend(self.event(edge)));
+        self.pollers[poller].edges.extend(kept);
+        events.extend(self.spurious(poller));
+        (events, full)
+    }
+
+    fn event(&mut self, edge: Edge) -> Option<(Source, Readiness)> {
+        match edge {
+            Edge::Listener(addr) => {
+                let listener = self.listeners.get_mut(&addr)?;
+                listener.edge = false;
+                let waits = !listener.backlog.is_empty();
+                waits.then_some((Source::Listener(listener.slot), Readiness::READABLE))
+            }
+            Edge::Conn(id) => {
+                self.sockets[id.0].edge = false;
+                if self.random.chance(self.faults.late_edges) {
+                    let delay = self.random.below(1_000_000);
+                    self.schedule_at(self.now + delay, Packet::Edge(id));
+                    return None;
+                }
+                let socket = &self.sockets[id.0];
+                let Owner::Reactor(_, Some(slot)) = socket.owner else {
+                    return None;
+                };
+                let readiness = socket.readiness();
+                (readiness != Readiness::default()).then_some((Source::Conn(slot), readiness))
+            }
+        }
+    }
+
+    /// Readiness that is not there: a kernel may always be wrong about it.
+    fn spurious(&mut self, poller: usize) -> Option<(Source, Readiness)> {
+        if !self.random.chance(self.faults.spurious) {
+            return None;
+        }
+        let ours = |socket: &Socket| match socket.owner {
+            Owner::Reactor(owner, slot) if owner == poller => slot,
+            _ => None,
+        };
+        let slots: Vec<u32> = self.sockets.iter().filter_map(ours).collect();
+        let slot = *slots.get(self.random.below(slots.len() as u64) as usize)?;
+        Some((
+            Source::Conn(slot),
+            Readiness::READABLE | Readiness::WRITABLE,
+        ))
+    }
+
+    // ---- Listening ----
+
+    pub(crate) fn listen(&mut self, poller: usize, listen: &Listen, slot: u32) -> io::Result<Addr> {
+        let Target::Addr(addr) = &listen.target else {
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "no name service is simulated",
+            ));
+        };
+        let addr = match addr {
+            Addr::Ip(ip) if ip.port() == 0 => Addr::Ip(SocketAddr::new(ip.ip(), self.free_port())),
+            addr => addr.clone(),
+        };
+        if self.listeners.contains_key(&addr) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        let listener = Listener {
+            poller,
+            slot,
+            host: self.pollers[poller].host,
+            options: listen.socket.clone(),
+            backlog: VecDeque::new(),
+            limit: usize::try_from(listen.backlog).unwrap_or(0).max(1),
+            edge: false,
+        };
+        self.listeners.insert(addr.clone(), listener);
+        Ok(addr)
+    }
+
+    pub(super) fn free_port(&mut self) -> u16 {
+        self.next_port = self.next_port.wrapping_add(1).max(10_000);
+        self.next_port
+    }
+
+    /// Those who wait to be accepted are reset (close(2) of a listening socket).
+    pub(crate) fn unlisten(&mut self, addr: &Addr) {
+        let backlog = self.listeners.remove(addr).map(|listener| listener.backlog);
+        for id in backlog.unwrap_or_default() {
+            self.reset_on_close(id);
+            self.close(id);
+        }
+    }
+
+    pub(crate) fn accept(&mut self, addr: &Addr) -> io::Result<(SockId, Addr)> {
+        let listener = self.listeners.get_mut(addr).ok_or(ErrorKind::NotFound)?;
+        let waiting = *listener.backlog.front().ok_or(ErrorKind::WouldBlock)?;
+        if self.random.chance(self.faults.accept_fails) {
+            return Err(ErrorKind::OutOfMemory.into());
+        }
+        listener.backlog.pop_front();
+        if self.random.chance(self.faults.accept_aborted) {
+            self.reset_on_close(waiting);
+            self.close(waiting);
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        let other = self.sockets[waiting.0].other;
+        let peer = other.map_or(Addr::Unix(None), |other| {
+            self.sockets[other.0].local.clone()
+        });
+        Ok((waiting, peer))
+    }
+
+    pub(crate) fn register(&mut self, poller: usize, id: SockId, slot: u32) {
+        self.sockets[id.0].owner = Owner::Reactor(poller, Some(slot));
+        self.edge(id);
+    }
+
+    // ---- Connecting ----
+
+    /// A reactor connects. `true`: it is through at once, as with Unix sockets.
+    pub(crate) fn connect(
+        &mut self,
+        poller: usize,
+        connect: &Connect,
+        addr: &Addr,
+        slot: u32,
+    ) -> io::Result<(SockId, bool)> {
+        if self.random.chance(self.faults.connect_fails) {
+            return Err(ErrorKind::OutOfMemory.into());
+        }
+        let (host, owner) = (
+            self.pollers[poller].host,
+            Owner::Reactor(poller, Some(slot)),
+        );
+        let id = self.begin_connect(owner, host, addr, &connect.socket)?;
+        Ok((id, self.sockets[id.0].state == State::Open))
+    }
+
+    /// The first packet of a connection, or all of it for a Unix socket.
+    pub(crate) fn begin_connect(
+        &mut self,
+        owner: Owner,
+        host: IpAddr,
+        addr: &Addr,
+        options: &SocketOptions,
+    ) -> io::Result<SockId> {
+        let local = match addr {
+            Addr::Ip(_) => Addr::Ip(SocketAddr::new(host, self.free_port())),
+            Addr::Unix(_) => Addr::Unix(None),
+        };
+        let id = self.add_socket(owner, local, host, options);
+        if let Addr::Unix(_) = addr {
+            self.sockets[id.0].proof = false;
+            match self.welcome(id, addr) {
+                Some(server) => {
+                    self.sockets[server.0].proof = false;
+                    self.sockets[id.0].state = State::Open;
+                    self.edge(id);
+                }
+                None => {
+                    let full = self.listeners.contains_key(addr);
+                    self.sockets[id.0].state = State::Closed;
+                    let refused = ErrorKind::ConnectionRefused;
+                    return Err(if full { ErrorKind::WouldBlock } else { refused }.into());
+                }
+            }
+        } else {
+            self.send(
+                id,
+                Packet::Syn {
+                    from: id,
+                    to: addr.clone(),
+                },
+                0,
+            );
+        }
+        Ok(id)
+    }
+
+    fn add_socket(
+        &mut self,
+        owner: Owner,
+        local: Addr,
+        host: IpAddr,
+        options: &SocketOptions,
+    ) -> SockId {
+        let mut socket = Socket::new(owner, local, host);
+        socket.inbox_limit = options.receive_buffer.unwrap_or(socket.inbox_limit).max(1);
+        socket.outbox_limit = options.send_buffer.unwrap_or(socket.outbox_limit).max(1);
+        socket.reset_on_close = options.linger == Some(Duration::ZERO);
+        socket.proof = !self.random.chance(self.faults.no_proof);
+        self.sockets.push(socket);
+        SockId(self.sockets.len() - 1)
+    }
+
+    /// Who listens where this address leads: exactly there, or on that port of all addresses.
+    pub(super) fn find_listener(&self, addr: &Addr) -> Option<Addr> {
+        if self.listeners.contains_key(addr) {
+            return Some(addr.clone());
+        }
+        let ip = addr.ip()?;
+        let listens = |(local, listener): &(&Addr, &Listener)| {
+            local.ip().is_some_and(|local| {
+                let here = listener.host == ip.ip() || ip.ip().is_loopback();
+                local.ip().is_unspecified() && local.port() == ip.port() && here
+            })
+        };
+        self.listeners
+            .iter()
+            .find(listens)
+            .map(|(local, _)| local.clone())
+    }
+
+    /// On which host the listener for this address is.
+    pub(super) fn listener_host(&self, addr: &Addr) -> Option<IpAddr> {
+        let local = self.find_listener(addr)?;
+        self.listeners.get(&local).map(|listener| listener.host)
+    }
+
+    /// A listener takes a connection into its backlog. `None`: there is no room, or no listener.
+    pub(super) fn welcome(&mut self, client: SockId, addr: &Addr) -> Option<SockId> {
+        let local = self.find_listener(addr)?;
+        let listener = &self.listeners[&local];
+        if listener.backlog.len() >= listener.limit {
+            return None;
+        }
+        let (host, options) = (listener.host, listener.options.clone());
+        let id = self.add_socket(Owner::Nobody, addr.clone(), host, &options);
+        self.sockets[id.0].state = State::Open;
+        self.sockets[id.0].other = Some(client);
+        self.sockets[client.0].other = Some(id);
+        self.listeners.get_mut(&local)?.backlog.push_back(id);
+        self.listener_edge(&local);
+        Some(id)
+    }
+
+    pub(crate) fn local_addr(&self, id: SockId) -> Addr {
+        self.sockets[id.0].local.clone()
+    }
+
+    pub(crate) fn short_is_proof(&self, id: SockId) -> bool {
+        self.sockets[id.0].proof
+    }
+
+    /// Sockets that an application has not closed: what a test would call a leak.
+    pub(crate) fn open_sockets(&self) -> Vec<String> {
+        let open = |socket: &&Socket| socket.state != State::Closed && socket.owner != Owner::Peer;
+        let name = |socket: &Socket| match socket.other {
+            Some(other) => format!("{} - {}", socket.local, self.sockets[other.0].local),
+            None => format!("{} (connecting)", socket.local),
+        };
+        let listening = self
+            .listeners
+            .keys()
+            .map(|addr| format!("{addr} (listening)"));
+        self.sockets
+            .iter()
+            .filter(open)
+            .map(name)
+            .chain(listening)
+            .collect()
+    }
+}

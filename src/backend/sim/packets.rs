@@ -1,0 +1,383 @@
+//! TCP as a program sees it: what reads and writes do, and what travels between the two ends.
+
+use super::net::Net;
+use super::socket::{Owner, SockId, Socket, State};
+use crate::addr::Addr;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+
+/// What travels, and to whom.
+pub(super) enum Packet {
+    Syn {
+        from: SockId,
+        to: Addr,
+    },
+    SynAck(SockId),
+    Data(SockId, Vec<u8>),
+    Fin(SockId),
+    Rst(SockId),
+    /// The other end has read: there is room again.
+    Window(SockId),
+    /// Readiness that is told late. It travels nowhere.
+    Edge(SockId),
+}
+
+/// A SYN without an answer is sent again after a second, as Linux does (tcp(7), `tcp_syn_retries`).
+const SYN_RETRY: u64 = 1_000_000_000;
+
+impl Net {
+    fn socket(&mut self, id: SockId) -> &mut Socket {
+        &mut self.sockets[id.0]
+    }
+
+    // ---- What a program does ----
+
+    pub(crate) fn read(&mut self, id: SockId, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.blocks_for_once(id) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let available = self.socket(id).inbox.len().min(buffer.len());
+        if available > 0 {
+            let count = self.maybe_short(id, available);
+            let drained = self.socket(id).inbox.drain(..count);
+            buffer
+                .iter_mut()
+                .zip(drained)
+                .for_each(|(to, byte)| *to = byte);
+            self.tell_window(id);
+            return Ok(count);
+        }
+        let socket = self.socket(id);
+        if let Some(error) = socket.error.take() {
+            return Err(error.into());
+        }
+        match socket.dead || socket.fin_received {
+            true => Ok(0),
+            false => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    pub(crate) fn write(&mut self, id: SockId, bytes: &[u8]) -> io::Result<usize> {
+        if self.blocks_for_once(id) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let socket = self.socket(id);
+        if let Some(error) = socket.error.take() {
+            return Err(error.into());
+        }
+        if socket.dead || socket.shut {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let room = socket.room().min(bytes.len());
+        if room < bytes.len() {
+            socket.starved = true;
+        }
+        if room == 0 || socket.state == State::Connecting {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let count = self.maybe_short(id, room);
+        self.socket(id).outbox.extend(&bytes[..count]);
+        self.transmit(id);
+        Ok(count)
+    }
+
+    pub(crate) fn shutdown_write(&mut self, id: SockId) -> io::Result<()> {
+        self.socket(id).shut = true;
+        self.transmit(id);
+        match self.socket(id).dead {
+            true => Err(ErrorKind::NotConnected.into()),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn finish_connect(&mut self, id: SockId) -> io::Result<bool> {
+        let socket = self.socket(id);
+        match socket.error.take() {
+            Some(error) => Err(error.into()),
+            None => Ok(socket.state == State::Open && !socket.dead),
+        }
+    }
+
+    pub(crate) fn reset_on_close(&mut self, id: SockId) {
+        self.socket(id).reset_on_close = true;
+    }
+
+    /// Closes. With unread input it is a reset (RFC 2525, section 2.17), else a FIN after what is
+    /// still to be sent.
+    pub(crate) fn close(&mut self, id: SockId) {
+        let socket = self.socket(id);
+        if socket.state == State::Closed {
+            return;
+        }
+        let rude = socket.reset_on_close || !socket.inbox.is_empty();
+        let connecting = socket.state == State::Connecting;
+        socket.state = State::Closed;
+        socket.owner = Owner::Nobody;
+        if rude || connecting {
+            self.reset_other(id);
+        } else {
+            socket.shut = true;
+            self.transmit(id);
+        }
+        self.socket(id).inbox.clear();
+    }
+
+    // ---- Faults ----
+
+    /// It would block although it need not. The edge that must follow then does, later.
+    fn blocks_for_once(&mut self, id: SockId) -> bool {
+        let blocks = self.random.chance(self.faults.would_block);
+        if blocks {
+            let delay = self.random.below(1_000_000);
+            self.schedule_at(self.now + delay, Packet::Edge(id));
+        }
+        blocks
+    }
+
+    fn maybe_short(&mut self, id: SockId, count: usize) -> usize {
+        match !self.socket(id).proof && self.random.chance(self.faults.short_io) {
+            true => 1 + self.random.below(count as u64) as usize,
+            false => count,
+        }
+    }
+
+    // ---- What travels ----
+
+    /// Sends what the other end has room for, and the FIN after the last byte.
+    fn transmit(&mut self, id: SockId) {
+        let Some(other) = self.socket(id).other else {
+            return;
+        };
+        while self.socket(id).state != State::Connecting && !self.socket(id).dead {
+            let window = self.socket(other).window();
+            let mut count = self.socket(id).outbox.len().min(window);
+            if count == 0 {
+                break;
+            }
+            if count > 1 && self.random.chance(self.faults.splits) {
+                count = 1 + self.random.below(count as u64 - 1) as usize;
+            }
+            let bytes: Vec<u8> = self.socket(id).outbox.drain(..count).collect();
+            self.socket(other).incoming += count;
+            self.send(id, Packet::Data(other, bytes), count);
+        }
+        let socket = self.socket(id);
+        let done = socket.outbox.is_empty() && socket.shut && !socket.fin_sent && !socket.dead;
+        if done && socket.state != State::Connecting {
+            socket.fin_sent = true;
+            self.send(id, Packet::Fin(other), 0);
+        }
+        let socket = self.socket(id);
+        if socket.starved && socket.room() >= (socket.outbox_limit / 3).max(1) {
+            socket.starved = false;
+            self.edge(id);
+        }
+    }
+
+    /// RST to the other end, and nothing more from this one.
+    fn reset_other(&mut self, id: SockId) {
+        let socket = self.socket(id);
+        let was_dead = std::mem::replace(&mut socket.dead, true);
+        socket.outbox.clear();
+        if let (Some(other), false) = (socket.other, was_dead) {
+            self.send(id, Packet::Rst(other), 0);
+        }
+    }
+
+    fn tell_window(&mut self, id: SockId) {
+        if let Some(other) = self.socket(id).other {
+            if !self.socket(other).outbox.is_empty() {
+                self.send(id, Packet::Window(other), 0);
+            }
+        }
+    }
+
+    /// Sends a packet of this end: it arrives after the link's latency, and not before the last
+    /// one.
+    pub(super) fn send(&mut self, from: SockId, packet: Packet, bytes: usize) {
+        let here = self.sockets[from.0].host;
+        let link = self.link(here, self.destination(&packet)).clone();
+        let jitter = self.random.below(link.jitter.as_nanos() as u64);
+        let mut at = self.now + link.latency.as_nanos() as u64 + jitter;
+        if let Some(bandwidth) = link.bandwidth {
+            let busy = self
+                .busy
+                .entry((here, self.destination(&packet)))
+                .or_default();
+            let start = (*busy).max(self.now);
+            *busy = start + bytes as u64 * 1_000_000_000 / bandwidth.max(1);
+            at += *busy - self.now;
+        }
+        let at = at.max(self.sockets[from.0].last_arrival);
+        self.sockets[from.0].last_arrival = at;
+        self.schedule_at(at, packet);
+    }
+
+    pub(super) fn schedule_at(&mut self, at: u64, packet: Packet) {
+        self.sent += 1;
+        self.packets.insert((at, self.sent), packet);
+    }
+
+    fn destination(&self, packet: &Packet) -> IpAddr {
+        match packet {
+            Packet::Syn { to, .. } => self.destination_of(to),
+            Packet::SynAck(to)
+            | Packet::Data(to, _)
+            | Packet::Fin(to)
+            | Packet::Rst(to)
+            | Packet::Window(to)
+            | Packet::Edge(to) => self.sockets[to.0].host,
+        }
+    }
+
+    fn is_cut(&self, packet: &Packet) -> bool {
+        let from = match packet {
+            Packet::Edge(_) => return false,
+            Packet::Syn { from, .. } => Some(*from),
+            Packet::SynAck(to)
+            | Packet::Data(to, _)
+            | Packet::Fin(to)
+            | Packet::Rst(to)
+            | Packet::Window(to) => self.sockets[to.0].other,
+        };
+        from.is_some_and(|from| {
+            self.link(self.sockets[from.0].host, self.destination(packet))
+                .cut
+        })
+    }
+
+    /// Lets everything arrive that is due. Answers whether something was.
+    pub(crate) fn deliver_due(&mut self) -> bool {
+        let mut any = false;
+        while let Some(entry) = self.packets.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let ((_, order), packet) = entry.remove_entry();
+            match self.is_cut(&packet) {
+                true => drop(self.held.insert(order, packet)),
+                false => self.arrive(packet),
+            }
+            any = true;
+        }
+        any
+    }
+
+    fn arrive(&mut self, packet: Packet) {
+        match packet {
+            Packet::Syn { from, to } => self.syn_arrives(from, to),
+            Packet::SynAck(to) => {
+                let socket = self.socket(to);
+                if socket.state == State::Connecting && !socket.dead {
+                    socket.state = State::Open;
+                    self.transmit(to);
+                    self.edge(to);
+                }
+            }
+            Packet::Data(to, bytes) => self.data_arrives(to, bytes),
+            Packet::Fin(to) => {
+                self.socket(to).fin_received = true;
+                self.edge(to);
+            }
+            Packet::Rst(to) => self.rst_arrives(to),
+            Packet::Window(to) => self.transmit(to),
+            Packet::Edge(to) => self.edge(to),
+        }
+    }
+
+    fn syn_arrives(&mut self, from: SockId, to: Addr) {
+        if self.socket(from).state != State::Connecting {
+            return;
+        }
+        if self.find_listener(&to).is_none() {
+            // Nobody listens there: the answer is a RST, and "connection refused".
+            let delay = self
+                .link(self.sockets[from.0].host, self.destination_of(&to))
+                .latency;
+            return self.schedule_at(self.now + delay.as_nanos() as u64, Packet::Rst(from));
+        }
+        match self.welcome(from, &to) {
+            Some(server) => self.send(server, Packet::SynAck(from), 0),
+            // The backlog is full: silence, and the client tries again.
+            None => self.schedule_at(self.now + SYN_RETRY, Packet::Syn { from, to }),
+        }
+    }
+
+    fn destination_of(&self, to: &Addr) -> IpAddr {
+        self.listener_host(to)
+            .or(to.ip().map(|ip| ip.ip()))
+            .unwrap_or([0, 0, 0, 0].into())
+    }
+
+    fn data_arrives(&mut self, to: SockId, bytes: Vec<u8>) {
+        let socket = self.socket(to);
+        socket.incoming -= bytes.len();
+        if socket.state == State::Closed || socket.dead {
+            return self.reset_other(to);
+        }
+        if self.random.chance(self.faults.resets) {
+            self.reset_other(to);
+            return self.rst_arrives_anyway(to);
+        }
+        let socket = self.socket(to);
+        socket.inbox.extend(bytes);
+        if socket.owner == Owner::Peer && !socket.deaf {
+            self.hear(to);
+        }
+        self.edge(to);
+    }
+
+    fn rst_arrives(&mut self, to: SockId) {
+        if !self.socket(to).dead {
+            self.rst_arrives_anyway(to);
+        }
+    }
+
+    /// As Linux does it in tcp_reset(): what was received stays, what was to be sent goes.
+    fn rst_arrives_anyway(&mut self, to: SockId) {
+        let socket = self.socket(to);
+        socket.error = Some(match (socket.state, socket.fin_received) {
+            (State::Connecting, _) => ErrorKind::ConnectionRefused,
+            (_, true) => ErrorKind::BrokenPipe,
+            _ => ErrorKind::ConnectionReset,
+        });
+        socket.dead = true;
+        socket.outbox.clear();
+        self.edge(to);
+    }
+
+    // ---- Scripted peers ----
+
+    /// Sends, without a limit: what does not fit on the way waits here.
+    pub(crate) fn peer_send(&mut self, id: SockId, bytes: &[u8]) {
+        let socket = self.socket(id);
+        if !socket.dead && !socket.shut {
+            socket.outbox.extend(bytes);
+            self.transmit(id);
+        }
+    }
+
+    pub(crate) fn peer_deaf(&mut self, id: SockId, deaf: bool) {
+        self.socket(id).deaf = deaf;
+        if !deaf {
+            self.hear(id);
+        }
+    }
+
+    /// A scripted peer reads what is there, at most `count` bytes.
+    pub(crate) fn peer_read(&mut self, id: SockId, count: usize) {
+        let socket = self.socket(id);
+        let count = count.min(socket.inbox.len());
+        let bytes: Vec<u8> = socket.inbox.drain(..count).collect();
+        socket.heard.extend(bytes);
+        self.tell_window(id);
+    }
+
+    fn hear(&mut self, id: SockId) {
+        self.peer_read(id, usize::MAX);
+    }
+
+    pub(crate) fn peer(&mut self, id: SockId) -> &mut Socket {
+        self.socket(id)
+    }
+}

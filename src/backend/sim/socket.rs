@@ -1,0 +1,128 @@
+//! One end of a connection, as the kernel has it.
+
+use crate::addr::Addr;
+use crate::readiness::Readiness;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+
+/// An end of a connection, for ever: it is never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SockId(pub(crate) usize);
+
+/// Who has this end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A reactor, and the slot that it is registered for, once it is.
+    Reactor(usize, Option<u32>),
+    /// A scripted peer.
+    Peer,
+    /// In a backlog.
+    Nobody,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Connecting,
+    Open,
+    /// The application has closed it; its bytes may still be on their way.
+    Closed,
+}
+
+pub(crate) struct Socket {
+    pub(crate) owner: Owner,
+    pub(crate) state: State,
+    pub(crate) local: Addr,
+    pub(crate) host: IpAddr,
+    /// The other end, once there is one.
+    pub(crate) other: Option<SockId>,
+    /// Received, not yet read.
+    pub(crate) inbox: VecDeque<u8>,
+    pub(crate) inbox_limit: usize,
+    /// On their way to this inbox: room is kept for them.
+    pub(crate) incoming: usize,
+    /// Written, not yet sent.
+    pub(crate) outbox: VecDeque<u8>,
+    pub(crate) outbox_limit: usize,
+    /// The writing side is shut: FIN follows the outbox.
+    pub(crate) shut: bool,
+    pub(crate) fin_sent: bool,
+    pub(crate) fin_received: bool,
+    /// `SO_ERROR`: whoever asks first gets it.
+    pub(crate) error: Option<ErrorKind>,
+    /// Reset: reads end, writes fail.
+    pub(crate) dead: bool,
+    /// A write found the outbox full: an edge is due when there is room.
+    pub(crate) starved: bool,
+    pub(crate) reset_on_close: bool,
+    pub(crate) proof: bool,
+    /// On its poller's list of edges.
+    pub(crate) edge: bool,
+    /// When the last of its bytes arrives: later ones do not overtake.
+    pub(crate) last_arrival: u64,
+    /// A scripted peer that does not read.
+    pub(crate) deaf: bool,
+    /// What a scripted peer has received.
+    pub(crate) heard: Vec<u8>,
+}
+
+/// What the kernel's buffers hold, unless the options say otherwise.
+const BUFFER: usize = 64 * 1024;
+
+impl Socket {
+    pub(crate) fn new(owner: Owner, local: Addr, host: IpAddr) -> Socket {
+        Socket {
+            owner,
+            state: State::Connecting,
+            local,
+            host,
+            other: None,
+            inbox: VecDeque::new(),
+            inbox_limit: BUFFER,
+            incoming: 0,
+            outbox: VecDeque::new(),
+            outbox_limit: BUFFER,
+            shut: false,
+            fin_sent: false,
+            fin_received: false,
+            error: None,
+            dead: false,
+            starved: false,
+            reset_on_close: false,
+            proof: true,
+            edge: false,
+            last_arrival: 0,
+            deaf: false,
+            heard: Vec::new(),
+        }
+    }
+
+    /// Room in the inbox that nothing on its way will take.
+    pub(crate) fn window(&self) -> usize {
+        self.inbox_limit
+            .saturating_sub(self.inbox.len() + self.incoming)
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.outbox_limit.saturating_sub(self.outbox.len())
+    }
+
+    /// Connected, and nobody has finished or reset?
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == State::Open && !self.dead && !self.fin_received && !self.shut
+    }
+
+    /// What poll(2) would say now.
+    pub(crate) fn readiness(&self) -> Readiness {
+        if self.state == State::Connecting && self.error.is_none() {
+            return Readiness::default();
+        }
+        let over = self.dead || self.error.is_some();
+        // Linux calls a socket writable again when a third of its buffer is free.
+        let roomy = self.room() >= self.outbox_limit / 3;
+        Readiness::READABLE.when(!self.inbox.is_empty() || self.fin_received || over)
+            | Readiness::WRITABLE.when(roomy || over || self.shut)
+            | Readiness::ERROR.when(self.error.is_some())
+            | Readiness::HANG_UP.when(self.fin_received || over)
+    }
+}

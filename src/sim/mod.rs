@@ -1,0 +1,369 @@
+//! A simulated network with a virtual clock: the same handler, without sockets, sleeps or flakes.
+//!
+//! A [`World`] owns handlers, each on a [`Reactor`] of its own, and scripted [`Peer`]s. Everything
+//! under test is the real thing (reactor, context, connections, queues, timers); only the edge to
+//! the operating system is replaced. All that happens follows from one seed, and happens again with
+//! it: `SOCKEYE_SEED=7 cargo test NAME`.
+//!
+//! ```
+//! use sockeye::sim::World;
+//! use sockeye::{ConnId, Context, Handler, Input};
+//!
+//! struct Echo;
+//! impl Handler for Echo {
+//!     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+//!         cx.send(conn, input.take_all());
+//!     }
+//! }
+//!
+//! let mut world = World::new();
+//! world.start("server", Echo, |reactor| reactor.listen("10.0.0.1:7000").map(drop));
+//! let ann = world.connect("10.0.0.1:7000");
+//! ann.send("hi\n");
+//! world.settle();
+//! assert_eq!(ann.received(), "hi\n");
+//! ann.close();
+//! world.settle();
+//! world.assert_no_leaks();
+//! ```
+
+mod node;
+mod peer;
+mod trace;
+
+pub use crate::backend::sim::faults::{Faults, Link};
+pub use node::Node;
+pub use peer::Peer;
+
+use crate::addr::ToAddr;
+use crate::backend::sim::{Net, SharedNet};
+use crate::config::Config;
+use crate::handler::Handler;
+use crate::reactor::Reactor;
+use node::{AnyNode, Running};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+use trace::Trace;
+
+/// Turns at one moment of virtual time after which it is a spin: work is claimed for ever.
+const SPIN: usize = 100_000;
+
+/// Handlers, peers, the network between them, and the clock.
+pub struct World {
+    net: SharedNet,
+    nodes: Vec<Box<dyn AnyNode>>,
+    seed: u64,
+    trace: Trace,
+    /// Turns made since the world began.
+    turns: u64,
+}
+
+impl Default for World {
+    fn default() -> World {
+        World::new()
+    }
+}
+
+impl World {
+    /// A world whose seed is that of the environment (`SOCKEYE_SEED`), or 1. Nothing goes wrong in
+    /// it unless you say so.
+    ///
+    /// # Panics
+    ///
+    /// When `SOCKEYE_SEED` is no number.
+    pub fn new() -> World {
+        let seed = match std::env::var("SOCKEYE_SEED") {
+            Ok(text) => text.parse().expect("SOCKEYE_SEED must be a number"),
+            Err(_) => 1,
+        };
+        World::seeded(seed, Faults::default())
+    }
+
+    /// A world of this seed, with these faults.
+    pub fn seeded(seed: u64, faults: Faults) -> World {
+        World {
+            net: SharedNet::new(Net::new(seed, faults)),
+            nodes: Vec::new(),
+            seed,
+            trace: Trace::default(),
+            turns: 0,
+        }
+    }
+
+    // ---- Who is in it ----
+
+    /// Starts a handler on a reactor of its own, on a host of its own: 10.0.0.1 for the first, then
+    /// 10.0.0.2 and so on. `setup` listens and connects. Addresses of 127.0.0.0/8 lead to whoever
+    /// listens on them, from everywhere.
+    ///
+    /// # Panics
+    ///
+    /// When `setup` fails.
+    #[track_caller]
+    pub fn start<H, M>(
+        &mut self,
+        name: &str,
+        app: H,
+        setup: impl FnOnce(&mut Reactor<M>) -> io::Result<()>,
+    ) -> Node<H, M>
+    where
+        H: Handler<M> + 'static,
+        M: 'static,
+    {
+        self.start_with(name, Config::default(), app, setup)
+    }
+
+    /// The same with a [`Config`] of its own.
+    ///
+    /// # Panics
+    ///
+    /// When `setup` fails, or the configuration makes no sense.
+    #[track_caller]
+    pub fn start_with<H, M>(
+        &mut self,
+        name: &str,
+        config: Config,
+        app: H,
+        setup: impl FnOnce(&mut Reactor<M>) -> io::Result<()>,
+    ) -> Node<H, M>
+    where
+        H: Handler<M> + 'static,
+        M: 'static,
+    {
+        let index = self.nodes.len();
+        let host = Ipv4Addr::from(0x0a00_0001 + index as u32);
+        let trace = self.trace.of(name);
+        let mut running = Running::new(&self.net, host.into(), config, app, trace);
+        if let Err(error) = setup(running.reactor()) {
+            panic!("{name} does not start: {error}");
+        }
+        self.nodes.push(Box::new(running));
+        Node::new(index)
+    }
+
+    /// The handler of a node.
+    pub fn app<H: 'static, M: 'static>(&mut self, node: Node<H, M>) -> &mut H
+    where
+        H: Handler<M>,
+    {
+        self.running(node).app()
+    }
+
+    /// The reactor of a node: commands from outside callbacks, senders.
+    pub fn reactor<H: 'static, M: 'static>(&mut self, node: Node<H, M>) -> &mut Reactor<M>
+    where
+        H: Handler<M>,
+    {
+        self.running(node).reactor()
+    }
+
+    fn running<H: Handler<M> + 'static, M: 'static>(
+        &mut self,
+        node: Node<H, M>,
+    ) -> &mut Running<H, M> {
+        let any = self.nodes[node.index()].as_any();
+        any.downcast_mut().expect("this node is of another world")
+    }
+
+    /// Connects a scripted peer, from 10.1.0.1. It reads at once whatever comes.
+    #[track_caller]
+    pub fn connect(&mut self, addr: impl Into<ToAddr>) -> Peer {
+        self.connect_from(Ipv4Addr::new(10, 1, 0, 1).into(), addr)
+    }
+
+    /// The same from a host of your choice, for links of its own.
+    #[track_caller]
+    pub fn connect_from(&mut self, host: IpAddr, addr: impl Into<ToAddr>) -> Peer {
+        Peer::connect(&self.net, host, addr.into())
+    }
+
+    // ---- The network ----
+
+    /// Sets what lies between two hosts.
+    pub fn link(&mut self, one: IpAddr, other: IpAddr, link: Link) {
+        self.net.lock().set_link(one, other, link);
+    }
+
+    /// Sets what lies between all hosts that have no link of their own.
+    pub fn default_link(&mut self, link: Link) {
+        self.net.lock().default_link = link;
+    }
+
+    /// Cuts the link between two hosts, until `heal`.
+    pub fn cut(&mut self, one: IpAddr, other: IpAddr) {
+        let link = Link {
+            cut: true,
+            ..self.net.lock().link(one, other).clone()
+        };
+        self.link(one, other, link);
+    }
+
+    /// Ends a cut: what was sent meanwhile arrives.
+    pub fn heal(&mut self, one: IpAddr, other: IpAddr) {
+        let link = Link {
+            cut: false,
+            ..self.net.lock().link(one, other).clone()
+        };
+        self.link(one, other, link);
+    }
+
+    /// Changes what goes wrong from now on.
+    pub fn faults(&mut self, faults: Faults) {
+        self.net.lock().faults = faults;
+    }
+
+    /// Bounds the events of one wait of a node, as `Config::events_per_wait` does on a real system.
+    pub fn batch<H, M>(&mut self, node: Node<H, M>, events: usize) {
+        let poller = self.nodes[node.index()].poller();
+        self.net.lock().set_batch(poller, events);
+    }
+
+    // ---- Time ----
+
+    /// The virtual time.
+    pub fn now(&self) -> Instant {
+        self.net.lock().instant()
+    }
+
+    /// Turns every reactor until nothing moves. Time stands still, so what a link delays stays
+    /// away.
+    ///
+    /// # Panics
+    ///
+    /// When work is claimed for ever: a spin.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        for _ in 0..SPIN {
+            let delivered = self.net.lock().deliver_due();
+            let turned = self.turn_each();
+            if !delivered && !turned {
+                return;
+            }
+        }
+        panic!(
+            "a spin: after {SPIN} rounds at one moment there is still work (seed {})",
+            self.seed
+        );
+    }
+
+    /// Lets time pass, and everything happen that is due meanwhile.
+    #[track_caller]
+    pub fn advance(&mut self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let end = self.net.lock().now.saturating_add(nanos);
+        self.settle();
+        while self.jump(end) {
+            self.settle();
+        }
+        let mut net = self.net.lock();
+        net.now = net.now.max(end);
+    }
+
+    /// Lets time pass until nothing more will ever happen by itself, or `horizon` is over. Answers
+    /// whether it came to rest.
+    #[track_caller]
+    pub fn rest(&mut self, horizon: Duration) -> bool {
+        let nanos = u64::try_from(horizon.as_nanos()).unwrap_or(u64::MAX);
+        let end = self.net.lock().now.saturating_add(nanos);
+        self.settle();
+        while self.jump(end) {
+            self.settle();
+        }
+        self.next_moment().is_none()
+    }
+
+    /// Jumps to the next moment at which something happens, if that is not after `end`.
+    fn jump(&mut self, end: u64) -> bool {
+        match self.next_moment() {
+            Some(at) if at <= end => {
+                let mut net = self.net.lock();
+                net.now = net.now.max(at);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn next_moment(&self) -> Option<u64> {
+        let wakeups = self.nodes.iter().filter_map(|node| node.next_wakeup());
+        let net = self.net.lock();
+        wakeups
+            .map(|at| net.tick(at))
+            .chain(net.next_arrival())
+            .min()
+    }
+
+    /// One turn of each reactor that has a reason for one, in an order of chance.
+    fn turn_each(&mut self) -> bool {
+        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
+        if order.len() > 1 {
+            self.net.lock().random.shuffle(&mut order);
+        }
+        let mut any = false;
+        for index in order {
+            let node = &mut self.nodes[index];
+            let now = self.net.lock().instant();
+            let due = node.next_wakeup().is_some_and(|at| at <= now);
+            if due || self.net.lock().has_events(node.poller()) {
+                node.turn();
+                self.turns += 1;
+                any = true;
+            }
+        }
+        any
+    }
+
+    // ---- What happened ----
+
+    /// The seed that everything follows from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Turns of all reactors so far.
+    pub fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// Every callback so far, a line each: `server c1 open accepted`, `server c1 data "hi"`.
+    pub fn trace(&self) -> String {
+        self.trace.text()
+    }
+
+    /// A number that is the same exactly if the trace is.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// # Panics
+    ///
+    /// When a reactor has a connection, or the network a socket that nobody closed. Listeners, and
+    /// peers that you have not closed, are no leaks.
+    #[track_caller]
+    pub fn assert_no_leaks(&self) {
+        let open: Vec<String> = self.net.lock().open_sockets();
+        let open: Vec<_> = open
+            .iter()
+            .filter(|name| !name.ends_with("(listening)"))
+            .collect();
+        assert!(
+            open.is_empty(),
+            "open sockets: {open:?} (seed {})",
+            self.seed
+        );
+        for node in &self.nodes {
+            let leaks = node.leaks();
+            assert!(leaks.is_empty(), "{leaks} (seed {})", self.seed);
+        }
+    }
+}
+
+/// A failing test says how to repeat it.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("sockeye::sim: repeat this with SOCKEYE_SEED={}", self.seed);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A scripted peer: the other end of a connection, as a test plays it.
+
+use crate::addr::{Target, ToAddr};
+use crate::backend::sim::Owner;
+use crate::backend::sim::{SharedNet, SockId};
+use crate::options::SocketOptions;
+use std::fmt;
+use std::net::IpAddr;
+
+/// The other end of a connection, played by a test. What it does takes effect in the world's next
+/// `settle` or `advance`.
+pub struct Peer {
+    net: SharedNet,
+    id: SockId,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({})", self.id.0)
+    }
+}
+
+impl Peer {
+    #[track_caller]
+    pub(super) fn connect(net: &SharedNet, host: IpAddr, addr: ToAddr) -> Peer {
+        let Target::Addr(addr) = addr.0 else {
+            panic!("{} is no address: write IP:PORT or unix:PATH", addr.0);
+        };
+        let options = SocketOptions {
+            send_buffer: Some(usize::MAX),
+            ..SocketOptions::default()
+        };
+        let started = net.lock().begin_connect(Owner::Peer, host, &addr, &options);
+        match started {
+            Ok(id) => Peer {
+                net: net.clone(),
+                id,
+            },
+            Err(error) => panic!("a peer cannot connect to {addr}: {error}"),
+        }
+    }
+
+    /// Sends. There is no limit to what waits on this side.
+    pub fn send(&self, bytes: impl AsRef<[u8]>) {
+        self.net.lock().peer_send(self.id, bytes.as_ref());
+    }
+
+    /// What has come since the last time, as text.
+    pub fn received(&self) -> String {
+        String::from_utf8_lossy(&self.received_bytes()).into_owned()
+    }
+
+    /// What has come since the last time.
+    pub fn received_bytes(&self) -> Vec<u8> {
+        std::mem::take(&mut self.net.lock().peer(self.id).heard)
+    }
+
+    /// Reads no more, until `hear`: the other side meets backpressure.
+    pub fn ignore(&self) {
+        self.net.lock().peer_deaf(self.id, true);
+    }
+
+    /// Reads again, first what has come meanwhile.
+    pub fn hear(&self) {
+        self.net.lock().peer_deaf(self.id, false);
+    }
+
+    /// Reads so many bytes, for peers that otherwise ignore what comes.
+    pub fn read(&self, count: usize) {
+        self.net.lock().peer_read(self.id, count);
+    }
+
+    /// Finishes sending: FIN after the last byte.
+    pub fn shutdown(&self) {
+        // It fails only when the connection is gone, which `is_closed` tells.
+        let _ = self.net.lock().shutdown_write(self.id);
+    }
+
+    /// Closes; with unread bytes, that is a reset.
+    pub fn close(&self) {
+        self.net.lock().close(self.id);
+    }
+
+    /// Resets.
+    pub fn reset(&self) {
+        let mut net = self.net.lock();
+        net.reset_on_close(self.id);
+        net.close(self.id);
+    }
+
+    /// Is it connected, and neither side has closed or reset?
+    pub fn is_open(&self) -> bool {
+        self.net.lock().peer(self.id).is_open()
+    }
+
+    /// Has the other side finished sending, or is the connection gone?
+    pub fn is_closed(&self) -> bool {
+        let mut net = self.net.lock();
+        let socket = net.peer(self.id);
+        socket.fin_received || socket.dead
+    }
+
+    /// Was it reset or refused?
+    pub fn was_reset(&self) -> bool {
+        let mut net = self.net.lock();
+        let socket = net.peer(self.id);
+        socket.dead && socket.error.is_some()
+    }
+
+    /// Bytes sent that the other side has not made room for yet.
+    pub fn unsent(&self) -> usize {
+        self.net.lock().peer(self.id).outbox.len()
+    }
+}

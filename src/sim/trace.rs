@@ -1,0 +1,142 @@
+//! What happened, as text that can be compared.
+
+use crate::context::Context;
+use crate::handler::{Event, EventKind, Handler};
+use crate::id::ConnId;
+use crate::input::Input;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The trace of a world: a line for each callback.
+#[derive(Clone, Default)]
+pub(super) struct Trace(Arc<Mutex<Lines>>);
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+    hash: u64,
+}
+
+/// Text that is kept; the hash goes on.
+const KEEP: usize = 1 << 20;
+
+impl Trace {
+    pub(super) fn of(&self, name: &str) -> NodeTrace {
+        NodeTrace {
+            trace: self.clone(),
+            name: name.to_owned(),
+            conns: Vec::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.lock().text.clone()
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.lock().hash
+    }
+
+    /// FNV-1a, 64 bits: the same everywhere.
+    fn line(&self, line: &str) {
+        let mut lines = self.lock();
+        for byte in line.bytes().chain([b'\n']) {
+            lines.hash = (lines.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if lines.text.len() + line.len() < KEEP {
+            lines.text.push_str(line);
+            lines.text.push('\n');
+        }
+    }
+}
+
+/// One node's part of it: connections are numbered as they are first seen.
+pub(super) struct NodeTrace {
+    trace: Trace,
+    name: String,
+    conns: Vec<ConnId>,
+}
+
+impl NodeTrace {
+    fn conn(&mut self, conn: ConnId) -> usize {
+        let known = self.conns.iter().rposition(|known| *known == conn);
+        known.unwrap_or_else(|| {
+            self.conns.push(conn);
+            self.conns.len() - 1
+        }) + 1
+    }
+
+    fn event(&mut self, kind: &EventKind<'_>) {
+        let mut line = format!("{} ", self.name);
+        // Writing to a String cannot fail.
+        let _ = match kind {
+            EventKind::Accept { peer, .. } => write!(line, "accept {peer}"),
+            EventKind::Open { conn, origin } => {
+                let how = match origin {
+                    crate::conn::Origin::Accepted(_) => "accepted",
+                    crate::conn::Origin::Connected => "connected",
+                };
+                write!(line, "c{} open {how}", self.conn(*conn))
+            }
+            EventKind::Data { conn, input } => {
+                write!(line, "c{} data {}", self.conn(*conn), shown(input))
+            }
+            EventKind::Drain { conn } => write!(line, "c{} drain", self.conn(*conn)),
+            EventKind::Eof { conn, input } => {
+                write!(line, "c{} eof {}", self.conn(*conn), shown(input))
+            }
+            EventKind::Deadline { conn, which } => {
+                write!(line, "c{} deadline {which}", self.conn(*conn))
+            }
+            EventKind::Finish { conn } => write!(line, "c{} finish", self.conn(*conn)),
+            EventKind::Close { conn, closed } => {
+                write!(line, "c{} close {closed}", self.conn(*conn))
+            }
+            EventKind::Timer { key, .. } => write!(line, "timer {key}"),
+            EventKind::AcceptError { error, .. } => write!(line, "accept error {:?}", error.kind()),
+            EventKind::Ready { readiness, .. } => write!(line, "ready {readiness:?}"),
+        };
+        self.trace.line(&line);
+    }
+}
+
+/// Short bytes as text, long ones by their number.
+fn shown(bytes: &[u8]) -> String {
+    match bytes.len() {
+        0..=60 => format!("{:?}", String::from_utf8_lossy(bytes)),
+        len => format!("{len} bytes"),
+    }
+}
+
+/// A handler whose callbacks are written down.
+pub(super) struct Traced<H> {
+    pub(super) inner: H,
+    trace: NodeTrace,
+}
+
+impl<H> Traced<H> {
+    pub(super) fn new(inner: H, trace: NodeTrace) -> Traced<H> {
+        Traced { inner, trace }
+    }
+}
+
+impl<M, H: Handler<M>> Handler<M> for Traced<H> {
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        self.inner.on_data(cx, conn, input);
+    }
+
+    fn on_message(&mut self, cx: &mut Context, message: M) {
+        let line = format!("{} message", self.trace.name);
+        self.trace.trace.line(&line);
+        self.inner.on_message(cx, message);
+    }
+
+    fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
+        self.trace.event(&event.kind);
+        self.inner.on_event(cx, event);
+    }
+}

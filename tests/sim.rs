@@ -1,0 +1,106 @@
+//! The simulated network, as the users of `sockeye::sim` see it.
+#![cfg(feature = "sim")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use sockeye::sim::{Faults, Link, World};
+use sockeye::{ConnId, Context, Handler, Input, Sent};
+use std::time::Duration;
+
+struct Echo;
+
+impl Handler for Echo {
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        if cx.send(conn, input.take_all()) == Sent::Wait {
+            cx.pause_reads(conn);
+        }
+    }
+
+    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
+        cx.resume_reads(conn);
+    }
+}
+
+fn echo_world(faults: Faults) -> World {
+    let seed = World::new().seed();
+    let mut world = World::seeded(seed, faults);
+    world.start("echo", Echo, |reactor| {
+        reactor.listen("10.0.0.1:7").map(drop)
+    });
+    world
+}
+
+#[test]
+fn an_echo_reads_like_a_transcript() {
+    let mut world = echo_world(Faults::default());
+    let ann = world.connect("10.0.0.1:7");
+    ann.send("hi");
+    world.settle();
+    assert_eq!(ann.received(), "hi");
+    ann.shutdown();
+    world.settle();
+    assert!(ann.is_closed() && !ann.was_reset());
+    let trace = "echo accept 10.1.0.1:40001\necho c1 open accepted\necho c1 data \"hi\"\n\
+                 echo c1 eof \"\"\necho c1 close peer closed\n";
+    assert_eq!(world.trace(), trace);
+    world.assert_no_leaks();
+}
+
+#[test]
+fn a_link_has_latency_and_the_clock_moves_only_when_told() {
+    let mut world = echo_world(Faults::default());
+    world.default_link(Link::latency(Duration::from_millis(10)));
+    let ann = world.connect("10.0.0.1:7");
+    ann.send("hi");
+    world.settle();
+    assert_eq!(ann.received(), "");
+    world.advance(Duration::from_millis(39));
+    assert_eq!(ann.received(), "");
+    world.advance(Duration::from_millis(1));
+    assert_eq!(ann.received(), "hi");
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_not_read_from() {
+    let mut world = echo_world(Faults::default());
+    let ann = world.connect("10.0.0.1:7");
+    ann.ignore();
+    ann.send(vec![b'x'; 10 << 20]);
+    world.settle();
+    assert!(ann.unsent() > 9 << 20, "{}", ann.unsent());
+    ann.hear();
+    world.settle();
+    assert_eq!(ann.received_bytes().len(), 10 << 20);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_and_every_byte_whatever_goes_wrong() {
+    let run = |seed| {
+        let mut faults = Faults::some();
+        faults.resets = 0;
+        let mut world = World::seeded(seed, faults);
+        world.start("echo", Echo, |reactor| {
+            reactor.listen("10.0.0.1:7").map(drop)
+        });
+        let peers: Vec<_> = (0..5).map(|_| world.connect("10.0.0.1:7")).collect();
+        let bytes: Vec<u8> = (0..200_000u32).map(|i| (i ^ (i >> 8)) as u8).collect();
+        for chunk in bytes.chunks(7001) {
+            peers.iter().for_each(|peer| peer.send(chunk));
+            world.advance(Duration::from_millis(1));
+        }
+        world.advance(Duration::from_secs(5));
+        for peer in peers {
+            let (received, lost) = (peer.received_bytes(), peer.was_reset());
+            assert!(
+                lost || received == bytes,
+                "{} of {}",
+                received.len(),
+                bytes.len()
+            );
+        }
+        world.trace_hash()
+    };
+    for seed in 0..20 {
+        assert_eq!(run(seed), run(seed));
+    }
+    assert_ne!(run(1), run(2));
+}
