@@ -4,7 +4,9 @@
 
 mod kit;
 
-use kit::places::{TempDir, black_hole, in_own_process, is_own_process, refusing, until_acked};
+use kit::places::{
+    TempDir, black_hole, in_own_process, is_own_process, refusing, refusing_at, until_acked,
+};
 use kit::{Kit, default, descriptors, echo, pattern, peer, read_all, read_n, reset};
 use kit::{slot_of, spawn, write};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -111,7 +113,7 @@ fn a_connect_over_ipv6_is_refused_and_accepted_too() {
     assert_eq!(kit.until_done(answer), b"six");
     kit.until_closed(conn);
     assert_eq!(kit.log().life(conn).callbacks[0], "open");
-    drop(listener);
+    let (_port, addr) = refusing_at("[::1]:0");
     let refused = kit.connect(addr);
     kit.until_closed(refused);
     assert_eq!(kit.log().life(refused).callbacks, ["close"]);
