@@ -252,7 +252,7 @@ impl Context {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        if conn.phase != Phase::Open || !conn.has(Flags::EOF) {
+        if conn.phase() != Phase::Open || !conn.has(Flags::EOF) {
             return;
         }
         if let Some(Err(error)) = conn.stream.as_mut().map(Stream::finish_connect) {
