@@ -6,7 +6,7 @@ mod kit;
 
 use bytes::Buf;
 use kit::places::{TempDir, in_own_process, is_own_process, unix_peer, until_acked};
-use kit::{Kit, default, echo, pattern, peer, read_all, read_n, reset, spawn, write};
+use kit::{Kit, PATIENCE, default, echo, pattern, peer, read_all, read_n, reset, spawn, write};
 use sockeye::{Config, ConnId, Context, EventKind, Handler, Input, Listen, Reactor, Reason, Sent};
 use std::cell::{Cell, RefCell};
 use std::net::{Shutdown, TcpStream};
@@ -442,7 +442,7 @@ fn nine_thousand_partial_frames_do_not_hold_a_receive_buffer_each() {
 }
 
 /// Leaves everything where it is.
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct Partial {
     open: usize,
     data: usize,
@@ -461,6 +461,15 @@ impl Handler for Partial {
 
     fn on_close(&mut self, _: &mut Context, _: ConnId, _: sockeye::Closed) {
         self.closed += 1;
+    }
+}
+
+#[track_caller]
+fn turn_until(reactor: &mut Reactor, app: &mut Partial, condition: impl Fn(&Partial) -> bool) {
+    let start = Instant::now();
+    while !condition(app) {
+        assert!(start.elapsed() < PATIENCE, "never: {app:?}");
+        reactor.turn(app, Some(Duration::from_millis(5))).unwrap();
     }
 }
 
@@ -485,15 +494,11 @@ fn nine_thousand_partial_frames() {
     let mut before = 0;
     while peers.len() < COUNT {
         peers.extend((0..500).map(|_| TcpStream::connect(addr).unwrap()));
-        while app.open < peers.len() {
-            reactor.turn(&mut app, Some(Duration::ZERO)).unwrap();
-        }
+        turn_until(&mut reactor, &mut app, |app| app.open == peers.len());
         for peer in &mut peers[app.data..] {
             write(peer, "x");
         }
-        while app.data < peers.len() {
-            reactor.turn(&mut app, Some(Duration::ZERO)).unwrap();
-        }
+        turn_until(&mut reactor, &mut app, |app| app.data == peers.len());
         // The loop's own buffer, its tables and so on do not count.
         before = if before == 0 {
             resident_bytes()
@@ -512,9 +517,7 @@ fn nine_thousand_partial_frames() {
     assert!(turns <= 20, "a spin: {turns} turns");
     assert_eq!((app.open, app.data, app.closed), (COUNT, COUNT, 0));
     peers.into_iter().for_each(reset);
-    while app.closed < COUNT {
-        reactor.turn(&mut app, Some(Duration::ZERO)).unwrap();
-    }
+    turn_until(&mut reactor, &mut app, |app| app.closed == COUNT);
     assert_eq!(reactor.context().connections().count(), 0);
 }
 
