@@ -79,9 +79,9 @@ fn all_data_comes_before_the_end_whatever_its_size() {
         drop(over_unix);
         let closed = kit.log().closed();
         kit.until("both close", |log| log.closed() == closed + 2);
-        for conn in kit.log().ids[closed..].to_vec() {
-            saw(&kit, conn, size, "eof");
-            assert!(matches!(kit.log().life(conn).reason(), Reason::Eof));
+        for conn in &kit.log().ids[closed..] {
+            saw(&kit, *conn, size, "eof");
+            assert!(matches!(kit.log().life(*conn).reason(), Reason::Eof));
         }
     }
     kit.end();
