@@ -4,12 +4,13 @@
 
 mod kit;
 
-use kit::places::{TempDir, in_own_process, is_own_process, unix_peer};
+use kit::places::{TempDir, in_own_process, is_own_process, unix_peer, until_acked};
 use kit::{Kit, default, echo, peer, read_all, read_n, reset, slot_of, spawn, write};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use sockeye::{Accept, Config, ConnId, EventKind, Limits, Listen, ListenerId, Reason};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -75,10 +76,10 @@ fn out_of_descriptors() {
     }
 
     // No spin, and one report for each rest.
-    let (start, turns) = (Instant::now(), kit.turn_for(backoff * 7 / 2));
+    let (start, turns) = (Instant::now(), kit.turn_for(backoff * 5 / 2));
+    kit.until("it tries again", |log| log.accept_errors >= 3);
     let rests = start.elapsed().as_millis() / backoff.as_millis() + 1;
     let errors = kit.log().accept_errors;
-    assert!(errors >= 2, "it does not try again: {errors}");
     assert!(errors as u128 <= rests, "{errors} errors in {rests} rests");
     assert!(turns <= 20, "a spin: {turns} turns");
     assert_eq!(kit.cx().stats().accept_errors, errors as u64);
@@ -186,17 +187,26 @@ fn ten_behind_one_edge_are_all_accepted_with_a_budget_of_one() {
     kit.end();
 }
 
-// L3
+// L3, L4
 #[test]
 fn two_busy_listeners_take_turns() {
     let mut config = Config::default();
     config.accepts_per_turn = 2;
-    let mut kit = Kit::with_config(config, echo);
+    let from: Rc<RefCell<BTreeMap<ListenerId, usize>>> = Rc::default();
+    let count = from.clone();
+    let mut kit = Kit::with_config(config, move |cx, event| {
+        if let EventKind::Accept { listener, .. } = event {
+            *count.borrow_mut().entry(listener).or_default() += 1;
+        }
+        echo(cx, event);
+    });
     let (one, other) = (kit.listen(), kit.listen());
-    let crowd = peers(one, 20);
-    let few = peers(other, 2);
-    kit.until("some are accepted", |log| log.accepts >= 6);
-    assert!(kit.log().accepts <= 7, "above its budget");
+    let (crowd, few) = (peers(one, 20), peers(other, 2));
+    // Which listener comes first is for the system to say.
+    kit.until("the few are accepted", |_| {
+        from.borrow().values().any(|count| *count == 2) && from.borrow().len() == 2
+    });
+    assert!(kit.log().accepts <= 6, "{from:?}");
     all_are_served(&mut kit, few);
     all_are_served(&mut kit, crowd);
     kit.until_all_closed();
@@ -214,15 +224,17 @@ fn an_accept_storm_does_not_starve_those_already_connected() {
     kit.until("it is open", |log| log.count("open") == 1);
     let storm = peers(addr, 200);
     let conn = kit.log().ids[0];
-    for round in 1..=20 {
+    for round in 1..=5 {
         write(&mut live, "ping");
-        kit.until("it hears", |log| log.life(conn).received.len() == round * 4);
+        until_acked(&live);
+        let before = kit.log().accepts;
+        kit.turn();
+        kit.turn();
+        assert_eq!(kit.log().life(conn).received.len(), round * 4);
+        let accepted = kit.log().accepts - before;
+        assert!((1..=8).contains(&accepted), "{accepted} in two turns");
         assert_eq!(read_n(&mut live, 4), b"ping");
     }
-    assert!(
-        kit.log().accepts < 200,
-        "the storm was over first: accepts come before reads"
-    );
     all_are_served(&mut kit, storm);
     drop(live);
     kit.until_all_closed();
@@ -256,8 +268,6 @@ fn one_shot(in_accept: bool) {
     kit.turn_for(Duration::from_millis(50));
     assert_eq!((kit.log().accepts, verdicts.get()), (1, 1));
     assert_eq!(kit.log().ids.len(), 1);
-    let refused = TcpStream::connect(addr).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     let rest = waiting.split_off(1);
     for mut peer in rest {
         let end = peer.read(&mut [0; 8]);

@@ -238,11 +238,29 @@ impl Context {
         };
         match conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {
             true => self.end(slot, Reason::Reset),
-            false => Context::list_ready(conn, slot, &mut self.ready),
+            false => {
+                Context::list_ready(conn, slot, &mut self.ready);
+                self.end_if_reset(slot);
+            }
         }
     }
 
-    /// The same for a connection that is not open: it connects, or it lingers.
+    /// After the peer's end a read says no more, also when a reset follows (Linux: tcp_recvmsg()
+    /// looks at SOCK_DONE before sk_err). So the socket itself is asked, for a handler that only
+    /// waits would never hear of it.
+    pub(crate) fn end_if_reset(&mut self, slot: u32) {
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        if conn.phase() != Phase::Open || !conn.has(Flags::EOF) {
+            return;
+        }
+        if let Some(Err(error)) = conn.stream.as_mut().map(Stream::finish_connect) {
+            self.end(slot, Reason::from_io(error));
+        }
+    }
+
+    /// The next thing to tell of a connection that is not open: it connects, or it lingers.
     #[cold]
     fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
         let now = self.tick;

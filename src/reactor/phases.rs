@@ -122,6 +122,7 @@ impl<M> Reactor<M> {
                 let input = &mut input;
                 self.call(app, tag, EventKind::Eof { conn, input });
                 self.cx.end_if_both_shut(slot);
+                self.cx.end_if_reset(slot);
                 None
             }
             (Next::Open, _) => {

@@ -52,7 +52,12 @@ fn socket_at(addr: &str) -> (Socket, SocketAddr) {
 
 /// A port that refuses: bound, so that no other test gets it, but nobody listens.
 pub fn refusing() -> (Socket, SocketAddr) {
-    socket_at("127.0.0.1:0")
+    refusing_at("127.0.0.1:0")
+}
+
+/// The same on an address of your choice.
+pub fn refusing_at(addr: &str) -> (Socket, SocketAddr) {
+    socket_at(addr)
 }
 
 /// A port that stays silent: its backlog is full, so that the kernel drops every further SYN.
