@@ -247,6 +247,7 @@ fn who_says_nothing_is_warned_and_then_dropped() {
     talker.say("tick\n");
     loop {
         let line = sleeper.hear();
+        assert!(start.elapsed() < PATIENCE, "the sleeper is still there");
         match line.as_str() {
             "" => break,
             "talker: tick" => talker.say("tick\n"),
@@ -277,8 +278,9 @@ fn a_flood_is_slowed_down_and_loses_nothing() {
     let mut listener = User::join(addr, "listener");
     let mut talker = User::join(addr, "talker");
     let mut flooder = User::join(addr, "flooder");
-    const LINES: usize = 8_000;
+    const LINES: usize = 600;
     let flood: String = (0..LINES).map(|n| format!("{n:05}\n")).collect();
+    let start = Instant::now();
     flooder.say(flood);
     let mut next = 0;
     let mut before = None;
@@ -293,6 +295,11 @@ fn a_flood_is_slowed_down_and_loses_nothing() {
         }
     }
     assert!(before.is_some_and(|next| next < LINES), "{before:?}");
+    let took = start.elapsed();
+    assert!(
+        took > Duration::from_millis(800),
+        "a flood of 640 lines a second: {took:?}"
+    );
     drop((talker, flooder));
     stop(server, Signal::TERM);
 }
@@ -507,15 +514,19 @@ fn many_who_never_read_cost_a_bounded_amount_of_memory() {
         })
         .collect();
     let speakers: Vec<_> = speakers.into_iter().map(|s| s.join().unwrap()).collect();
+    // Each has its limit in vectors that have doubled, and the program and the speakers 6 MiB.
+    let bound = MANY * 64 * 2 + 6 * 1024;
+    let check = || {
+        let most = server.memory("VmHWM") - before;
+        assert!(most < bound, "{most} KiB, and {bound} would be right");
+    };
+    check();
     server.until_log("all are dropped", |log| {
         log.matches("leaves: pending output above its limit")
             .count()
             >= MANY
     });
-    let most = server.memory("VmHWM") - before;
-    // Each has its limit in vectors that have doubled, and the program and the speakers 6 MiB.
-    let bound = MANY * 64 * 2 + 6 * 1024;
-    assert!(most < bound, "{most} KiB, and {bound} would be right");
+    check();
     drop((many, speakers));
     stop(server, Signal::TERM);
 }

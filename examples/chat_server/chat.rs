@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 const LINE_LIMIT: usize = 4096;
 
 /// What one user may say at once; who says more is not read until the time is over. So nobody can
-/// fill the others' queues faster than they can read.
+/// fill the others' queues faster than they can read. A short line costs the name before it, too.
 const FLOOD_BYTES: usize = 4096;
+const LINE_COST: usize = 64;
 const FLOOD_TIME: Duration = Duration::from_millis(100);
 
 /// How long users may take to receive what is still queued for them when the server stops.
@@ -200,7 +201,7 @@ impl Handler<i32> for Chat {
             if end > LINE_LIMIT {
                 return too_long(cx, conn);
             }
-            if self.hold(cx, conn, end) {
+            if self.hold(cx, conn, end + LINE_COST) {
                 return; // the rest is offered again after `resume_reads`
             }
             self.on_line(cx, conn, &input.take(end + 1));
