@@ -1,5 +1,6 @@
 //! The service: who is here, what they say, and when they have to go.
 
+use crate::Args;
 use crate::text::{clean, is_name};
 use log::info;
 use sockeye::{Closed, ConnId, ConnMap, Context, Deadline, Handler, Input, Origin, TimerId};
@@ -9,8 +10,11 @@ use std::time::{Duration, Instant};
 const LINE_LIMIT: usize = 4096;
 
 /// What one user may say at once; who says more is not read until the time is over. So nobody can
-/// fill the others' queues faster than they can read.
+/// fill the others' queues faster than they can read. A short line costs the name before it, too.
+/// What all say in one turn must stay below the limit of unread bytes, or those who do read would
+/// be dropped: 1 MiB is enough for 250 who speak at once.
 const FLOOD_BYTES: usize = 4096;
+const LINE_COST: usize = 64;
 const FLOOD_TIME: Duration = Duration::from_millis(100);
 
 /// How long users may take to receive what is still queued for them when the server stops.
@@ -24,13 +28,6 @@ const LOBBY: &str = "lobby";
 const HELP: &str = "/nick NAME: change your name; /who: who is here; /quit: leave; /help: this. \
                     Anything else goes to everybody in your room.";
 
-/// How long to wait for what.
-pub(crate) struct Patience {
-    pub(crate) idle_warn: Duration,
-    pub(crate) idle_drop: Duration,
-    pub(crate) stats: Duration,
-}
-
 struct Member {
     name: String,
     room: String,
@@ -43,7 +40,7 @@ struct Member {
 
 pub(crate) struct Chat {
     members: ConnMap<Member>,
-    patience: Patience,
+    args: Args,
     guests: u64,
     lines: u64,
     /// Those who spoke too much, and are read again when the timer fires.
@@ -52,11 +49,11 @@ pub(crate) struct Chat {
 }
 
 impl Chat {
-    pub(crate) fn new(cx: &mut Context, patience: Patience) -> Chat {
-        cx.set_timer(patience.stats, STATS);
+    pub(crate) fn new(cx: &mut Context, args: Args) -> Chat {
+        cx.set_timer(args.stats, STATS);
         Chat {
             members: ConnMap::new(),
-            patience,
+            args,
             guests: 0,
             lines: 0,
             held: Vec::new(),
@@ -69,7 +66,7 @@ impl Chat {
             return;
         };
         // Not `set_idle`: that counts what a user receives, too.
-        cx.set_deadline(conn, self.patience.idle_warn);
+        cx.set_deadline(conn, self.args.idle_warn);
         member.warned = false;
         self.lines += 1;
         let text = clean(line);
@@ -184,7 +181,7 @@ impl Handler<i32> for Chat {
             &format!("you are {name}, in the {LOBBY}; /help says more"),
         );
         self.say(cx, LOBBY, None, format!("* {name} has joined\n"));
-        cx.set_deadline(conn, self.patience.idle_warn);
+        cx.set_deadline(conn, self.args.idle_warn);
         let member = Member {
             name,
             room: LOBBY.to_owned(),
@@ -200,7 +197,7 @@ impl Handler<i32> for Chat {
             if end > LINE_LIMIT {
                 return too_long(cx, conn);
             }
-            if self.hold(cx, conn, end) {
+            if self.hold(cx, conn, end + LINE_COST) {
                 return; // the rest is offered again after `resume_reads`
             }
             self.on_line(cx, conn, &input.take(end + 1));
@@ -225,7 +222,7 @@ impl Handler<i32> for Chat {
             return;
         };
         if !std::mem::replace(&mut member.warned, true) {
-            let left = self.patience.idle_drop;
+            let left = self.args.idle_drop;
             tell(
                 cx,
                 conn,
@@ -266,7 +263,7 @@ impl Handler<i32> for Chat {
             stats.bytes_out,
             stats.bytes_lost
         );
-        cx.set_timer(self.patience.stats, STATS);
+        cx.set_timer(self.args.stats, STATS);
     }
 
     /// A first signal stops in peace, a second one at once.

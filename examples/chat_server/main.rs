@@ -11,7 +11,7 @@
 mod chat;
 mod text;
 
-use chat::{Chat, Patience};
+use chat::Chat;
 use clap::Parser;
 use log::info;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -80,12 +80,7 @@ fn main() -> io::Result<()> {
         }
     });
 
-    let patience = Patience {
-        idle_warn: args.idle_warn,
-        idle_drop: args.idle_drop,
-        stats: args.stats,
-    };
-    let mut chat = Chat::new(reactor.context(), patience);
+    let mut chat = Chat::new(reactor.context(), args);
     let report = reactor.run(&mut chat)?;
     info!("{:?}", reactor.context().stats());
     println!(
