@@ -1,7 +1,7 @@
 //! The contract between the loop and an application.
 
 use crate::addr::Addr;
-use crate::closed::{Closed, Deadline, Reason};
+use crate::closed::{Closed, Deadline};
 use crate::conn::Origin;
 use crate::context::Context;
 use crate::id::{ConnId, ListenerId, Tag, TimerId, WatchId};
@@ -70,7 +70,7 @@ pub trait Handler<M = ()> {
     /// A deadline has passed: `Set` once for each `set_deadline`, `Idle` each time that nothing has
     /// moved for the idle time. Default: close after a flush, with reason `TimedOut(which)`.
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
-        cx.close_with(conn, Reason::TimedOut(which));
+        cx.close_timed_out(conn, which);
     }
 
     /// A graceful stop has begun: say goodbye. Once, for connections that are still connecting too.

@@ -1,6 +1,7 @@
 //! What a reactor has done, in numbers.
 
 use crate::closed::Reason;
+use std::fmt;
 
 /// Counts since the reactor was made; `cx.stats()` gives a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +63,22 @@ pub struct ClosedStats {
     pub io: u64,
 }
 
+/// `12 closed, 3 aborted, 0 bytes lost`.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report {
+            closed,
+            aborted,
+            bytes_lost,
+            ..
+        } = self;
+        write!(
+            f,
+            "{closed} closed, {aborted} aborted, {bytes_lost} bytes lost"
+        )
+    }
+}
+
 impl ClosedStats {
     pub(crate) fn count(&mut self, reason: &Reason) {
         let counter = match reason {
@@ -99,7 +116,8 @@ pub struct BudgetHits {
     /// More connections waited than [`Config::accepts_per_turn`](crate::Config::accepts_per_turn).
     pub accepts: u64,
     /// More connections were readable than
-    /// [`Config::reads_per_turn`](crate::Config::reads_per_turn).
+    /// [`Config::reads_per_turn`](crate::Config::reads_per_turn), or a queue grew above its high
+    /// watermark and had to be flushed first.
     pub reads: u64,
     /// More messages waited than
     /// [`Config::messages_per_turn`](crate::Config::messages_per_turn).

@@ -252,8 +252,10 @@ impl Backend {
     pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match self {
             Backend::Os(os) => os.as_fd(),
-            #[cfg(any(test, feature = "sim"))]
-            _ => unimplemented!("only the operating system has descriptors"),
+            #[cfg(test)]
+            Backend::Script(script) => script.as_fd(),
+            #[cfg(feature = "sim")]
+            Backend::Sim(sim) => sim.as_fd(),
         }
     }
 }

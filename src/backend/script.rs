@@ -128,6 +128,11 @@ impl Script {
         self.world().now
     }
 
+    #[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
+    pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        panic!("a script has no descriptor");
+    }
+
     pub(crate) fn wake(&self) -> Wake {
         Box::new(|| {})
     }

@@ -2,7 +2,7 @@
 
 use super::{Context, Due};
 use crate::clock::NEVER;
-use crate::closed::Reason;
+use crate::closed::{Deadline, Reason};
 use crate::conn::{Flags, Phase, Read, Written};
 use crate::id::ConnId;
 use crate::input::Input;
@@ -44,6 +44,11 @@ impl Context {
         error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> bool {
         self.close_with(conn, Reason::Protocol(io::Error::other(error)))
+    }
+
+    /// Closes as `close` does, with reason `TimedOut(which)`: what `on_deadline` does by default.
+    pub fn close_timed_out(&mut self, conn: ConnId, which: Deadline) -> bool {
+        self.close_with(conn, Reason::TimedOut(which))
     }
 
     pub(crate) fn close_with(&mut self, id: ConnId, reason: Reason) -> bool {
@@ -297,7 +302,7 @@ impl Context {
     }
 
     /// Its timer fired. Answers the deadline to tell the handler of.
-    pub(crate) fn expire_conn(&mut self, slot: u32) -> Option<(ConnId, crate::closed::Deadline)> {
+    pub(crate) fn expire_conn(&mut self, slot: u32) -> Option<(ConnId, Deadline)> {
         use crate::conn::Expired;
         let now = self.tick;
         let (key, conn) = self.conns.at(slot)?;

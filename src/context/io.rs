@@ -110,6 +110,9 @@ impl Context {
             return Accepted::Nothing;
         };
         listener.listed = false;
+        if listener.rest.is_some() {
+            return Accepted::Nothing;
+        }
         let (id, tag) = (ListenerId(key), listener.tag);
         let accepted = match listener.acceptor.accept() {
             Ok((stream, peer)) => Accepted::Stream(Newcomer {
@@ -155,7 +158,14 @@ impl Context {
             limits,
         } = newcomer;
         let slot = self.conns.next_key().slot;
-        self.backend.register(&mut stream, slot)?;
+        if let Err(error) = self.backend.register(&mut stream, slot) {
+            log::warn!(target: "sockeye", "{listener} rests: cannot register {peer}: {error}");
+            self.stats.accept_errors += 1;
+            if self.listeners.get(listener.0).is_some() {
+                self.rest(listener.0.slot);
+            }
+            return Err(error);
+        }
         let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
         conn.attach(stream);
         conn.progress = self.tick;

@@ -79,6 +79,8 @@ pub struct Context {
     /// The last wait gave a full batch of events: more may be there, of which a foreign loop that
     /// is told of edges hears nothing.
     pub(crate) batch_full: bool,
+    /// A connection that takes bytes has more pending than its high watermark: flush soon.
+    pub(crate) crowded: bool,
     /// Write queues to be used again: an idle connection has none.
     spare_queues: Spare,
     pub(crate) lending: Lending,
@@ -119,6 +121,7 @@ impl Context {
             accepting: VecDeque::new(),
             reporting: VecDeque::new(),
             batch_full: false,
+            crowded: false,
             spare_queues: Spare::default(),
             lending: Lending::new(),
             epoch: Epoch(now),

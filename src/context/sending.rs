@@ -117,6 +117,8 @@ impl Context {
             let pending = queue.len() + self.lending.lent_to(slot);
             if pending > conn.limits.high_watermark {
                 conn.set(Flags::WAITING);
+                // It may well be reading: what others send it must not pile up before a flush.
+                self.crowded |= conn.has(Flags::WRITABLE);
             }
             Context::list_dirty(conn, slot, &mut self.dirty);
         }

@@ -66,23 +66,25 @@ impl<M> Reactor<M> {
                 let origin = Origin::Accepted(listener);
                 self.call_for(app, conn, tag, EventKind::Open { conn, origin });
             }
-            Err(error) => {
-                self.cx.stats.accept_errors += 1;
-                self.call(app, tag, EventKind::AcceptError { listener, error });
-            }
+            Err(error) => self.call(app, tag, EventKind::AcceptError { listener, error }),
         }
     }
 
     /// 3. Reads those that have something to read, as many as there are now, one buffer each.
+    ///    It ends early when a queue grows above its high watermark, so that a member of a busy
+    ///    room who does read is not taken for one who does not.
     pub(super) fn read<H: Handler<M>>(&mut self, app: &mut H) {
         let mut ready = std::mem::take(&mut self.cx.ready);
         let budget = ready.len().min(self.cx.config.reads_per_turn);
-        for slot in &ready[..budget] {
-            self.read_conn(app, *slot);
+        let mut done = 0;
+        self.cx.crowded = false;
+        while done < budget && !self.cx.crowded {
+            self.read_conn(app, ready[done]);
+            done += 1;
         }
-        self.cx.stats.budget_hits.reads += u64::from(budget < ready.len());
-        // What the budget left over comes first in the next turn, then what is still readable.
-        ready.drain(..budget);
+        self.cx.stats.budget_hits.reads += u64::from(done < ready.len());
+        // What is left over comes first in the next turn, then what is still readable.
+        ready.drain(..done);
         ready.append(&mut self.cx.ready);
         self.cx.ready = ready;
         self.report(app);

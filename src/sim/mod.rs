@@ -143,18 +143,15 @@ impl World {
     }
 
     /// The handler of a node.
-    pub fn app<H: 'static, M: 'static>(&mut self, node: Node<H, M>) -> &mut H
-    where
-        H: Handler<M>,
-    {
+    pub fn app<H: Handler<M> + 'static, M: 'static>(&mut self, node: Node<H, M>) -> &mut H {
         self.running(node).app()
     }
 
     /// The reactor of a node: commands from outside callbacks, senders.
-    pub fn reactor<H: 'static, M: 'static>(&mut self, node: Node<H, M>) -> &mut Reactor<M>
-    where
-        H: Handler<M>,
-    {
+    pub fn reactor<H: Handler<M> + 'static, M: 'static>(
+        &mut self,
+        node: Node<H, M>,
+    ) -> &mut Reactor<M> {
         self.running(node).reactor()
     }
 

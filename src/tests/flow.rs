@@ -278,3 +278,22 @@ fn spurious_readiness_harms_nobody() {
     }
     assert_eq!(bench.seen(), ["open"]);
 }
+
+#[test]
+fn a_member_that_reads_is_not_taken_for_a_slow_one_when_many_speak_at_once() {
+    let mut config = Config::default();
+    config.limits.high_watermark = 1000;
+    config.limits.low_watermark = 100;
+    config.limits.hard_limit = 2000;
+    let mut bench = Bench::with_config(config);
+    let (listener, target) = bench.accept();
+    let speakers: Vec<usize> = (0..50).map(|_| bench.accept().0).collect();
+    for speaker in &speakers {
+        bench.app.on_data.push_back(Box::new(move |cx, _| {
+            assert_ne!(cx.send(target, vec![b'x'; 900]), Sent::Gone);
+        }));
+        bench.script.arrives(*speaker, b"!");
+    }
+    bench.settle();
+    assert_eq!(bench.written(listener).len(), 50 * 900);
+}

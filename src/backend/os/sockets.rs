@@ -158,8 +158,9 @@ impl Stream {
 
 pub(crate) enum Acceptor {
     Tcp(TcpListener, SocketOptions),
+    /// The file goes first: as long as the socket lives, no other can have its inode.
     #[cfg(unix)]
-    Unix(UnixListener, SocketFile),
+    Unix(SocketFile, UnixListener),
 }
 
 impl Acceptor {
@@ -211,14 +212,14 @@ impl Acceptor {
         let file = SocketFile::bind(&socket, path)?;
         socket.listen(listen.backlog)?;
         let listener = std::os::fd::OwnedFd::from(socket).into();
-        Ok(Acceptor::Unix(UnixListener::from_std(listener), file))
+        Ok(Acceptor::Unix(file, UnixListener::from_std(listener)))
     }
 
     pub(super) fn source(&mut self) -> &mut dyn Source {
         match self {
             Acceptor::Tcp(listener, _) => listener,
             #[cfg(unix)]
-            Acceptor::Unix(listener, _) => listener,
+            Acceptor::Unix(_, listener) => listener,
         }
     }
 
@@ -233,7 +234,7 @@ impl Acceptor {
                 Ok((Stream::Tcp(stream), Addr::Ip(addr)))
             }
             #[cfg(unix)]
-            Acceptor::Unix(listener, _) => {
+            Acceptor::Unix(_, listener) => {
                 let (stream, addr) = listener.accept()?;
                 Ok((Stream::Unix(stream), unix_addr(&addr)))
             }
@@ -244,7 +245,7 @@ impl Acceptor {
         match self {
             Acceptor::Tcp(listener, _) => listener.local_addr().map(Addr::Ip),
             #[cfg(unix)]
-            Acceptor::Unix(_, file) => Ok(Addr::unix(file.path())),
+            Acceptor::Unix(file, _) => Ok(Addr::unix(file.path())),
         }
     }
 }

@@ -69,6 +69,11 @@ impl Sim {
         self.net.lock().instant()
     }
 
+    #[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
+    pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        panic!("a simulated reactor has no descriptor: the world turns it");
+    }
+
     pub(crate) fn wake(&self) -> Wake {
         let (net, poller) = (self.net.clone(), self.poller);
         Box::new(move || net.lock().wake(poller))

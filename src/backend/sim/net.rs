@@ -146,13 +146,13 @@ impl Net {
     }
 
     fn listener_edge(&mut self, addr: &Addr) {
-        if let Some(listener) = self.listeners.get_mut(addr) {
-            if !listener.edge {
-                listener.edge = true;
-                self.pollers[listener.poller]
-                    .edges
-                    .push(Edge::Listener(addr.clone()));
-            }
+        if let Some(listener) = self.listeners.get_mut(addr)
+            && !listener.edge
+        {
+            listener.edge = true;
+            self.pollers[listener.poller]
+                .edges
+                .push(Edge::Listener(addr.clone()));
         }
     }
 

@@ -185,10 +185,10 @@ impl Net {
     }
 
     fn tell_window(&mut self, id: SockId) {
-        if let Some(other) = self.socket(id).other {
-            if !self.socket(other).outbox.is_empty() {
-                self.send(id, Packet::Window(other), 0);
-            }
+        if let Some(other) = self.socket(id).other
+            && !self.socket(other).outbox.is_empty()
+        {
+            self.send(id, Packet::Window(other), 0);
         }
     }
 
