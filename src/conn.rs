@@ -183,6 +183,12 @@ impl Conn {
         was_clear
     }
 
+    /// Has it an idle deadline, so that progress must be noted?
+    #[inline]
+    pub(crate) fn has_idle(&self) -> bool {
+        self.idle != NEVER
+    }
+
     /// Bytes queued and not yet taken by the system.
     #[inline]
     pub(crate) fn pending(&self) -> usize {

@@ -70,7 +70,7 @@ impl Context {
 
     /// From open to closing. The flush phase does the rest.
     pub(super) fn begin_closing(&mut self, slot: u32) {
-        let now = self.tick;
+        let now = self.tick();
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
@@ -147,7 +147,9 @@ impl Context {
         if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.is_flushing() {
             match conn.write() {
                 Written::Bytes(count) => {
-                    conn.progress = self.tick;
+                    if conn.has_idle() {
+                        conn.progress = self.time.tick(&self.backend);
+                    }
                     self.stats.writes += 1;
                     self.stats.bytes_out += count as u64;
                     // As almost always: all of it went out, and nothing waits for that.
@@ -158,7 +160,7 @@ impl Context {
                         }
                         return false;
                     }
-                    conn.restart_limit(self.tick);
+                    conn.restart_limit(self.time.tick(&self.backend));
                 }
                 Written::Nothing => {}
                 Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
@@ -169,7 +171,7 @@ impl Context {
 
     /// What follows from a flush: another one, a FIN, the end, an `on_drain`.
     pub(super) fn after_flush(&mut self, slot: u32) -> bool {
-        let now = self.tick;
+        let now = self.tick();
         let Some(conn) = self.conns.peek(slot) else {
             return false;
         };
@@ -263,7 +265,7 @@ impl Context {
     }
 
     fn linger(&mut self, slot: u32, discarded: usize) {
-        let now = self.tick;
+        let now = self.tick();
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
@@ -304,7 +306,7 @@ impl Context {
     /// Its timer fired. Answers the deadline to tell the handler of.
     pub(crate) fn expire_conn(&mut self, slot: u32) -> Option<(ConnId, Deadline)> {
         use crate::conn::Expired;
-        let now = self.tick;
+        let now = self.tick();
         let (key, conn) = self.conns.at(slot)?;
         conn.timer = None;
         let expired = conn.expire(now);
@@ -356,10 +358,11 @@ impl Context {
         if at == NEVER || conn.phase() == Phase::Dead {
             return;
         }
+        let now = self.time.tick(&self.backend);
         match conn.timer {
-            None => conn.timer = Some(self.timers.set(at.max(self.tick), Due::Conn(slot))),
+            None => conn.timer = Some(self.timers.set(at.max(now), Due::Conn(slot))),
             Some(timer) if self.timers.at(timer).is_some_and(|set| at < set) => {
-                self.timers.reset(timer, at.max(self.tick));
+                self.timers.reset(timer, at.max(now));
             }
             Some(_) => {}
         }

@@ -57,6 +57,7 @@ pub(crate) enum Next {
 impl Context {
     /// Waits, and turns each event into state. Answers the number of events.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        self.time.forget();
         let Context {
             backend,
             conns,
@@ -168,7 +169,7 @@ impl Context {
         }
         let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
         conn.attach(stream);
-        conn.progress = self.tick;
+        conn.progress = self.time.tick(&self.backend);
         conn.set(Flags::OPENED);
         self.stats.accepted += 1;
         self.stats.opened += 1;
@@ -216,7 +217,9 @@ impl Context {
         }
         match conn.read(input) {
             Read::Data(count) => {
-                conn.progress = self.tick;
+                if conn.has_idle() {
+                    conn.progress = self.time.tick(&self.backend);
+                }
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
                 let (left, more) = (conn.input.take(), conn.has(Flags::READABLE));
@@ -273,7 +276,7 @@ impl Context {
     /// The next thing to tell of a connection that is not open: it connects, or it lingers.
     #[cold]
     fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
-        let now = self.tick;
+        let now = self.tick();
         let conn = self.conns.peek(slot)?;
         if conn.phase() == Phase::Lingering {
             self.discard(slot, input);

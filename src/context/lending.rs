@@ -13,58 +13,63 @@ use std::ops::Range;
 
 /// Who may borrow the input of the running callback, and what it has borrowed.
 pub(crate) struct Lending {
-    /// The connection whose callback runs, while nothing is queued that would have to go first.
-    borrower: Option<Key>,
-    /// Whose input is lent.
-    slot: u32,
-    lent: Option<Range<usize>>,
+    /// The connection whose callback runs.
+    borrower: Key,
+    /// It may borrow: nothing is lent to it yet, or queued that would have to go first.
+    may_borrow: bool,
+    /// Something was queued or ended since the callback began: what is lent cannot simply go out.
+    disturbed: bool,
+    /// What is lent, by its places in the input; empty: nothing.
+    lent: (u32, u32),
     /// Bytes above which the borrower has to wait: its high watermark.
     high: usize,
-    /// Something was queued or ended since: what is lent cannot simply go out.
-    disturbed: bool,
 }
 
 impl Lending {
     pub(crate) fn new() -> Lending {
         Lending {
-            borrower: None,
-            slot: 0,
-            lent: None,
-            high: 0,
+            borrower: Key {
+                slot: 0,
+                generation: 0,
+            },
+            may_borrow: false,
             disturbed: false,
+            lent: (0, 0),
+            high: 0,
         }
     }
 
     /// Offers the input of the coming callback to its own connection.
     #[inline]
     pub(super) fn begin(&mut self, key: Key, conn: &Conn) {
-        self.borrower = conn.can_borrow().then_some(key);
-        self.slot = key.slot;
-        self.lent = None;
-        self.high = conn.limits.high_watermark;
+        self.borrower = key;
+        self.may_borrow = conn.can_borrow();
         self.disturbed = false;
+        self.lent = (0, 0);
+        self.high = conn.limits.high_watermark;
     }
 
     /// Something is queued, for whomever, or a connection changes its state.
     #[inline]
     pub(super) fn disturb(&mut self) {
-        self.borrower = None;
+        self.may_borrow = false;
         self.disturbed = true;
     }
 
-    /// The callback has returned.
+    /// The callback has returned: what it has lent.
     #[inline]
     pub(crate) fn end(&mut self) -> Option<Range<usize>> {
-        self.borrower = None;
-        self.lent.take()
+        let (start, end) = std::mem::take(&mut self.lent);
+        self.may_borrow = false;
+        (start < end).then_some(start as usize..end as usize)
     }
 
     /// Bytes lent to this connection: they are pending.
     #[inline]
     pub(super) fn lent_to(&self, slot: u32) -> usize {
-        match &self.lent {
-            Some(range) if self.slot == slot => range.len(),
-            _ => 0,
+        match self.borrower.slot == slot {
+            true => (self.lent.1 - self.lent.0) as usize,
+            false => 0,
         }
     }
 
@@ -73,7 +78,7 @@ impl Lending {
         self.disturb();
         let lent = self.lent_to(slot);
         if lent > 0 {
-            self.lent = None;
+            self.lent = (0, 0);
         }
         lent
     }
@@ -85,12 +90,12 @@ impl Context {
     #[inline]
     pub(super) fn lend(&mut self, id: ConnId, range: Range<usize>) -> Option<Sent> {
         let lending = &mut self.lending;
-        if lending.borrower != Some(id.0) {
+        if !lending.may_borrow || lending.borrower != id.0 || range.is_empty() {
             return None;
         }
         let len = range.len();
-        lending.borrower = None;
-        lending.lent = Some(range);
+        lending.may_borrow = false;
+        lending.lent = (range.start as u32, range.end as u32);
         if len <= lending.high {
             return Some(Sent::Queued);
         }
@@ -118,7 +123,9 @@ impl Context {
         let len = bytes.len();
         match conn.write_slice(bytes) {
             Written::Bytes(count) => {
-                conn.progress = self.tick;
+                if conn.has_idle() {
+                    conn.progress = self.time.tick(&self.backend);
+                }
                 self.stats.writes += 1;
                 self.stats.bytes_out += count as u64;
                 if count == len && conn.is_at_ease() {

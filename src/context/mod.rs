@@ -16,10 +16,9 @@ mod watching;
 pub(crate) use io::{Accepted, Newcomer, Next};
 use lending::Lending;
 pub use sending::{Broadcast, Sent};
-pub(crate) use time::Due;
+pub(crate) use time::{Due, TurnTime};
 
 use crate::backend::Backend;
-use crate::clock::{Epoch, Tick};
 use crate::config::{Config, Limits};
 use crate::conn::{Conn, Flags};
 use crate::id::{ConnId, Key, Tag};
@@ -31,7 +30,7 @@ use crate::watch::Watch;
 use crate::write_queue::Spare;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The loop as its callbacks see it: every command and every question.
 ///
@@ -84,10 +83,7 @@ pub struct Context {
     /// Write queues to be used again: an idle connection has none.
     spare_queues: Spare,
     pub(crate) lending: Lending,
-    epoch: Epoch,
-    /// The time of this turn.
-    now: Instant,
-    pub(crate) tick: Tick,
+    pub(crate) time: TurnTime,
     /// The tag of the event whose callback runs: what the callback creates inherits it.
     pub(crate) current_tag: Tag,
     pub(crate) stats: Stats,
@@ -124,9 +120,7 @@ impl Context {
             crowded: false,
             spare_queues: Spare::default(),
             lending: Lending::new(),
-            epoch: Epoch(now),
-            now,
-            tick: 0,
+            time: TurnTime::new(now),
             current_tag: Tag::default(),
             stats: Stats::default(),
             stopping: false,

@@ -11,12 +11,7 @@ impl Context {
     /// The time of this turn, from the monotonic clock; virtual in a simulation. It stands still
     /// within a turn.
     pub fn now(&self) -> Instant {
-        self.now
-    }
-
-    pub(crate) fn set_now(&mut self, now: Instant) {
-        self.now = now;
-        self.tick = self.epoch.tick(now);
+        self.time.now(&self.backend)
     }
 
     /// Bytes queued and not yet taken by the system; 0 for a stale id.

@@ -1,8 +1,10 @@
 //! Timers and deadlines.
 
 use super::Context;
-use crate::clock::{NEVER, Tick, after, nanos};
+use crate::backend::Backend;
+use crate::clock::{Epoch, NEVER, Tick, after, nanos};
 use crate::id::{ConnId, Tag, TimerId};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// What a timer of the loop is for.
@@ -15,6 +17,44 @@ pub(crate) enum Due {
     Rested(u32),
     /// The grace of `finish` is over.
     Grace,
+}
+
+/// The time of this turn: read from the clock when it is first asked for, and then it stands still.
+/// A turn that only moves bytes of connections without an idle time asks for none.
+pub(crate) struct TurnTime {
+    epoch: Epoch,
+    now: Cell<Option<(Instant, Tick)>>,
+}
+
+impl TurnTime {
+    pub(crate) fn new(now: Instant) -> TurnTime {
+        TurnTime {
+            epoch: Epoch(now),
+            now: Cell::new(None),
+        }
+    }
+
+    /// A new turn begins.
+    pub(crate) fn forget(&mut self) {
+        self.now.set(None);
+    }
+
+    fn read(&self, backend: &Backend) -> (Instant, Tick) {
+        self.now.get().unwrap_or_else(|| {
+            let now = backend.now();
+            let read = (now, self.epoch.tick(now));
+            self.now.set(Some(read));
+            read
+        })
+    }
+
+    pub(crate) fn tick(&self, backend: &Backend) -> Tick {
+        self.read(backend).1
+    }
+
+    pub(crate) fn now(&self, backend: &Backend) -> Instant {
+        self.read(backend).0
+    }
 }
 
 impl Context {
@@ -71,9 +111,14 @@ impl Context {
         }
     }
 
+    /// The tick of this turn.
+    pub(crate) fn tick(&self) -> Tick {
+        self.time.tick(&self.backend)
+    }
+
     /// The tick of this moment: a turn may have taken long, and no deadline may pass early.
     pub(crate) fn fresh_tick(&self) -> Tick {
-        self.epoch.tick(self.backend.now()).max(self.tick)
+        self.time.epoch.tick(self.backend.now())
     }
 
     pub(crate) fn deadline_after(&self, delay: Duration) -> Tick {
@@ -82,7 +127,9 @@ impl Context {
 
     /// When the earliest timer is due.
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        self.timers.next().and_then(|at| self.epoch.instant(at))
+        self.timers
+            .next()
+            .and_then(|at| self.time.epoch.instant(at))
     }
 
     /// How long until the earliest timer, as the clock is now.

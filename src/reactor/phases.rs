@@ -20,7 +20,6 @@ impl<M> Reactor<M> {
             },
         };
         self.turn.events = self.cx.wait(timeout)?;
-        self.cx.set_now(self.cx.backend.now());
         self.cx.stats.turns += 1;
         Ok(())
     }
@@ -76,16 +75,25 @@ impl<M> Reactor<M> {
     pub(super) fn read<H: Handler<M>>(&mut self, app: &mut H) {
         let mut ready = std::mem::take(&mut self.cx.ready);
         let budget = ready.len().min(self.cx.config.reads_per_turn);
-        let mut done = 0;
+        let mut done = budget;
         self.cx.crowded = false;
-        while done < budget && !self.cx.crowded {
-            self.read_conn(app, ready[done]);
-            done += 1;
+        for (index, slot) in ready[..budget].iter().enumerate() {
+            self.read_conn(app, *slot);
+            if self.cx.crowded {
+                done = index + 1;
+                break;
+            }
         }
-        self.cx.stats.budget_hits.reads += u64::from(done < ready.len());
+        if done == ready.len() {
+            ready.clear();
+        } else {
+            self.cx.stats.budget_hits.reads += 1;
+            ready.drain(..done);
+        }
         // What is left over comes first in the next turn, then what is still readable.
-        ready.drain(..done);
-        ready.append(&mut self.cx.ready);
+        if !self.cx.ready.is_empty() {
+            ready.append(&mut self.cx.ready);
+        }
         self.cx.ready = ready;
         self.report(app);
     }
@@ -151,6 +159,22 @@ impl<M> Reactor<M> {
 
     /// 4. Delivers the messages that wait now, and news of a graceful stop.
     pub(super) fn deliver<H: Handler<M>>(&mut self, app: &mut H) {
+        if self.mailbox.has_messages() {
+            self.deliver_messages(app);
+        }
+        if self.cx.finishing.is_none() {
+            return;
+        }
+        for _ in 0..self.cx.config.messages_per_turn {
+            let Some((conn, tag)) = self.cx.next_to_finish() else {
+                break;
+            };
+            self.call_for(app, conn, tag, EventKind::Finish { conn });
+        }
+    }
+
+    /// It ends early when a queue grows too long, as reading does.
+    fn deliver_messages<H: Handler<M>>(&mut self, app: &mut H) {
         let (waiting, budget) = (self.mailbox.waiting(), self.cx.config.messages_per_turn);
         self.cx.stats.budget_hits.messages += u64::from(waiting > budget);
         for _ in 0..waiting.min(budget) {
@@ -164,12 +188,9 @@ impl<M> Reactor<M> {
                 None => app.on_message(&mut self.cx, message),
                 Some(limit) => timed(&mut self.cx, limit, |cx| app.on_message(cx, message)),
             }
-        }
-        for _ in 0..budget {
-            let Some((conn, tag)) = self.cx.next_to_finish() else {
+            if self.cx.crowded {
                 break;
-            };
-            self.call_for(app, conn, tag, EventKind::Finish { conn });
+            }
         }
     }
 
@@ -178,8 +199,8 @@ impl<M> Reactor<M> {
         if self.cx.timers.is_empty() {
             return;
         }
-        let mark = self.cx.timers.mark();
-        while let Some((key, due)) = self.cx.timers.pop_due(self.cx.tick, mark) {
+        let (now, mark) = (self.cx.tick(), self.cx.timers.mark());
+        while let Some((key, due)) = self.cx.timers.pop_due(now, mark) {
             match due {
                 Due::Timer { tag, key: user } => {
                     self.cx.stats.timers += 1;
@@ -201,19 +222,22 @@ impl<M> Reactor<M> {
     /// 6 and 7, until they come to rest or a number of rounds is over.
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
         for _ in 0..self.cx.config.rounds_per_turn {
-            self.flush(app);
-            self.reap(app);
             if self.cx.dirty.is_empty() && self.cx.ended.is_empty() {
                 return;
             }
+            self.flush(app);
+            self.reap(app);
         }
-        self.cx.stats.budget_hits.rounds += 1;
+        let at_rest = self.cx.dirty.is_empty() && self.cx.ended.is_empty();
+        self.cx.stats.budget_hits.rounds += u64::from(!at_rest);
     }
 
-    /// 6. Writes those that have something to write, as many as there are now, one write each.
+    /// 6. Writes those that have something to write, as many as there are now, one write each. What
+    ///    becomes dirty meanwhile is for the next round.
     fn flush<H: Handler<M>>(&mut self, app: &mut H) {
-        let mut dirty = std::mem::take(&mut self.cx.dirty);
-        for slot in dirty.drain(..) {
+        let count = self.cx.dirty.len();
+        for index in 0..count {
+            let slot = self.cx.dirty[index];
             if !self.cx.flush(slot) {
                 continue;
             }
@@ -221,25 +245,21 @@ impl<M> Reactor<M> {
                 self.call(app, tag, EventKind::Drain { conn });
             }
         }
-        // What became dirty meanwhile is for the next round; the larger list's memory is kept.
-        if self.cx.dirty.is_empty() {
-            self.cx.dirty = dirty;
-        }
+        self.cx.dirty.drain(..count);
     }
 
     /// 7. Says goodbye to those that are over, and frees their slots: only here, so that what was
     ///    read or flushed in this turn cannot meet a new owner.
     fn reap<H: Handler<M>>(&mut self, app: &mut H) {
-        let mut ended = std::mem::take(&mut self.cx.ended);
-        for slot in ended.drain(..) {
+        let count = self.cx.ended.len();
+        for index in 0..count {
+            let slot = self.cx.ended[index];
             if let Some((conn, tag, closed)) = self.cx.epitaph(slot) {
                 self.call(app, tag, EventKind::Close { conn, closed });
             }
             self.cx.conns.remove(slot);
         }
-        if self.cx.ended.is_empty() {
-            self.cx.ended = ended;
-        }
+        self.cx.ended.drain(..count);
     }
 
     /// Calls the handler for one connection; if it queued bytes for that one only, they go out now.
