@@ -293,8 +293,8 @@ fn a_client_that_closes_while_the_proxy_has_paused_it_loses_nothing() {
             half.then_some(client)
         });
         let client = kit.until_done(client);
-        let (backend, _) = server.accept().unwrap();
         kit.until_cx("it is paused", |_, _| paused.get());
+        let (backend, _) = server.accept().unwrap();
         assert_eq!(kit.log().count("eof"), 0);
         let reader = spawn(move || read_all(backend) == all);
         assert!(kit.until_done(reader));
