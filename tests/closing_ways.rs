@@ -1,4 +1,4 @@
-//! X, continued: the ways in which a connection or the whole loop ends: X4 to X8, X10, X11.
+//! X, continued: the ways in which a connection ends: X4 to X8, X11 (X10: finishing.rs).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -7,10 +7,10 @@ mod kit;
 use kit::{Kit, any_peer, both, default, pattern, peer, read_all, read_n, spawn, write};
 use socket2::{Domain, Socket, Type};
 use sockeye::{Config, ConnId, Context, EventKind, Limits, Reason, Sent};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn config(change: impl FnOnce(&mut Limits)) -> Config {
     let mut config = Config::default();
@@ -286,77 +286,6 @@ fn a_shutdown_after_the_peers_end_closes_promptly_and_delivers_what_is_queued() 
         drop(peer);
         kit.end();
     });
-}
-
-// X10
-#[test]
-fn finish_tells_everyone_gives_them_the_grace_and_counts_what_became_of_them() {
-    let ids = RefCell::new(Vec::new());
-    let mut kit = Kit::new(|cx, event| match event {
-        EventKind::Open { conn, .. } => ids.borrow_mut().push(conn),
-        EventKind::Finish { conn } => match ids.borrow().iter().position(|id| *id == conn) {
-            Some(0) => drop(cx.close(conn)),
-            Some(1) => drop(cx.send(conn, "go on")),
-            // It says goodbye with an error to a peer that does not read.
-            Some(2) => {
-                cx.send(conn, vec![0; 8 << 20]);
-                cx.close_because(conn, "no more");
-            }
-            _ => {}
-        },
-        EventKind::Data { conn, input } => {
-            input.take_all();
-            cx.close(conn);
-        }
-        other => default(cx, other),
-    });
-    let addr = kit.listen();
-    let peers: Vec<_> = (0..4).map(|_| peer(addr)).collect();
-    kit.until("all are open", |log| log.count("open") == 4);
-    let mut polite = peers[1].try_clone().unwrap();
-    let answer = spawn(move || {
-        let word = read_n(&mut polite, 5);
-        write(&mut polite, "done");
-        word
-    });
-    kit.cx().finish(Duration::from_millis(400));
-    let refused = std::net::TcpStream::connect(addr).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    assert!(kit.cx().listen("127.0.0.1:0").is_err());
-    let report = kit.reactor.run(&mut kit.app).unwrap();
-    assert_eq!(answer.join().unwrap(), b"go on");
-    assert!(report.finished);
-    assert_eq!((report.closed, report.aborted), (2, 2), "{report:?}");
-    let log = kit.log();
-    assert_eq!((log.count("finish"), log.closed()), (4, 4));
-    let lost = |id: &ConnId| log.life(*id).closed.as_ref().unwrap().undelivered;
-    assert_eq!(
-        report.bytes_lost,
-        ids.borrow().iter().map(lost).sum::<u64>()
-    );
-    assert!(report.bytes_lost > 1 << 20);
-    assert!(matches!(
-        log.life(ids.borrow()[3]).reason(),
-        Reason::Finished
-    ));
-    drop(peers);
-    kit.end();
-}
-
-// X10
-#[test]
-fn a_connect_after_finish_fails_and_a_finish_without_connections_ends_at_once() {
-    let mut kit = Kit::new(default);
-    let addr = kit.listen();
-    kit.cx().finish(Duration::from_secs(900));
-    let id = kit.connect(addr);
-    let report = kit.reactor.run(&mut kit.app).unwrap();
-    assert!(report.finished && report.aborted == 0 && report.bytes_lost == 0);
-    assert!(matches!(
-        kit.log().life(id).reason(),
-        Reason::ConnectFailed(_)
-    ));
-    kit.end();
 }
 
 /// A listener whose backlog is full: whoever connects now, waits.

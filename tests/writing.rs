@@ -5,7 +5,10 @@
 mod kit;
 
 use bytes::Bytes;
-use kit::{Kit, PATIENCE, any_peer, both, default, pattern, read_all, read_n, reset, spawn, write};
+use kit::{
+    Kit, PATIENCE, alone, any_peer, both, default, is_alone, pattern, read_all, read_n, reset,
+    spawn, write,
+};
 use socket2::{SockRef, Socket};
 use sockeye::{Broadcast, Config, ConnId, ConnMap, Connect, Context, EventKind};
 use sockeye::{Limits, Listen, Origin, Overflow, Reason, Sent};
@@ -13,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -301,16 +304,6 @@ fn spawn_pings(mut peer: Socket) -> JoinHandle<()> {
     })
 }
 
-/// Runs an ignored test of this file in a process of its own.
-fn in_a_process(name: &str) -> ExitStatus {
-    let exe = std::env::current_exe().unwrap();
-    let mut command = Command::new(exe);
-    command.args([name, "--exact", "--ignored"]).env(CHILD, "1");
-    command.stdout(Stdio::null()).status().unwrap()
-}
-
-const CHILD: &str = "SOCKEYE_TEST_CHILD";
-
 /// Gives SIGPIPE the effect of its default action, which Rust has switched off before `main`.
 fn sigpipe_kills() {
     let always = Arc::new(AtomicBool::new(true));
@@ -320,16 +313,17 @@ fn sigpipe_kills() {
 // W4
 #[test]
 fn a_reset_in_mid_write_does_not_kill_a_process_whose_sigpipe_is_at_its_default() {
-    let killed = in_a_process("child_that_writes_to_a_closed_pipe");
-    assert_eq!(killed.signal(), Some(signal_hook::consts::SIGPIPE));
-    assert!(in_a_process("child_whose_peers_die_in_mid_write").success());
+    let run = |test| alone(test).stdout(Stdio::null()).status().unwrap();
+    let killed = run("child_that_writes_to_a_closed_pipe").signal();
+    assert_eq!(killed, Some(signal_hook::consts::SIGPIPE));
+    assert!(run("child_whose_peers_die_in_mid_write").success());
 }
 
 /// Shows that the other child would be killed.
 #[test]
 #[ignore = "a child process of the test above"]
 fn child_that_writes_to_a_closed_pipe() {
-    if std::env::var_os(CHILD).is_some() {
+    if is_alone() {
         sigpipe_kills();
         let (reader, mut writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -340,7 +334,7 @@ fn child_that_writes_to_a_closed_pipe() {
 #[test]
 #[ignore = "a child process of the test above"]
 fn child_whose_peers_die_in_mid_write() {
-    if std::env::var_os(CHILD).is_none() {
+    if !is_alone() {
         return;
     }
     sigpipe_kills();
