@@ -8,7 +8,7 @@ use kit::{Kit, any_peer, both, default, pattern, peer, read_all, read_n, reset, 
 use sockeye::{Config, ConnId, Context, Deadline, EventKind, Limits, Listen};
 use sockeye::{Reason, Sent};
 use std::cell::{Cell, RefCell};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,9 @@ fn a_connection_that_is_ended_inside_any_of_its_callbacks_gets_nothing_more_but_
             all.iter()
                 .all(|id| log.is_closed(*id) || log.life(*id).count("finish") == 1)
         });
-        all.iter().for_each(|id| drop(kit.cx().close(*id)));
+        for id in &all {
+            kit.cx().close(*id);
+        }
         threads
             .into_iter()
             .for_each(|thread| kit.until_done(thread));

@@ -5,23 +5,19 @@
 mod kit;
 
 use bytes::Bytes;
-use kit::{
-    Kit, PATIENCE, alone, any_peer, both, default, is_alone, pattern, read_all, read_n, reset,
-    spawn, write,
-};
-use socket2::{SockRef, Socket};
-use sockeye::{Broadcast, Config, ConnId, ConnMap, Connect, Context, EventKind};
-use sockeye::{Limits, Listen, Origin, Overflow, Reason, Sent};
+use kit::{Kit, alone, any_peer, both, default, is_alone, pattern, read_all, read_n, spawn, write};
+use socket2::Socket;
+use sockeye::{Addr, Config, ConnId, Context, EventKind, Limits, Overflow, Reason, Sent};
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::Shutdown;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const HIGH: usize = 8000;
 const LOW: usize = 2000;
@@ -338,16 +334,19 @@ fn child_whose_peers_die_in_mid_write() {
         return;
     }
     sigpipe_kills();
-    for blocks in [1, 3] {
-        both(|listen| dies_in_mid_write(listen, blocks, drop_with_reset));
-        // An RST after a FIN is EPIPE on Linux, which is what raises the signal.
-        both(|listen| {
-            dies_in_mid_write(listen, blocks, |peer| {
+    both(|listen| {
+        let mut kit = Kit::with_config(config(limits(1 << 20)), kit::echo);
+        let addr = kit.listen_on(listen);
+        for blocks in [1, 3] {
+            dies_in_mid_write(&mut kit, &addr, blocks, drop_with_reset);
+            // An RST after a FIN is EPIPE on Linux, which is what raises the signal.
+            dies_in_mid_write(&mut kit, &addr, blocks, |peer| {
                 peer.shutdown(Shutdown::Write).unwrap();
                 drop_with_reset(peer);
             });
-        });
-    }
+        }
+        kit.end();
+    });
 }
 
 fn drop_with_reset(peer: Socket) {
@@ -368,13 +367,17 @@ impl AsRef<[u8]> for Tracked {
 
 /// A peer dies while so many shared blocks are pending for it; another goes on. Its last words are
 /// heard (W10).
-fn dies_in_mid_write(listen: Listen, blocks: usize, die: fn(Socket)) {
+fn dies_in_mid_write<F: FnMut(&mut Context, EventKind<'_>)>(
+    kit: &mut Kit<F>,
+    addr: &Addr,
+    blocks: usize,
+    die: fn(Socket),
+) {
     let alive = Arc::new(());
-    let mut kit = Kit::with_config(config(limits(1 << 20)), kit::echo);
-    let addr = kit.listen_on(listen);
-    let mut victim = any_peer(&addr);
-    kit.until("it is open", |log| log.ids.len() == 1);
-    let id = kit.log().ids[0];
+    let known = kit.log().ids.len();
+    let mut victim = any_peer(addr);
+    kit.until("it is open", |log| log.ids.len() > known);
+    let id = kit.log().ids[known];
     kit.cx().pause_reads(id);
     for _ in 0..blocks {
         let block = Bytes::from_owner(Tracked(vec![7; 300_000], alive.clone()));
@@ -392,13 +395,13 @@ fn dies_in_mid_write(listen: Listen, blocks: usize, die: fn(Socket)) {
     assert!(matches!(life.reason(), Reason::Reset), "{life:?}");
     assert!(life.closed.as_ref().unwrap().undelivered > 0);
     assert_eq!((kit.cx().pending(id), Arc::strong_count(&alive)), (0, 1));
-    let mut other = any_peer(&addr);
+    let mut other = any_peer(addr);
     let echoed = spawn(move || {
         write(&mut other, "still here");
         read_n(&mut other, 10)
     });
     assert_eq!(kit.until_done(echoed), b"still here");
-    kit.end();
+    kit.until_all_closed();
 }
 
 // W5

@@ -98,7 +98,8 @@ fn partial_vectored_writes_across_the_borders_of_pieces_corrupt_nothing() {
             loop {
                 let number = sent.len();
                 if number > 1_000_000 {
-                    break drop(cx.close(conn));
+                    cx.close(conn);
+                    break;
                 }
                 let size = [1, 4095, 4096, 7001, 13, 20_000][number % 6] + number % 11;
                 let bytes: Vec<u8> = (0..size).map(|i| (number / 7 + i) as u8).collect();
