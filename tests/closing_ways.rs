@@ -53,6 +53,42 @@ fn the_close_flush_timeout_does_not_hit_a_peer_that_made_room_while_the_loop_sto
     });
 }
 
+// X4
+#[test]
+fn the_close_flush_timeout_starts_anew_whenever_the_peer_takes_something() {
+    both(|listen| {
+        let config = config(|limits| limits.close_flush = Duration::from_millis(300));
+        let mut kit = Kit::with_config(config, |cx, event| match event {
+            EventKind::Open { conn, .. } => {
+                cx.send(conn, vec![0; 600_000]);
+                cx.close(conn);
+            }
+            other => default(cx, other),
+        });
+        let addr = kit.listen_on(listen);
+        let mut peer = any_peer(&addr);
+        kit.until("it is open", |log| log.count("open") == 1);
+        let mut received = 0;
+        for _ in 0..8 {
+            peer.set_nonblocking(true).unwrap();
+            while let Ok(count) = peer.read(&mut [0; 4096]) {
+                received += count;
+            }
+            kit.turn_for(Duration::from_millis(60));
+        }
+        assert!(kit.log().closed() == 0 && received > 0);
+        peer.set_nonblocking(false).unwrap();
+        let reader = spawn(move || read_all(peer).len());
+        assert_eq!(received + kit.until_done(reader), 600_000);
+        kit.until_all_closed();
+        assert!(matches!(
+            kit.log().life(kit.log().ids[0]).reason(),
+            Reason::Local
+        ));
+        kit.end();
+    });
+}
+
 // X5
 #[test]
 fn unread_input_at_a_close_does_not_turn_into_a_reset_that_kills_the_answer() {
