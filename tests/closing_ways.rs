@@ -73,6 +73,7 @@ fn the_close_flush_timeout_starts_anew_whenever_the_peer_takes_something() {
             peer.set_nonblocking(true).unwrap();
             while let Ok(count) = peer.read(&mut [0; 4096]) {
                 received += count;
+                assert!(count > 0, "its end came too early");
             }
             kit.turn_for(Duration::from_millis(60));
         }
@@ -102,13 +103,16 @@ fn unread_input_at_a_close_does_not_turn_into_a_reset_that_kills_the_answer() {
             }
             other => default(cx, other),
         });
-        let addr = kit.listen_on(listen);
-        let answer = spawn(move || {
-            let mut peer = any_peer(&addr);
-            peer.set_send_buffer_size(1 << 20).unwrap();
-            write(&mut peer, vec![7; 20_000]);
-            read_all(peer)
+        // The system has the whole answer, and the peer reads it only after the close.
+        let addr = kit.listen_on(listen.send_buffer(200_000));
+        let mut peer = any_peer(&addr);
+        kit.until("it is open", |log| log.count("open") == 1);
+        write(&mut peer, [7; 2000]);
+        kit.until_cx("it is flushed", |log, cx| {
+            log.count("data") == 1 && cx.pending(log.ids[0]) == 0
         });
+        kit.turn_for(Duration::from_millis(10));
+        let answer = spawn(move || read_all(peer));
         assert!(kit.until_done(answer) == pattern(50_000));
         kit.until_all_closed();
         assert_eq!(
