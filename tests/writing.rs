@@ -196,6 +196,7 @@ fn writing_again_in_on_drain_a_thousand_times_gives_a_thousand_drains() {
 struct Series {
     to: Option<ConnId>,
     sent: Vec<u8>,
+    number: usize,
     after_wait: usize,
 }
 
@@ -205,9 +206,10 @@ impl Series {
         let Some(to) = self.to.filter(|_| self.after_wait < 8) else {
             return;
         };
-        let number = self.sent.len();
+        self.number += 1;
+        let number = self.number;
         let size = [1, 100, 3000, 5000, 9000][number % 5] + number % 7;
-        let bytes: Vec<u8> = (0..size).map(|i| (number / 3 + i) as u8).collect();
+        let bytes: Vec<u8> = (0..size).map(|i| (number * 7 + i) as u8).collect();
         self.sent.extend_from_slice(&bytes);
         let answer = match number % 4 {
             0 => cx.send(to, &bytes),

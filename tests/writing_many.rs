@@ -91,18 +91,19 @@ fn any_peer_default(addr: &sockeye::Addr) -> socket2::Socket {
 #[test]
 fn partial_vectored_writes_across_the_borders_of_pieces_corrupt_nothing() {
     both(|listen| {
-        let sent = RefCell::new(Vec::new());
+        let (sent, number) = (RefCell::new(Vec::new()), Cell::new(0));
         let config = config(|limits| limits.high_watermark = 40_000);
         let go = |cx: &mut Context, conn: ConnId| {
             let mut sent = sent.borrow_mut();
             loop {
-                let number = sent.len();
-                if number > 1_000_000 {
+                number.set(number.get() + 1);
+                let number = number.get();
+                if sent.len() > 1_000_000 {
                     cx.close(conn);
                     break;
                 }
-                let size = [1, 4095, 4096, 7001, 13, 20_000][number % 6] + number % 11;
-                let bytes: Vec<u8> = (0..size).map(|i| (number / 7 + i) as u8).collect();
+                let size = [1, 4095, 4096, 7001, 13, 20_000, 6000][number % 7] + number % 11;
+                let bytes: Vec<u8> = (0..size).map(|i| (number * 7 + i) as u8).collect();
                 sent.extend_from_slice(&bytes);
                 let answer = match number % 3 {
                     0 => cx.send(conn, &bytes),
