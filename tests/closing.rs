@@ -5,11 +5,13 @@
 mod kit;
 
 use kit::{Kit, any_peer, both, default, pattern, peer, read_all, read_n, reset, spawn, write};
+use socket2::Socket;
 use sockeye::{Config, ConnId, Context, Deadline, EventKind, Limits, Listen};
 use sockeye::{Reason, Sent};
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 fn config(change: impl FnOnce(&mut Limits)) -> Config {
@@ -35,6 +37,17 @@ fn about(event: &EventKind<'_>) -> Option<(ConnId, &'static str)> {
 const ENDS: [fn(&mut Context, ConnId) -> bool; 3] = [Context::close, Context::abort, |cx, conn| {
     cx.close_because(conn, "no more")
 }];
+
+/// Says a word, reads the answer, finishes, and waits for the end. Whoever was closed at once may
+/// not hear of it all.
+fn spawn_session(mut peer: Socket) -> JoinHandle<()> {
+    spawn(move || {
+        let _ = peer.write(b"x");
+        let _ = peer.read_exact(&mut vec![0; 100_000]);
+        let _ = peer.shutdown(Shutdown::Write);
+        let _ = peer.read_to_end(&mut Vec::new());
+    })
+}
 
 // X1
 #[test]
@@ -70,16 +83,7 @@ fn a_connection_that_is_ended_inside_any_of_its_callbacks_gets_nothing_more_but_
         let addr = kit.listen_on(listen);
         let peers = (0..CASES).map(|_| any_peer(&addr)).collect::<Vec<_>>();
         kit.until("all are open", |log| log.count("open") == CASES);
-        let threads = peers.into_iter().map(|mut peer| {
-            spawn(move || {
-                // Whoever was closed at once may not hear it.
-                let _ = peer.write(b"x");
-                let _ = peer.read_exact(&mut vec![0; 100_000]);
-                let _ = peer.shutdown(Shutdown::Write);
-                let _ = peer.read_to_end(&mut Vec::new());
-            })
-        });
-        let threads = threads.collect::<Vec<_>>();
+        let threads: Vec<_> = peers.into_iter().map(spawn_session).collect();
         let all = ids.borrow().clone();
         kit.until(
             "each has had its deadline and its end, or is closed",
