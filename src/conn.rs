@@ -437,6 +437,12 @@ impl Conn {
     /// Its timer fired: which deadline is it, if any? A deadline that moved on is none.
     pub(crate) fn expire(&mut self, now: Tick) -> Expired {
         if self.limit_at <= now {
+            // The peer has made room, and the flush phase of this very turn uses it: the loop was
+            // late, not the peer.
+            if self.phase >= Phase::Open && self.has(Flags::WRITABLE) && self.pending() > 0 {
+                self.restart_limit(now);
+                return Expired::Nothing;
+            }
             self.limit_at = NEVER;
             return match self.phase {
                 Phase::Connecting => Expired::End(Reason::ConnectTimedOut),

@@ -443,3 +443,36 @@ pub fn alone(test: &str) -> std::process::Command {
         .env(ALONE, "1");
     command
 }
+
+/// A path for a Unix socket that nobody else uses; its file goes with the listener.
+pub fn unix_path() -> std::path::PathBuf {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("sockeye-{}-{count}.sock", std::process::id()))
+}
+
+/// The same test on a TCP listener and on a Unix one, both with small buffers.
+pub fn both(run: impl Fn(Listen)) {
+    for listen in [Listen::new("127.0.0.1:0"), Listen::new(unix_path())] {
+        run(listen.send_buffer(4096).receive_buffer(4096));
+    }
+}
+
+/// A blocking peer with small buffers, for a listener of either kind.
+pub fn any_peer(addr: &Addr) -> Socket {
+    let (domain, to) = match (addr.ip(), addr.path()) {
+        (Some(ip), _) => (Domain::for_address(ip), ip.into()),
+        (_, path) => (
+            Domain::UNIX,
+            socket2::SockAddr::unix(path.unwrap()).unwrap(),
+        ),
+    };
+    let socket = Socket::new(domain, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.set_send_buffer_size(4096).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(&to).unwrap();
+    socket
+}

@@ -160,7 +160,7 @@ pub(crate) enum Acceptor {
     Tcp(TcpListener, SocketOptions),
     /// The file goes first: as long as the socket lives, no other can have its inode.
     #[cfg(unix)]
-    Unix(SocketFile, UnixListener),
+    Unix(SocketFile, UnixListener, SocketOptions),
 }
 
 impl Acceptor {
@@ -212,14 +212,15 @@ impl Acceptor {
         let file = SocketFile::bind(&socket, path)?;
         socket.listen(listen.backlog)?;
         let listener = std::os::fd::OwnedFd::from(socket).into();
-        Ok(Acceptor::Unix(file, UnixListener::from_std(listener)))
+        let listener = UnixListener::from_std(listener);
+        Ok(Acceptor::Unix(file, listener, listen.socket.clone()))
     }
 
     pub(super) fn source(&mut self) -> &mut dyn Source {
         match self {
             Acceptor::Tcp(listener, _) => listener,
             #[cfg(unix)]
-            Acceptor::Unix(_, listener) => listener,
+            Acceptor::Unix(_, listener, _) => listener,
         }
     }
 
@@ -234,8 +235,10 @@ impl Acceptor {
                 Ok((Stream::Tcp(stream), Addr::Ip(addr)))
             }
             #[cfg(unix)]
-            Acceptor::Unix(_, listener) => {
+            Acceptor::Unix(_, listener, options) => {
                 let (stream, addr) = listener.accept()?;
+                // Unix sockets inherit nothing from their listener.
+                set_options(&SockRef::from(&stream), options, true)?;
                 Ok((Stream::Unix(stream), unix_addr(&addr)))
             }
         }
@@ -245,7 +248,7 @@ impl Acceptor {
         match self {
             Acceptor::Tcp(listener, _) => listener.local_addr().map(Addr::Ip),
             #[cfg(unix)]
-            Acceptor::Unix(file, _) => Ok(Addr::unix(file.path())),
+            Acceptor::Unix(file, ..) => Ok(Addr::unix(file.path())),
         }
     }
 }
