@@ -6,6 +6,7 @@
 
 mod kit;
 
+use kit::places::{TempDir, refusing};
 use kit::{Kit, echo, pattern, peer, read_all, read_n, small_peer, spawn, write};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 use sockeye::{Config, Context, EventKind, Listen, Reason};
@@ -245,7 +246,8 @@ fn commands_from_outside_are_seen_by_the_foreign_loop() {
         host.until(&mut kit, |log, _| log.is_closed(conn));
         // A connect that fails, too.
         drop(server);
-        let refused = kit.connect("127.0.0.1:1");
+        let (_bound, nobody) = refusing();
+        let refused = kit.connect(nobody);
         host.until(&mut kit, |log, _| log.is_closed(refused));
         assert!(matches!(
             kit.log().life(refused).reason(),
@@ -259,11 +261,11 @@ fn commands_from_outside_are_seen_by_the_foreign_loop() {
 // E2: a connect that is through at once leaves nothing for the kernel to say.
 #[test]
 fn a_unix_connect_from_outside_is_seen_by_the_foreign_loop() {
-    let path = std::env::temp_dir().join(format!("sockeye-embed-{}", std::process::id()));
+    let dir = TempDir::new();
     on_all_hosts(|host| {
         let mut kit = Kit::new(echo);
         host.adopt(&kit.reactor);
-        let server = kit.listen_on(path.as_path());
+        let server = kit.listen_on(dir.file("server").as_path());
         let conn = kit.connect(server);
         kit.cx().send(conn, "ping");
         kit.cx().shutdown_write(conn);
