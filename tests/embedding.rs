@@ -5,12 +5,16 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kit;
+mod process;
 
+use kit::places::{TempDir, refusing};
 use kit::{Kit, echo, pattern, peer, read_all, read_n, small_peer, spawn, write};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 use sockeye::{Config, Context, EventKind, Listen, Reason};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Nothing here is silent for so long unless a wakeup was lost.
@@ -245,7 +249,8 @@ fn commands_from_outside_are_seen_by_the_foreign_loop() {
         host.until(&mut kit, |log, _| log.is_closed(conn));
         // A connect that fails, too.
         drop(server);
-        let refused = kit.connect("127.0.0.1:1");
+        let (_bound, nobody) = refusing();
+        let refused = kit.connect(nobody);
         host.until(&mut kit, |log, _| log.is_closed(refused));
         assert!(matches!(
             kit.log().life(refused).reason(),
@@ -259,11 +264,11 @@ fn commands_from_outside_are_seen_by_the_foreign_loop() {
 // E2: a connect that is through at once leaves nothing for the kernel to say.
 #[test]
 fn a_unix_connect_from_outside_is_seen_by_the_foreign_loop() {
-    let path = std::env::temp_dir().join(format!("sockeye-embed-{}", std::process::id()));
+    let dir = TempDir::new();
     on_all_hosts(|host| {
         let mut kit = Kit::new(echo);
         host.adopt(&kit.reactor);
-        let server = kit.listen_on(path.as_path());
+        let server = kit.listen_on(dir.file("server").as_path());
         let conn = kit.connect(server);
         kit.cx().send(conn, "ping");
         kit.cx().shutdown_write(conn);
@@ -362,4 +367,40 @@ fn a_descriptor_watched_by_the_reactor_wakes_the_foreign_loop() {
         host.rest(&mut kit);
         kit.end();
     });
+}
+
+// E2: `cargo test` builds it first; for this file alone run `cargo build --examples`.
+#[test]
+fn the_example_sends_what_is_typed_to_all_and_says_goodbye() {
+    let mut example = Command::new(process::example("embed_poll"))
+        .args(["--listen", "127.0.0.1:0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(example.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    let addr = line.strip_prefix("listening on ").unwrap();
+    let addr = addr.split(';').next().unwrap().parse().unwrap();
+    let mut typed = example.stdin.take().unwrap();
+    let peers: Vec<_> = (0..3).map(|_| peer(addr)).collect();
+    for peer in &peers {
+        write(&mut &*peer, "nobody listens");
+        peer.set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+    }
+    // It hears of a client later than the client itself: type until all have got something.
+    let start = Instant::now();
+    while !peers.iter().all(|peer| peer.peek(&mut [0]).is_ok()) {
+        typed.write_all(b"hello\n").unwrap();
+        assert!(start.elapsed() < SILENCE);
+    }
+    drop(typed);
+    for peer in peers {
+        peer.set_read_timeout(Some(kit::PATIENCE)).unwrap();
+        let all = String::from_utf8(read_all(peer)).unwrap();
+        assert!(all.lines().all(|line| line == "hello"), "{all}");
+    }
+    assert!(example.wait().unwrap().success());
 }

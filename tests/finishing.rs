@@ -4,8 +4,8 @@
 
 mod kit;
 
+use kit::places::{black_hole, refusing};
 use kit::{Kit, default, echo, let_pass, peer, read_all, read_n, small_peer, spawn, write};
-use socket2::{Domain, Socket, Type};
 use sockeye::{Config, EventKind, Interest, Listen, Reactor, Reason, Report, Sent, Stats};
 use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
@@ -166,20 +166,7 @@ fn a_connection_that_is_accepted_as_the_stop_begins_is_told_too() {
 // X10, X11
 #[test]
 fn a_connection_that_is_still_connecting_is_told_too() {
-    // A backlog that is full leaves a connect without an answer.
-    let server = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-    server.bind(&any.into()).unwrap();
-    server.listen(0).unwrap();
-    let addr = server.local_addr().unwrap().as_socket().unwrap();
-    let fillers: Vec<Socket> = (0..4)
-        .map(|_| {
-            let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            filler.set_nonblocking(true).unwrap();
-            let _in_progress = filler.connect(&addr.into());
-            filler
-        })
-        .collect();
+    let (_server, _only_one, addr) = black_hole();
     let mut kit = Kit::new(default);
     let conn = kit.connect(addr);
     kit.turn_for(ms(10));
@@ -188,7 +175,6 @@ fn a_connection_that_is_still_connecting_is_told_too() {
     let report = kit.reactor.run(&mut kit.app).unwrap();
     assert_report(report, 1, 0, 0);
     assert_eq!(kit.log().life(conn).callbacks, ["finish", "close"]);
-    drop(fillers);
     kit.end();
 }
 
@@ -298,7 +284,8 @@ fn the_stats_count_what_has_happened() {
     refuse.set(true);
     assert_eq!(kit.until_done(spawn(move || read_all(peer(addr)))), b"");
     refuse.set(false);
-    let failed = kit.connect("127.0.0.1:1");
+    let (_bound, nobody) = refusing();
+    let failed = kit.connect(nobody);
     kit.until("it fails", |log| log.is_closed(failed));
     let ours = kit.connect(addr);
     kit.until_cx("it opens", |log, cx| {

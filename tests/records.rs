@@ -6,6 +6,7 @@
 
 mod kit;
 
+use kit::places::refusing;
 use kit::{Kit, default, let_pass, peer, read_all, reset, small_peer, spawn, write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use sockeye::{Config, EventKind, Listen};
@@ -50,9 +51,9 @@ fn session() {
                 input.take_all();
             }
             _ if input.starts_with(b"much") => {
-                (0..20).for_each(|_| {
+                for _ in 0..20 {
                     cx.send(conn, SECRET.repeat(1000));
-                });
+                }
                 input.take_all();
             }
             _ if input.starts_with(b"stall") => {
@@ -89,7 +90,8 @@ fn session() {
     kit.until_cx("two are refused", |_, cx| cx.stats().refused == 2);
     drop(peers);
     kit.until_all_closed();
-    let failed = kit.connect("127.0.0.1:1");
+    let (_bound, nobody) = refusing();
+    let failed = kit.connect(nobody);
     kit.until("it fails", |log| log.is_closed(failed));
     kit.cx().finish(Duration::ZERO);
     kit.reactor.run(&mut kit.app).unwrap();
@@ -122,7 +124,7 @@ fn records_have_the_target_sockeye_and_never_show_payload() {
     has(Level::Debug, "listens on 127.0.0.1:");
     has(Level::Debug, "peer closed");
     has(Level::Debug, "reset by peer");
-    has(Level::Debug, "connects to 127.0.0.1:1");
+    has(Level::Debug, "connects to 127.0.0.1:");
     has(Level::Debug, "connect failed");
     has(Level::Debug, "finishing");
     has(Level::Debug, "no longer listening");

@@ -142,11 +142,10 @@ fn what_a_callback_creates_has_the_tag_of_its_event_unless_the_builder_names_one
             let inner_addr = cx.listener_addr(inner.unwrap()).unwrap().clone();
             cx.connect(Connect::new(inner_addr).tag(ADMIN));
         }
-        EventKind::Timer { key, .. }
-            // A timer's own timer, and so on.
-            if key < 3 => {
-                cx.set_timer(Duration::ZERO, key + 1);
-            }
+        // A timer's own timer, and so on.
+        EventKind::Timer { key, .. } if key < 3 => {
+            cx.set_timer(Duration::ZERO, key + 1);
+        }
         _ => {}
     });
     let addr = bench.listen(CHAT);

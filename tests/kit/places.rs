@@ -100,11 +100,7 @@ const OWN_PROCESS: &str = "SOCKEYE_TEST_IN_OWN_PROCESS";
 /// whole process. The test asks `is_own_process` first, in case somebody runs all ignored ones.
 #[track_caller]
 pub fn in_own_process(test: &str) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env(OWN_PROCESS, "1")
-        .output()
-        .unwrap();
+    let output = own_process(test).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -113,6 +109,24 @@ pub fn in_own_process(test: &str) {
     );
 }
 
+/// The same, to be started and talked to.
+pub fn own_process(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(OWN_PROCESS, "1");
+    command
+}
+
 pub fn is_own_process() -> bool {
     std::env::var_os(OWN_PROCESS).is_some()
+}
+
+/// Ends this process if its test does not: a loop that hangs cannot look at a clock.
+pub fn end_in_time() {
+    std::thread::spawn(|| {
+        super::let_pass(PATIENCE);
+        eprintln!("the test hangs");
+        std::process::exit(1);
+    });
 }
