@@ -9,6 +9,7 @@ mod config;
 mod conn;
 mod conn_map;
 mod context;
+pub mod guide;
 mod handler;
 mod id;
 mod input;
