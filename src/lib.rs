@@ -95,8 +95,12 @@
 //!
 //! # Features
 //!
-//! There are no Cargo features. Log records go to the `log` crate, with the target `sockeye`; they
-//! never contain what peers send.
+//! - `sim`, off by default: the module `sim`, a simulated network with a virtual clock. Your
+//!   handler runs on it as it is, with scripted peers, links that delay and fail, and no sleeps;
+//!   one seed repeats everything.
+//!
+//! Log records go to the `log` crate, with the target `sockeye`; they never contain what peers
+//! send.
 #![forbid(unsafe_code)]
 
 mod addr;
