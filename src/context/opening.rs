@@ -79,7 +79,8 @@ impl Context {
     /// (`ConnectFailed` with the system's error, `ConnectTimedOut`).
     ///
     /// You may `send` and `shutdown_write` at once: it is done when the connection is open. Host
-    /// names are not looked up yet: they fail with an error that says so.
+    /// names are not looked up: they fail with an error that says so. It fails
+    /// above [`Config::max_connections`](crate::Config::max_connections) too, and after `finish`.
     pub fn connect(&mut self, connect: impl Into<Connect>) -> ConnId {
         let connect = connect.into();
         let peer = match &connect.target {
