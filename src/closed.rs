@@ -53,7 +53,9 @@ pub enum Reason {
     Eof,
     /// The peer reset the connection (RST: `ECONNRESET` or `EPIPE`).
     Reset,
-    /// A deadline passed; for `Set` and `Idle`, and `on_deadline` was the default.
+    /// A deadline passed; for `Set` and `Idle`, and
+    /// [`close_timed_out`](crate::Context::close_timed_out) was called, as `on_deadline` does by
+    /// default.
     TimedOut(Deadline),
     /// `connect` failed: the error of the operating system, `ECONNREFUSED` for example; or what
     /// kept it from being tried (`finish` has begun, `max_connections`, a host name).

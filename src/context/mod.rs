@@ -47,6 +47,7 @@ use std::time::{Duration, Instant};
 /// | [`send`](Self::send), [`broadcast`](Self::broadcast) | [`Sent`]; after `Wait`: `on_drain` |
 /// | [`shutdown_write`](Self::shutdown_write) | `on_close`, once the peer has finished too |
 /// | [`close`](Self::close), [`close_because`](Self::close_because) | `on_close`, after a flush |
+/// | [`close_timed_out`](Self::close_timed_out) | the same |
 /// | [`abort`](Self::abort) | `on_close` |
 /// | [`pause_reads`](Self::pause_reads) | nothing: no data and no end until `resume_reads` |
 /// | [`resume_reads`](Self::resume_reads) | `on_data`, `on_eof`, if there is something |
