@@ -37,6 +37,11 @@ impl fmt::Display for Closed {
 /// The first error wins: what went wrong first is reported, also when more went wrong afterwards.
 /// `Local` and `Eof` are no errors: an error that keeps a close from being carried out replaces
 /// them.
+///
+/// What the peer sees: a reset (RST) where pending bytes were dropped, so that it does not take a
+/// part for the whole (`Aborted`, `PendingLimit`, `TimedOut` of a write stall or close flush,
+/// `Finished`); else its data and then an end. [`guide::endings`](crate::guide::endings) has the
+/// table.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Reason {
@@ -48,14 +53,17 @@ pub enum Reason {
     Eof,
     /// The peer reset the connection (RST: `ECONNRESET` or `EPIPE`).
     Reset,
-    /// A deadline passed.
+    /// A deadline passed; for `Set` and `Idle`, and
+    /// [`close_timed_out`](crate::Context::close_timed_out) was called, as `on_deadline` does by
+    /// default.
     TimedOut(Deadline),
-    /// `connect` failed; the error of the operating system, `ECONNREFUSED` for example.
+    /// `connect` failed: the error of the operating system, `ECONNREFUSED` for example; or what
+    /// kept it from being tried (`finish` has begun, `max_connections`, a host name).
     ConnectFailed(io::Error),
     /// `connect` took longer than [`Limits::connect_timeout`](crate::Limits::connect_timeout).
     ConnectTimedOut,
     /// The handler left more input unconsumed than
-    /// [`Limits::input_limit`](crate::Limits::input_limit).
+    /// [`Limits::input_limit`](crate::Limits::input_limit). What is pending was sent first.
     InputLimit,
     /// After a `Sent::Wait` more was sent than [`Limits::hard_limit`](crate::Limits::hard_limit)
     /// allows, and the overflow policy is `Close`.

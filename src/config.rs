@@ -75,14 +75,16 @@ pub struct Limits {
     /// What to do with a send above the hard limit; default `Close`.
     pub overflow: Overflow,
     /// Bytes that `on_data` may leave unconsumed; default 64 KiB. Checked when it returns with
-    /// reads not paused.
+    /// reads not paused: more, and the connection is closed after a flush, with reason
+    /// `InputLimit`.
     pub input_limit: usize,
     /// No byte in either direction for this long, and `on_deadline` is called with `Idle`; default
     /// `None`, for only the application knows how long its peers may think.
     pub idle: Option<Duration>,
     /// How long a connect may take; default 10 s (Linux itself gives up after about two minutes).
     pub connect_timeout: Duration,
-    /// How long a peer may take none of the bytes that are pending; default 60 s.
+    /// How long a peer may take none of the bytes that are pending before it is reset; default
+    /// 60 s. Every byte taken starts it anew.
     pub write_stall: Duration,
     /// The same after `close`, when nobody waits for the connection any more; default 5 s.
     pub close_flush: Duration,

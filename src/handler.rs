@@ -21,74 +21,93 @@ pub enum Accept {
 
 /// An application: what it does when something has happened.
 ///
-/// The life of a listener, of a connection and of its callbacks, as a regular expression:
+/// The loop calls these methods; they are the *callbacks*. Only [`on_data`](Handler::on_data) must
+/// be written. The life of a listener, and of a connection, as a regular expression:
 ///
 /// ```text
 /// listener:    listen (on_accept | on_accept_error)* unlisten
-/// connection:  [connect] on_open? (on_data | on_drain | on_deadline | on_finish)*
-///              on_eof? (on_drain | on_deadline | on_finish)* on_close
+/// connection:  [connect (on_deadline | on_finish)*]
+///              [on_open (on_data | on_drain | on_deadline | on_finish)*
+///               [on_eof (on_drain | on_deadline | on_finish)*]]
+///              on_close
 /// ```
 ///
 /// Every connection whose id you were given ends with exactly one `on_close`, and nothing follows
-/// it. No callback is ever called while another one runs, for commands only change state. Within
-/// all callbacks every command is legal, also one that ends the connection the callback is for, or
-/// another: from then on nothing but `on_close` comes for that one, though its bytes were already
-/// read.
+/// it. A connect that fails has no `on_open` before it.
 ///
-/// `M` is what other threads may post with a [`Sender`](crate::Sender).
+/// No callback is ever called while another one runs, for commands only change state. In every
+/// callback every command is legal, also one that ends the connection which the callback is for, or
+/// another one: from then on nothing but `on_close` comes for it, even if more of its bytes have
+/// been read already.
+///
+/// A callback holds up all connections until it returns, so it should be quick. It must not block:
+/// give long work to another thread, and let it answer with a [`Sender`](crate::Sender).
+/// `M` is what other threads may post with one.
 #[allow(
     unused_variables,
     reason = "the defaults ignore most of what they are given"
 )]
 pub trait Handler<M = ()> {
-    /// A peer wants to be accepted. Once for each, before anything is allocated for it.
+    /// A peer wants to be accepted. Once for each, before anything is allocated for it; not for
+    /// those that [`Config::max_connections`](crate::Config::max_connections) turns away.
     /// Default: keep it.
     fn on_accept(&mut self, cx: &mut Context, listener: ListenerId, peer: &Addr) -> Accept {
         Accept::Keep
     }
 
-    /// The connection is open, accepted or connected: the first callback with its id, once. It may
-    /// speak first. Default: nothing.
+    /// The connection is open: accepted, or connected. Once, before any data. You may send at once.
+    /// For an accepted connection it is the first that you hear of its id; set up your own state
+    /// for it here. Default: nothing.
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, origin: Origin) {}
 
-    /// Bytes have come: one call for each read of the loop, one receive buffer at most. Take from
-    /// `input` what you understand; the rest is offered again with the next bytes. Messages do not
-    /// come as they were sent: two may come at once, or one in pieces.
+    /// Bytes have come: one call for each read of the loop, of one receive buffer at most. Take
+    /// from `input` what you understand, and leave the rest: it is offered again, in front of the
+    /// next bytes. A stream has no messages: two of them may come in one call, or one in pieces, so
+    /// take them in a loop.
+    ///
+    /// More than [`Limits::input_limit`](crate::Limits::input_limit) left, with reads not paused,
+    /// closes the connection.
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input);
 
-    /// What was pending has fallen to the low watermark: the wait that a `Sent::Wait` began is
-    /// over. Once for each such wait, never from inside a `send`. Default: nothing.
+    /// What was pending has fallen to the low watermark, or can never be sent because a write
+    /// failed: the wait that a [`Sent::Wait`](crate::Sent::Wait) began is over. Once for each such
+    /// wait, never from inside a `send`, and not after `close`. Default: nothing.
     fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {}
 
-    /// The peer has finished sending (`recv` gave 0 bytes). At most once; no `on_data` follows.
-    /// `input` is what was never consumed: a truncated message. Sending is still possible.
-    /// Default: close, after a flush.
+    /// The peer has finished sending (`recv` gave 0 bytes): it closed, or it shut its writing side
+    /// down and waits for an answer, which look the same. At most once; no `on_data` follows.
+    /// `input` is what was never consumed: mostly a truncated message. Sending is still possible.
+    /// Default: close, after a flush, which is right for both.
     fn on_eof(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
         cx.close(conn);
     }
 
     /// A deadline has passed: `Set` once for each `set_deadline`, `Idle` each time that nothing has
-    /// moved for the idle time. Default: close after a flush, with reason `TimedOut(which)`.
+    /// moved for the idle time; no other kind comes here. Also while connecting.
+    /// Default: close after a flush, with reason `TimedOut(which)`.
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
         cx.close_timed_out(conn, which);
     }
 
-    /// A graceful stop has begun: say goodbye. Once, for connections that are still connecting too.
+    /// A graceful stop ([`Context::finish`]) has begun: say goodbye. Once for each connection,
+    /// for those that are still connecting too. It may stay open until the grace is over.
     /// Default: close, after a flush.
     fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
         cx.close(conn);
     }
 
     /// The connection is over: exactly once for every id handed out, always last, for connects that
-    /// failed too. Questions about it still answer; commands say that it is gone; its descriptor is
-    /// released as this returns. Default: nothing.
+    /// failed too. `closed` says why, and what was lost; drop your own state for it here. Questions
+    /// about it still answer; commands say that it is gone; its descriptor is released as this
+    /// returns. Default: nothing.
     fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {}
 
-    /// A timer has fired: once, unless it was cancelled. `key` is what it was set with.
-    /// Default: nothing.
+    /// A timer of [`Context::set_timer`] has fired: once, unless it was cancelled; its id is stale
+    /// now. `key` is what it was set with. Default: nothing.
     fn on_timer(&mut self, cx: &mut Context, timer: TimerId, key: u64) {}
 
-    /// A message from another thread: once for each, in the order of posting. Default: drop it.
+    /// A message from another thread: once for each, in the order of posting. It does not pass
+    /// through `on_event`; what it creates has the default tag. Default: drop it.
     fn on_message(&mut self, cx: &mut Context, message: M) {}
 
     /// A listener cannot accept, for want of descriptors or memory mostly. It rests for
@@ -96,12 +115,14 @@ pub trait Handler<M = ()> {
     /// for each rest. Default: nothing (it is logged as a warning).
     fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {}
 
-    /// The readiness of a watched descriptor has changed; once for each change. Default: nothing.
+    /// The readiness of a descriptor of `Context::watch` has changed; once for each change, with
+    /// all that was reported since the last call. Default: nothing.
     fn on_ready(&mut self, cx: &mut Context, watch: WatchId, readiness: Readiness) {}
 
     /// Everything but messages comes through here. The default calls the method above that is for
     /// it; an application of several parts overrides it with one `match event.tag`, and hands the
-    /// event to the part's own `on_event`.
+    /// event to the part's own `on_event`. Its own other methods are then not called, unless it
+    /// calls them.
     #[inline(always)]
     fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
         match event.kind {

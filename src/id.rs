@@ -18,9 +18,8 @@ macro_rules! id {
         ///
         /// `Copy`, and safe to keep for as long as you like: once its owner is gone the id is
         /// *stale*, every command given with it says so and does nothing, and it never comes to
-        /// name another. It prints as `
-        #[doc = $letter]
-        /// slot.generation`.
+        /// name another (a slot's generation wraps after 2³² owners).
+        #[doc = concat!("\nIt prints as `", $letter, "3.7`: slot 3, generation 7.")]
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub(crate) Key);
 
@@ -41,7 +40,7 @@ macro_rules! id {
 id!(
     ConnId,
     "c",
-    "Names a connection, from `connect` or `on_open` until its `on_close`."
+    "Names a connection, from `connect` or `on_open` until its `on_close` has returned."
 );
 id!(
     ListenerId,

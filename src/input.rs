@@ -83,7 +83,8 @@ impl Buf for Input {
 }
 
 impl Input {
-    /// Takes the first `count` bytes, or all if there are fewer.
+    /// Takes the first `count` bytes, or all if there are fewer. They are consumed, whatever you do
+    /// with the chunk.
     #[inline]
     pub fn take(&mut self, count: usize) -> Chunk<'_> {
         let start = self.start;
@@ -95,7 +96,7 @@ impl Input {
         }
     }
 
-    /// Takes all bytes.
+    /// Takes all bytes: nothing is left to be offered again.
     #[inline]
     pub fn take_all(&mut self) -> Chunk<'_> {
         self.take(usize::MAX)

@@ -1,4 +1,106 @@
 //! A single-threaded, callback-driven reactor for non-blocking sockets.
+//!
+//! One thread, one loop, every socket. sockeye owns listeners and connections (TCP and Unix
+//! stream sockets) with their read and write buffers, and calls your program back when something
+//! has happened. It is a library of callbacks: no `async`, no `'static` bound, no locks, no
+//! lifetime in your types.
+//!
+//! # An echo server
+//!
+//! ```no_run
+//! use sockeye::{ConnId, Context, Handler, Input, Reactor, Sent};
+//! use std::io;
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+//!         if cx.send(conn, input.take_all()) == Sent::Wait {
+//!             cx.pause_reads(conn); // the peer does not read: neither do we
+//!         }
+//!     }
+//!
+//!     fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
+//!         cx.resume_reads(conn);
+//!     }
+//! }
+//!
+//! fn main() -> io::Result<()> {
+//!     let mut reactor = Reactor::new()?;
+//!     reactor.listen("127.0.0.1:7000")?;
+//!     reactor.run(&mut Echo)?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`guide::echo`] takes it apart, line by line.
+//!
+//! # The one idea
+//!
+//! **Callbacks only change state; the loop does the I/O.** A command such as [`Context::send`]
+//! puts bytes into a queue. It never touches the socket and never calls your program. So no
+//! callback ever runs inside another one, the order of all that happens is fixed, and `&mut self`
+//! is enough.
+//!
+//! # What to look at first
+//!
+//! | item | what it is |
+//! |---|---|
+//! | [`Handler`] | the callbacks: your program implements it; only `on_data` has no default |
+//! | [`Context`] | the commands (`send`, `close`, `connect`, …) and the questions |
+//! | [`Reactor`] | the loop: [`run`](Reactor::run), or [`turn`](Reactor::turn) in a loop of yours |
+//! | [`Input`], [`Chunk`] | what was received and not yet consumed, and what you take of it |
+//! | [`Payload`], [`Sent`] | what `send` takes, and what became of it |
+//! | [`Closed`], [`Reason`] | how a connection ended |
+//! | [`ConnId`], [`ConnMap`] | the name of a connection, and your state for each |
+//! | [`Listen`], [`Connect`] | options of a listener, and of an outbound connection |
+//! | [`Config`], [`Limits`] | every number that the loop goes by, with its reason |
+//! | [`Sender`] | posts messages from other threads |
+//! | [`Event`], [`Tag`] | several protocols in one loop |
+//! | [`Stats`], [`Report`], [`Turn`] | what the reactor has done |
+//!
+//! The [`guide`] explains one idea a page: [first steps](guide::echo),
+//! [backpressure](guide::backpressure), [half-close](guide::half_close),
+//! [timers and deadlines](guide::timers), [messages from other threads](guide::threads),
+//! [embedding](guide::embedding), [endings](guide::endings), and
+//! [from a socket how-to](guide::how_to).
+//!
+//! # The architecture in brief
+//!
+//! A *turn* is one pass of the loop: wait, accept, read, deliver, expire, flush, reap. Each phase
+//! is bounded, and what it leaves over goes on a list; then the next wait does not sleep. The
+//! doc comment of [`Reactor::turn`] says which callbacks belong to which phase.
+//!
+//! Each socket is registered once, edge-triggered, for both directions. Readiness is kept as
+//! state: an edge sets a flag, and only a call that would block clears it (or one that moves less
+//! than asked, where that proves the same). Slots are freed in the last phase only, so an event
+//! never reaches the wrong connection.
+//!
+//! Everything that is a socket, a thread or a clock is behind one internal seam. The rest is
+//! plain state machines, tested without an operating system. `docs/architecture.md` in the
+//! repository has the details, and `docs/design.md` the reasons.
+//!
+//! # Limits and platforms
+//!
+//! - One thread. To use several cores, run several reactors ([`Listen::reuse_port`]).
+//! - Stream sockets only: no UDP, no TLS. [`Context::connect`] does not look up host names;
+//!   [`Context::listen`] does, and blocks while it does.
+//! - What a peer may make the loop hold is bounded for each connection: see [`Limits`]. The number
+//!   of connections is not, unless [`Config::max_connections`] is set, and neither is the number of
+//!   waiting messages, unless [`Config::message_limit`] is.
+//! - Tested on Linux, with epoll and with mio's poll(2) selector
+//!   (`--cfg mio_unsupported_force_poll_poll`). The BSDs, macOS and Windows are provided for in the
+//!   code. Unix sockets, [`Context::watch`] and the reactor's own descriptor (`AsFd`) are for Unix.
+//! - No unsafe code in this crate.
+//!
+//! # Features
+//!
+//! - `sim`, off by default: the module `sim`, a simulated network with a virtual clock. Your
+//!   handler runs on it as it is, with scripted peers, links that delay and fail, and no sleeps;
+//!   one seed repeats everything.
+//!
+//! Log records go to the `log` crate, with the target `sockeye`; they never contain what peers
+//! send.
 #![forbid(unsafe_code)]
 
 mod addr;
@@ -9,6 +111,7 @@ mod config;
 mod conn;
 mod conn_map;
 mod context;
+pub mod guide;
 mod handler;
 mod id;
 mod input;
@@ -44,3 +147,8 @@ pub use payload::Payload;
 pub use reactor::Reactor;
 pub use readiness::{Interest, Readiness};
 pub use stats::{BudgetHits, ClosedStats, Report, Stats, Turn};
+
+/// The programs of the README are compiled too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -67,7 +67,8 @@ impl<M> fmt::Debug for SendError<M> {
 impl<M> std::error::Error for SendError<M> {}
 
 impl<M> Sender<M> {
-    /// Posts a message, from any thread, without waiting; it comes to `on_message`, in order.
+    /// Posts a message, from any thread, without waiting for the loop; it comes to `on_message`.
+    /// The messages of one thread come in the order of their posting.
     ///
     /// # Errors
     ///

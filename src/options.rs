@@ -60,14 +60,14 @@ macro_rules! common_options {
             self
         }
 
-        /// `TCP_NODELAY`; default `true`: the loop itself joins what is sent within a turn, and
-        /// Nagle's algorithm would only hold back its last segment.
+        /// `TCP_NODELAY` (not for Unix sockets); default `true`: the loop itself joins what is sent
+        /// within a turn, and Nagle's algorithm would only hold back its last segment.
         pub fn nodelay(mut self, on: bool) -> Self {
             self.socket.nodelay = on;
             self
         }
 
-        /// `SO_KEEPALIVE` with its three times; default off.
+        /// `SO_KEEPALIVE` with its three values (not for Unix sockets); default off.
         pub fn keep_alive(mut self, keep_alive: KeepAlive) -> Self {
             self.socket.keep_alive = Some(keep_alive);
             self
@@ -86,8 +86,8 @@ macro_rules! common_options {
             self
         }
 
-        /// `SO_LINGER`; default off. Zero makes every close a reset. The loop flushes and lingers
-        /// by itself, so this is seldom wanted.
+        /// `SO_LINGER` (socket(7)); default off. Zero makes every close a reset. The loop flushes
+        /// and lingers by itself, so this is seldom wanted.
         pub fn linger(mut self, linger: Duration) -> Self {
             self.socket.linger = Some(linger);
             self
@@ -111,7 +111,8 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// Listens on this address. Port 0 lets the system choose: ask `local_addr`.
+    /// Listens on this address. Port 0 lets the system choose: ask
+    /// [`Context::listener_addr`](crate::Context::listener_addr).
     pub fn new(addr: impl Into<ToAddr>) -> Listen {
         Listen {
             target: addr.into().0,

@@ -94,7 +94,7 @@ impl fmt::Debug for Readiness {
     }
 }
 
-/// What to watch a descriptor for. Errors and hang-ups are always reported.
+/// What `Context::watch` watches a descriptor for. Errors and hang-ups are always reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// Tell when it becomes readable.

@@ -3,7 +3,7 @@
 use crate::closed::Reason;
 use std::fmt;
 
-/// Counts since the reactor was made; `cx.stats()` gives a copy.
+/// Counts since the reactor was made: [`Context::stats`](crate::Context::stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -139,7 +139,7 @@ pub struct Turn {
     pub more: bool,
 }
 
-/// What `run` returns: how it came to an end.
+/// What `run` returns: how it came to an end. After a `stop` all is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -149,6 +149,7 @@ pub struct Report {
     pub closed: u64,
     /// Connections that were aborted when the grace ended.
     pub aborted: u64,
-    /// Bytes that were queued since `finish` began or before, and were not delivered.
+    /// Bytes that were queued on connections which ended since `finish` began, and that the
+    /// operating system never took.
     pub bytes_lost: u64,
 }

@@ -19,6 +19,7 @@ const MAX_README_LINES: usize = 150;
 
 /// The modules of the crate, from the top layer to the bottom one.
 const LAYERS: &[&[&str]] = &[
+    &["guide"], // text only
     &["sim"],
     &["reactor"],
     &["framed"],

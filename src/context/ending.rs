@@ -38,6 +38,7 @@ impl Context {
     }
 
     /// Closes as `close` does, with reason `Protocol(error)`: for peers that break the rules.
+    /// `error` may be a text. `false`: as `close`.
     pub fn close_because(
         &mut self,
         conn: ConnId,
@@ -46,7 +47,8 @@ impl Context {
         self.close_with(conn, Reason::Protocol(io::Error::other(error)))
     }
 
-    /// Closes as `close` does, with reason `TimedOut(which)`: what `on_deadline` does by default.
+    /// Closes as `close` does, with reason `TimedOut(which)`: what `on_deadline` does by default,
+    /// for handlers that say something first. `false`: as `close`.
     pub fn close_timed_out(&mut self, conn: ConnId, which: Deadline) -> bool {
         self.close_with(conn, Reason::TimedOut(which))
     }

@@ -46,10 +46,12 @@ use std::time::Duration;
 /// | [`send`](Self::send), [`broadcast`](Self::broadcast) | [`Sent`]; after `Wait`: `on_drain` |
 /// | [`shutdown_write`](Self::shutdown_write) | `on_close`, once the peer has finished too |
 /// | [`close`](Self::close), [`close_because`](Self::close_because) | `on_close`, after a flush |
+/// | [`close_timed_out`](Self::close_timed_out) | the same |
 /// | [`abort`](Self::abort) | `on_close` |
 /// | [`pause_reads`](Self::pause_reads) | nothing: no data and no end until `resume_reads` |
 /// | [`resume_reads`](Self::resume_reads) | `on_data`, `on_eof`, if there is something |
 /// | [`set_deadline`](Self::set_deadline), [`set_idle`](Self::set_idle) | `on_deadline` |
+/// | [`clear_deadline`](Self::clear_deadline), [`cancel_timer`](Self::cancel_timer) | its result |
 /// | [`set_timer`](Self::set_timer) | `on_timer` |
 /// | [`watch`](Self::watch), [`rearm`](Self::rearm) | `on_ready` |
 /// | [`finish`](Self::finish) | `on_finish` for each connection; then `run` returns |
@@ -136,10 +138,12 @@ impl Context {
 
     /// Begins to stop gracefully: listeners close at once, new connects fail, and every connection
     /// gets `on_finish`, whose default closes it after a flush. What is still open when the grace
-    /// ends is aborted, with reason `Finished`. Then `run` returns its
-    /// [`Report`]. Timers and watches do not hold it up.
+    /// ends is aborted, with reason `Finished`. When no connection is left, `run` returns its
+    /// [`Report`]; those who call `turn` ask
+    /// [`Reactor::take_report`](crate::Reactor::take_report). Timers and watches do not hold it up.
     ///
-    /// A second call can only shorten the grace.
+    /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
+    /// turn at the latest.
     pub fn finish(&mut self, grace: Duration) {
         let end = self.deadline_after(grace);
         if let Some(finishing) = &self.finishing {

@@ -79,7 +79,8 @@ impl Context {
     /// (`ConnectFailed` with the system's error, `ConnectTimedOut`).
     ///
     /// You may `send` and `shutdown_write` at once: it is done when the connection is open. Host
-    /// names are not looked up yet: they fail with an error that says so.
+    /// names are not looked up: they fail with an error that says so. It fails
+    /// above [`Config::max_connections`](crate::Config::max_connections) too, and after `finish`.
     pub fn connect(&mut self, connect: impl Into<Connect>) -> ConnId {
         let connect = connect.into();
         let peer = match &connect.target {
@@ -93,7 +94,9 @@ impl Context {
         };
         let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
         let mut conn = Conn::new(Origin::Connected, peer, tag, limits);
-        conn.limit_at = after(self.fresh_tick(), timeout);
+        let now = self.fresh_tick();
+        conn.limit_at = after(now, timeout);
+        conn.progress = now; // the idle time counts from here
         let full = self.conns.len() >= self.config.max_connections;
         let id = ConnId(self.conns.insert(conn));
         let started = match refused {

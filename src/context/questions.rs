@@ -8,8 +8,8 @@ use crate::stats::Stats;
 use std::time::Instant;
 
 impl Context {
-    /// The time of this turn, from the monotonic clock; virtual in a simulation. It stands still
-    /// within a turn.
+    /// The time of this turn (outside of one: of the last), from the monotonic clock; virtual in a
+    /// simulation. It stands still within a turn.
     pub fn now(&self) -> Instant {
         self.time.now(&self.backend)
     }
@@ -36,17 +36,18 @@ impl Context {
             .is_some_and(|conn| conn.is_live() && !conn.has(Flags::PAUSED) && !conn.has(Flags::EOF))
     }
 
-    /// Which part of the application it belongs to.
+    /// Which part of the application it belongs to; `None` for a stale id.
     pub fn tag(&self, conn: ConnId) -> Option<Tag> {
         self.conns.get(conn.0).map(|conn| conn.tag)
     }
 
-    /// Was it accepted, and by whom, or connected?
+    /// Was it accepted, and by whom, or connected? `None` for a stale id.
     pub fn origin(&self, conn: ConnId) -> Option<Origin> {
         self.conns.get(conn.0).map(|conn| conn.origin)
     }
 
-    /// Who is at the other end; for a connect, the address that was asked for.
+    /// Who is at the other end (getpeername(2)); for a connect, the address that was asked for.
+    /// `None` for a stale id.
     pub fn peer_addr(&self, conn: ConnId) -> Option<&Addr> {
         self.conns.get(conn.0).map(|conn| &conn.peer)
     }
@@ -56,7 +57,8 @@ impl Context {
         self.conns.get(conn.0)?.stream.as_ref()?.local_addr().ok()
     }
 
-    /// Where a listener listens: the port that the system chose for port 0.
+    /// Where a listener listens, with the port that the system chose for port 0; `None` for a
+    /// stale id.
     pub fn listener_addr(&self, listener: ListenerId) -> Option<&Addr> {
         self.listeners
             .get(listener.0)

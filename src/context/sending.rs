@@ -18,7 +18,7 @@ pub enum Sent {
     /// It is not queued: the hard limit is reached, and the overflow policy is `DropNewest`.
     Dropped,
     /// It is not queued: no such connection, or it is closing, or its writing side is shut or
-    /// failed.
+    /// failed; or this very send met the hard limit, with the policy `Close`.
     Gone,
 }
 
@@ -70,7 +70,8 @@ impl Context {
 
     /// Sends the same bytes to many, each by its own limits. The bytes are copied when few and
     /// shared when many. A member that fails meanwhile does not keep them from the others: its
-    /// `on_close` comes later.
+    /// `on_close` comes later. `conns` may come from [`ConnMap::ids`](crate::ConnMap::ids); an id
+    /// that is in it twice gets the bytes twice.
     pub fn broadcast<'a>(
         &mut self,
         conns: impl IntoIterator<Item = ConnId>,
@@ -128,8 +129,9 @@ impl Context {
         }
     }
 
-    /// Holds back `on_data` and `on_eof` from the next callback on, also for bytes already read:
-    /// the peer is soon held back too, by TCP. Ends and resets wait as well.
+    /// Holds back `on_data` and `on_eof` from the next callback on, also for bytes already read.
+    /// The loop reads no more from it, so the peer is soon held back too, by TCP. Ends and resets
+    /// wait as well; deadlines do not. Pausing twice is pausing once.
     /// `false`: no such connection, or it is closing.
     pub fn pause_reads(&mut self, conn: ConnId) -> bool {
         self.live(conn)

@@ -59,7 +59,8 @@ impl TurnTime {
 
 impl Context {
     /// Calls `on_timer` once, not before `delay` has passed, with `key`, which is yours. Equal
-    /// deadlines fire in the order of setting. A delay too long for the clock never ends.
+    /// deadlines fire in the order of setting. A delay of zero fires in the next turn at the
+    /// latest. A delay too long for the clock (`Duration::MAX`) never ends.
     pub fn set_timer(&mut self, delay: Duration, key: u64) -> TimerId {
         let at = self.deadline_after(delay);
         TimerId(self.timers.set(

@@ -12,7 +12,8 @@ impl Context {
     /// write until the call would block (the descriptor must be non-blocking), or
     /// [`rearm`](Self::rearm).
     ///
-    /// The descriptor is duplicated: yours stays yours, and may be closed at any time.
+    /// The descriptor is duplicated: yours stays yours, and may be closed at any time. If it is
+    /// ready already, `on_ready` comes in the next turn. Unix only.
     ///
     /// # Errors
     ///

@@ -114,8 +114,9 @@ impl<M> Reactor<M> {
         self.mailbox.sender()
     }
 
-    /// Turns until [`Context::stop`] is called, or until [`Context::finish`] has come to its end.
-    /// It may be called again.
+    /// Turns until [`Context::stop`] is called, or until [`Context::finish`] has come to its end;
+    /// the [`Report`] says which. It may be called again. Without either it never returns, also
+    /// when there is nothing left to wait for.
     ///
     /// # Errors
     ///
@@ -146,12 +147,15 @@ impl<M> Reactor<M> {
         }
     }
 
-    /// One pass. Every phase is bounded by a budget; what a budget leaves over goes on a list, and
-    /// the next wait does not sleep.
+    /// One pass, which sleeps for `timeout` at most; `None`: until there is something to do.
+    ///
+    /// Every phase is bounded; what a budget leaves over goes on a list, and the next wait does not
+    /// sleep.
     ///
     /// 1. **wait**: block until readiness, a deadline, a message or `timeout`, or not at all if
     ///    work is left over; a signal (EINTR) is not an error
-    /// 2. **accept**: listeners behind which connections wait; `on_accept`, `on_open`
+    /// 2. **accept**: listeners behind which connections wait; `on_accept`, `on_open`,
+    ///    `on_accept_error`
     /// 3. **read**: connections with something to read, one receive buffer each; `on_data`,
     ///    `on_eof`, for connects `on_open`, for watches `on_ready`
     /// 4. **deliver**: messages from other threads, those that wait now; `on_message`, `on_finish`

@@ -139,3 +139,20 @@ fn the_end_of_the_grace_aborts_what_is_left() {
         (1, 1, 6)
     );
 }
+
+// T8
+#[test]
+fn the_idle_time_of_a_connect_counts_from_the_connect() {
+    let mut bench = Bench::new();
+    bench.script.pass(SECOND * 60);
+    bench.settle();
+    bench
+        .cx()
+        .connect(crate::Connect::new("127.0.0.1:1").idle(SECOND));
+    bench.script.edge(0, crate::readiness::Readiness::WRITABLE);
+    bench.settle();
+    bench.pass(SECOND - Duration::from_nanos(1));
+    assert_eq!(bench.seen(), ["connected"]);
+    bench.pass(Duration::from_nanos(1));
+    assert_eq!(bench.seen(), ["deadline idle", "close closed here"]);
+}

@@ -1,0 +1,38 @@
+//! The guide: one page for each idea, with programs that run.
+//!
+//! | page | what it is about |
+//! |---|---|
+//! | [`echo`] | first steps: a server, a handler, state for each connection |
+//! | [`backpressure`] | peers that read slowly; `Sent::Wait`, `on_drain`, pausing |
+//! | [`half_close`] | what `recv` returning 0 means; request and response |
+//! | [`timers`] | timers, deadlines, and every time that a connection is given |
+//! | [`threads`] | messages from other threads, long work, signals |
+//! | [`embedding`] | the reactor in a loop of yours |
+//! | [`endings`] | every reason for `on_close`, and what the peer sees |
+//! | [`how_to`] | from the calls of a socket how-to to those of this crate |
+//!
+//! These modules hold text only. The same pages are in the repository, in `docs/guide`.
+
+// The pages link to each other as files. Here the same links lead to modules: the first definition
+// of a link is the one that counts.
+macro_rules! page {
+    ($name:ident, $file:literal) => {
+        #[doc = "[backpressure]: crate::guide::backpressure\n"]
+        #[doc = "[half-close]: crate::guide::half_close\n"]
+        #[doc = "[timers]: crate::guide::timers\n"]
+        #[doc = "[threads]: crate::guide::threads\n"]
+        #[doc = "[endings]: crate::guide::endings\n"]
+        #[doc = "[how-to]: crate::guide::how_to\n\n"]
+        #[doc = include_str!(concat!("../docs/guide/", $file))]
+        pub mod $name {}
+    };
+}
+
+page!(echo, "echo.md");
+page!(backpressure, "backpressure.md");
+page!(half_close, "half_close.md");
+page!(timers, "timers.md");
+page!(threads, "threads.md");
+page!(embedding, "embedding.md");
+page!(endings, "endings.md");
+page!(how_to, "how_to.md");
