@@ -368,9 +368,12 @@ impl Context {
         }
     }
 
-    /// The handler is about to be told that the wait is over.
+    /// The handler is about to be told that the wait is over, unless the flush was the last one.
     pub(crate) fn end_wait(&mut self, slot: u32) -> Option<(ConnId, Tag)> {
         let (key, conn) = self.conns.at(slot)?;
+        if !conn.has_drained() {
+            return None;
+        }
         conn.clear(Flags::WAITING);
         Some((ConnId(key), conn.tag))
     }

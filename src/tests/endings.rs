@@ -239,3 +239,19 @@ fn commands_with_a_stale_id_say_so_and_do_nothing() {
         (0, false)
     );
 }
+
+#[test]
+fn no_drain_comes_for_a_connection_that_the_last_flush_has_ended() {
+    let mut bench = Bench::new();
+    bench.app.keep_open = true;
+    let (socket, conn) = bench.accept();
+    bench.script.arrives(socket, b"");
+    bench.settle();
+    bench.write_steps(socket, [BLOCK]);
+    assert_eq!(bench.cx().send(conn, vec![0; 100_000]), Sent::Wait);
+    bench.cx().shutdown_write(conn);
+    bench.settle();
+    bench.script.edge(socket, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "eof 0", "close peer closed"]);
+}
