@@ -2,8 +2,8 @@
 //!
 //! One thread, one loop, every socket. sockeye owns listeners and connections (TCP and Unix
 //! stream sockets) with their read and write buffers, and calls your program back when something
-//! has happened. It is a library of callbacks: no `async`, no `'static` bound, no locks, no
-//! lifetime in your types.
+//! has happened. It is a library of callbacks: your program needs no `async`, no `Arc<Mutex>`, no
+//! `'static` bound and no lifetime in its types.
 //!
 //! # An echo server
 //!

@@ -88,7 +88,8 @@ impl Context {
     }
 
     /// Ends it now: RST to the peer, what is pending is dropped, `on_close` with reason `Aborted`.
-    /// `false`: no such connection, or it is over already.
+    /// A Unix socket has no RST: its peer sees an end.
+    /// `false`: no such connection, or it is over already. A closing one can be aborted.
     pub fn abort(&mut self, id: ConnId) -> bool {
         let over = |phase| phase == Phase::Dead;
         if self.conns.get(id.0).is_none_or(|conn| over(conn.phase())) {
