@@ -40,8 +40,8 @@ impl fmt::Display for Closed {
 ///
 /// What the peer sees: a reset (RST) where pending bytes were dropped, so that it does not take a
 /// part for the whole (`Aborted`, `PendingLimit`, `TimedOut` of a write stall or close flush,
-/// `Finished`); else its data and then an end. Unix sockets have no reset. [`guide::endings`](crate::guide::endings) has the
-/// table.
+/// `Finished`); else its data and then an end. Unix sockets have no reset.
+/// [`guide::endings`](crate::guide::endings) has the table.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Reason {
