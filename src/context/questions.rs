@@ -8,8 +8,8 @@ use crate::stats::Stats;
 use std::time::Instant;
 
 impl Context {
-    /// The time of this turn (outside of one: of the last), from the monotonic clock; virtual in a
-    /// simulation. It stands still within a turn.
+    /// The time of this turn, from the monotonic clock; virtual in a simulation. It is read when it
+    /// is first asked for, and then stands still until the next turn begins.
     pub fn now(&self) -> Instant {
         self.time.now(&self.backend)
     }
