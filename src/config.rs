@@ -155,11 +155,6 @@ impl Config {
         // Both are allocated at once, and an allocation that cannot be is a panic.
         at_most("events_per_wait", self.events_per_wait, MAX_EVENTS)?;
         at_most("receive_buffer", self.receive_buffer, MAX_RECEIVE_BUFFER)?;
-        // Places in it are counted in 32 bits.
-        if u32::try_from(self.receive_buffer).is_err() {
-            let buffer = self.receive_buffer;
-            return Err(ConfigError(format!("receive_buffer {buffer} above 4 GiB")));
-        }
         not_zero("accept_backoff", self.accept_backoff.is_zero())?;
         self.limits.check()
     }

@@ -65,8 +65,6 @@ impl Flags {
     pub(crate) const WRITE_FAILED: Flags = Flags(1 << 9);
     /// `close` was asked for while connecting with bytes pending: connect, flush, close.
     pub(crate) const CLOSE_ASKED: Flags = Flags(1 << 10);
-    /// `on_open` was called (only then does `opened` count it).
-    pub(crate) const OPENED: Flags = Flags(1 << 11);
     /// It is on the list of connections to read, or to flush.
     pub(crate) const IN_READY: Flags = Flags(1 << 12);
     pub(crate) const IN_DIRTY: Flags = Flags(1 << 13);
@@ -426,11 +424,17 @@ impl Conn {
     #[inline]
     pub(crate) fn next_deadline(&self) -> Tick {
         match self.is_live() {
-            true => self
-                .limit_at
-                .min(self.deadline)
-                .min(self.progress.saturating_add(self.idle)),
+            true => self.limit_at.min(self.deadline).min(self.idle_at()),
             false => self.limit_at,
+        }
+    }
+
+    /// When it has been idle for its idle time. A connect has a timeout of its own.
+    #[inline]
+    fn idle_at(&self) -> Tick {
+        match self.has(Flags::OPEN) {
+            true => self.progress.saturating_add(self.idle),
+            false => NEVER,
         }
     }
 
@@ -459,7 +463,7 @@ impl Conn {
             self.deadline = NEVER;
             return Expired::Tell(Deadline::Set);
         }
-        if self.progress.saturating_add(self.idle) <= now {
+        if self.idle_at() <= now {
             self.progress = now;
             // Bytes that wait for their turn are progress too: data wins over a deadline.
             let waits = self.has(Flags::READABLE) && self.wants_read();

@@ -170,7 +170,6 @@ impl Context {
         let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
         conn.attach(stream);
         conn.progress = self.time.tick(&self.backend);
-        conn.set(Flags::OPENED);
         self.stats.accepted += 1;
         self.stats.opened += 1;
         let id = ConnId(self.conns.insert(conn));
@@ -314,7 +313,6 @@ impl Context {
                     self.begin_closing(slot);
                     return None;
                 }
-                conn.set(Flags::OPENED);
                 self.stats.opened += 1;
                 self.arm(slot);
                 Some(Next::Open)

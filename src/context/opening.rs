@@ -94,9 +94,7 @@ impl Context {
         };
         let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
         let mut conn = Conn::new(Origin::Connected, peer, tag, limits);
-        let now = self.fresh_tick();
-        conn.limit_at = after(now, timeout);
-        conn.progress = now; // the idle time counts from here
+        conn.limit_at = after(self.fresh_tick(), timeout);
         let full = self.conns.len() >= self.config.max_connections;
         let id = ConnId(self.conns.insert(conn));
         let started = match refused {
