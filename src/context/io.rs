@@ -173,6 +173,7 @@ impl Context {
         self.stats.accepted += 1;
         self.stats.opened += 1;
         let id = ConnId(self.conns.insert(conn));
+        log::debug!(target: "sockeye", "{id} is open: {listener} accepted it");
         // `on_accept` itself may have begun to finish.
         if let Some(finishing) = &mut self.finishing {
             finishing.to_tell.push_back(id);
@@ -314,6 +315,7 @@ impl Context {
                     return None;
                 }
                 self.stats.opened += 1;
+                log::debug!(target: "sockeye", "{} is open: connected", conn.peer);
                 self.arm(slot);
                 Some(Next::Open)
             }
