@@ -5,7 +5,7 @@
 mod kit;
 
 use kit::{Kit, PATIENCE, default, echo, peer, read_all, read_n, spawn, write};
-use sockeye::{Context, Handler, Input, Reactor, SendError, Sender};
+use sockeye::{Context, EventKind, Handler, Input, Reactor, SendError, Sender};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -44,14 +44,14 @@ fn player(
     });
 }
 
-fn play(ping_pongs: u64) {
+fn play(ping_pongs: u64, patience: Duration) {
     let ((to_first, first), (to_second, second)) = (mpsc::channel(), mpsc::channel());
     let (done, results) = mpsc::channel();
     player(true, to_second, first, ping_pongs, done.clone());
     player(false, to_first, second, ping_pongs, done);
     let mut count = 0;
     for _ in 0..2 {
-        count += results.recv_timeout(10 * PATIENCE).expect("a stall");
+        count += results.recv_timeout(patience).expect("a stall");
     }
     // From 0 on, and the last one only stops its receiver.
     assert_eq!(count as u64, ping_pongs + 1);
@@ -60,14 +60,14 @@ fn play(ping_pongs: u64) {
 // M1
 #[test]
 fn no_wakeup_is_lost_between_two_threads_that_wait_for_each_other() {
-    play(50_000);
+    play(50_000, PATIENCE);
 }
 
 // M1
 #[test]
 #[ignore = "20 s: two switches of context each time"]
 fn no_wakeup_is_lost_in_a_million_ping_pongs() {
-    play(1_000_000);
+    play(1_000_000, 10 * PATIENCE);
 }
 
 // M1: many senders at once, with pauses of all lengths in which the loop falls asleep.
@@ -88,9 +88,11 @@ fn messages_of_many_threads_all_come_and_each_threads_in_its_order() {
             })
         })
         .collect();
-    // No timeout: only the wakeups keep it going.
+    // Only the wakeups keep it going.
+    let start = Instant::now();
     while kit.log().messages.len() < 4 * EACH as usize {
         kit.reactor.turn(&mut kit.app, Some(PATIENCE)).unwrap();
+        assert!(start.elapsed() < PATIENCE, "a stall");
     }
     senders
         .into_iter()
@@ -104,6 +106,40 @@ fn messages_of_many_threads_all_come_and_each_threads_in_its_order() {
         assert!(its.into_iter().eq(0..EACH), "thread {thread}");
     }
     assert_eq!(kit.cx().stats().messages, 4 * EACH);
+    kit.end();
+}
+
+// M1: a message may come at any moment of the delivery of another thread's, after which its thread
+// posts no more until it is answered.
+#[test]
+fn no_message_is_forgotten_that_comes_while_another_is_delivered() {
+    const EACH: u64 = 5_000;
+    let mut kit = Kit::new(default);
+    let mut answers = Vec::new();
+    let threads: Vec<_> = (0..2)
+        .map(|thread| {
+            let (answer, answered) = mpsc::channel();
+            answers.push(answer);
+            let sender = kit.sender();
+            spawn(move || {
+                for _ in 0..EACH {
+                    sender.send(thread).unwrap();
+                    answered.recv_timeout(PATIENCE).expect("a stall");
+                }
+            })
+        })
+        .collect();
+    kit.app.on_message = Some(Box::new(move |_, thread| {
+        answers[thread as usize].send(()).unwrap();
+    }));
+    let start = Instant::now();
+    while kit.log().messages.len() < 2 * EACH as usize {
+        kit.reactor.turn(&mut kit.app, Some(PATIENCE)).unwrap();
+        assert!(start.elapsed() < PATIENCE, "a stall");
+    }
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
     kit.end();
 }
 
@@ -221,12 +257,19 @@ fn a_message_to_a_dropped_reactor_comes_back_and_none_is_leaked() {
 // M3
 #[test]
 fn threads_that_post_while_the_reactor_is_dropped_all_come_to_their_end() {
+    let mut config = sockeye::Config::default();
+    config.message_limit = 1_000;
     for _ in 0..50 {
-        let mut reactor = Reactor::<u64>::with_messages().unwrap();
+        let mut reactor = Reactor::<u64>::with_messages_and_config(config.clone()).unwrap();
         let threads: Vec<_> = (0..3)
             .map(|_| {
                 let sender = reactor.sender();
-                spawn(move || while sender.send(1).is_ok() {})
+                let start = Instant::now();
+                spawn(move || {
+                    while sender.send(1) != Err(SendError::Closed(1)) {
+                        assert!(start.elapsed() < PATIENCE, "it does not hear of the end");
+                    }
+                })
             })
             .collect();
         let mut app = Kit::new(default).app;
@@ -241,8 +284,12 @@ fn threads_that_post_while_the_reactor_is_dropped_all_come_to_their_end() {
 // M4
 #[test]
 fn a_stop_before_run_is_remembered_and_run_can_be_called_again() {
-    let mut kit = Kit::new(echo);
+    let mut kit = Kit::new(|cx, event| match event {
+        EventKind::Timer { .. } => panic!("`run` does not come back"),
+        other => echo(cx, other),
+    });
     let addr = kit.listen();
+    let watchdog = kit.cx().set_timer(PATIENCE, 0);
     for _ in 0..3 {
         kit.cx().stop();
         let report = kit.reactor.run(&mut kit.app).unwrap();
@@ -273,6 +320,7 @@ fn a_stop_before_run_is_remembered_and_run_can_be_called_again() {
     let conn = kit.log().ids[0];
     assert!(kit.cx().is_open(conn));
     assert_eq!(kit.log().life(conn).received, b"ping");
+    kit.cx().cancel_timer(watchdog);
     drop(kit.until_done(asker));
     kit.until_all_closed();
     kit.end();

@@ -223,6 +223,8 @@ fn a_delay_without_end_neither_panics_nor_holds_up_a_short_one() {
         Duration::MAX,
         Duration::from_millis(u64::MAX),
         Duration::from_nanos(u64::MAX),
+        // 2^64 ns, which is nothing in 64 bits.
+        Duration::new(18_446_744_073, 709_551_616),
         Duration::from_secs(50 * day),
         Duration::from_millis(1 << 32),
         Duration::from_millis(1 << 31),
