@@ -17,8 +17,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Nothing here is silent for so long unless a wakeup was lost.
-const SILENCE: Duration = Duration::from_secs(10);
+/// Nothing here is silent for so long unless a wakeup was lost. Less than the connect timeout: its
+/// timer, which a connection leaves behind, would be a wakeup too.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// A foreign loop, which also waits for a descriptor of its own.
 enum Host {
