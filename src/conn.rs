@@ -11,8 +11,9 @@ use crate::config::{Limits, Overflow};
 use crate::id::{Key, ListenerId, Tag};
 use crate::input::{Input, Leftover};
 use crate::readiness::Readiness;
-use crate::write_queue::{SLICES, WriteQueue};
+use crate::write_queue::{SLICES, Spare, WriteQueue};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where a connection came from.
@@ -115,6 +116,8 @@ pub(crate) struct Conn {
     phase: Phase,
     flags: Flags,
     pub(crate) queue: Option<Box<WriteQueue>>,
+    /// Its part of the turn's block of broadcasts, pending; a connection with a queue has none.
+    part: (u32, u32),
     pub(crate) input: Option<Box<Leftover>>,
     pub(crate) reason: Option<Reason>,
     /// Bytes that were queued when the write side failed.
@@ -145,6 +148,7 @@ impl Conn {
             phase,
             flags,
             queue: None,
+            part: (0, 0),
             input: None,
             reason: None,
             lost: 0,
@@ -190,7 +194,36 @@ impl Conn {
     /// Bytes queued and not yet taken by the system.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.len())
+        let part = (self.part.1 - self.part.0) as usize;
+        self.queue.as_ref().map_or(part, |queue| queue.len())
+    }
+
+    /// Makes a broadcast that lies here in the turn's block the next bytes to go out, if that is
+    /// all there is to do: the connection sends as usual, and nothing but what lies right before it
+    /// in the block is pending.
+    #[inline]
+    pub(crate) fn join_part(&mut self, start: u32, end: u32) -> bool {
+        use Flags as F;
+        let usual = self.is(
+            &[F::OPEN, F::WRITABLE],
+            &[F::SHUT_ASKED, F::WAITING, F::WRITE_FAILED],
+        );
+        let fits = self.part.0 == self.part.1 || self.part.1 == start;
+        if !usual || !fits || self.queue.is_some() {
+            return false;
+        }
+        if self.part.0 == self.part.1 {
+            self.part.0 = start;
+        }
+        self.part.1 = end;
+        true
+    }
+
+    /// Its part of the turn's block, which it has no longer.
+    #[inline]
+    pub(crate) fn take_part(&mut self) -> Option<Range<usize>> {
+        let (start, end) = std::mem::take(&mut self.part);
+        (start < end).then_some(start as usize..end as usize)
     }
 
     /// May callbacks still come, and do commands still mean something?
@@ -352,7 +385,7 @@ impl Conn {
     }
 
     /// One write of bytes that are not queued.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_slice(&mut self, slice: &[u8]) -> Written {
         let Some(stream) = &mut self.stream else {
             return Written::Nothing;
@@ -361,8 +394,24 @@ impl Conn {
         self.judge(slice.len(), result)
     }
 
-    /// What a write says about the next one.
+    /// One write of its part of the block; what the system does not take is queued.
     #[inline]
+    pub(crate) fn write_part(&mut self, part: &[u8], spare: &mut Spare) -> Written {
+        let written = self.write_slice(part);
+        let taken = match written {
+            Written::Bytes(count) => count,
+            Written::Nothing | Written::Failed(_) => 0,
+        };
+        if taken < part.len() {
+            let mut queue = spare.get();
+            queue.push_slice(&part[taken..]);
+            self.queue = Some(queue);
+        }
+        written
+    }
+
+    /// What a write says about the next one.
+    #[inline(always)]
     fn judge(&mut self, offered: usize, result: io::Result<usize>) -> Written {
         match result {
             Ok(count) if count == offered => Written::Bytes(count),

@@ -46,6 +46,22 @@ impl<'a> Payload<'a> {
         Payload(Parts::One(part))
     }
 
+    /// Copies it.
+    pub(crate) fn append_to(&self, bytes: &mut Vec<u8>) {
+        match &self.0 {
+            Parts::One(part) => bytes.extend_from_slice(part.as_slice()),
+            Parts::Two(head, body) => {
+                bytes.extend_from_slice(head.as_slice());
+                bytes.extend_from_slice(body.as_slice());
+            }
+        }
+    }
+
+    /// The bytes to keep, in one piece.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.into_part().into_bytes()
+    }
+
     fn into_part(self) -> Part<'a> {
         match self.0 {
             Parts::One(part) => part,

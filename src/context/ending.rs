@@ -123,6 +123,7 @@ impl Context {
         conn.enter(Phase::Dead);
         conn.input = None;
         conn.lost += (conn.pending() + self.lending.forget(slot)) as u64;
+        conn.take_part();
         if let Some(timer) = conn.timer.take() {
             self.timers.cancel(timer);
         }
@@ -148,7 +149,11 @@ impl Context {
         };
         conn.clear(Flags::IN_DIRTY);
         if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.is_flushing() {
-            match conn.write() {
+            let written = match conn.take_part() {
+                Some(part) => conn.write_part(&self.block[part], &mut self.spare_queues),
+                None => conn.write(),
+            };
+            match written {
                 Written::Bytes(count) => {
                     if conn.has_idle() {
                         conn.progress = self.time.tick(&self.backend);

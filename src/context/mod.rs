@@ -82,6 +82,9 @@ pub struct Context {
     pub(crate) batch_full: bool,
     /// A connection that takes bytes has more pending than its high watermark: flush soon.
     pub(crate) crowded: bool,
+    /// What is broadcast in a turn, one piece after the other: see `sending`. Every connection that
+    /// has a part of it is on the dirty list.
+    pub(crate) block: Vec<u8>,
     /// Write queues to be used again: an idle connection has none.
     spare_queues: Spare,
     pub(crate) lending: Lending,
@@ -120,6 +123,7 @@ impl Context {
             reporting: VecDeque::new(),
             batch_full: false,
             crowded: false,
+            block: Vec::new(),
             spare_queues: Spare::default(),
             lending: Lending::new(),
             time: TurnTime::new(now),
@@ -196,6 +200,13 @@ impl Context {
             .as_ref()
             .is_some_and(|f| !f.to_tell.is_empty());
         !lists || self.batch_full || to_tell
+    }
+
+    /// Nobody has a part of the block any more. A large one is given back to the allocator.
+    pub(crate) fn clear_block(&mut self) {
+        const KEEP: usize = 1 << 20;
+        self.block.clear();
+        self.block.shrink_to(KEEP);
     }
 
     /// Puts a connection on the ready list if there is something to read and it is not there yet.

@@ -6,6 +6,8 @@ use crate::conn::{Admission, Flags};
 use crate::id::ConnId;
 use crate::payload::{Part, Parts, Payload};
 use crate::write_queue::WriteQueue;
+use bytes::Bytes;
+use std::ops::Range;
 
 /// What became of a send. It may be ignored: the limits hold either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,14 @@ impl Broadcast {
     }
 }
 
+/// Broadcasts of fewer bytes go into the turn's block, and each member remembers its part of it:
+/// one copy for all, and one write for each however many they were. Larger ones are shared one by
+/// one, so that a member who reads slowly does not get a large copy of its own.
+const BLOCK_BELOW: usize = 16 * 1024;
+
+/// A block that has grown to this takes no more in this turn.
+const BLOCK_LIMIT: usize = 16 << 20;
+
 impl Context {
     /// Queues bytes; the loop writes them, as much as the system takes, in the order of the calls.
     ///
@@ -65,6 +75,12 @@ impl Context {
         {
             return sent;
         }
+        self.send_queued(conn, payload)
+    }
+
+    /// Apart from `send`, which is compiled into every handler.
+    #[inline(never)]
+    fn send_queued(&mut self, conn: ConnId, payload: Payload<'_>) -> Sent {
         self.queue(conn, payload.len(), |queue| queue.push(payload))
     }
 
@@ -78,19 +94,44 @@ impl Context {
         frame: impl Into<Payload<'a>>,
     ) -> Broadcast {
         let payload = frame.into();
-        let len = payload.len();
-        let (head, body) = match payload.0 {
-            Parts::One(part) => (part.into_bytes(), None),
-            Parts::Two(head, body) => (head.into_bytes(), Some(body.into_bytes())),
-        };
         let mut broadcast = Broadcast::default();
-        for conn in conns {
-            broadcast.count(self.queue(conn, len, |queue| {
-                queue.push_bytes(&head);
-                body.iter().for_each(|body| queue.push_bytes(body));
-            }));
+        if payload.len() < BLOCK_BELOW && self.block.len() < BLOCK_LIMIT {
+            let start = self.block.len();
+            payload.append_to(&mut self.block);
+            let part = start..self.block.len();
+            for conn in conns {
+                broadcast.count(self.share(conn, &part));
+            }
+        } else {
+            let frame = payload.into_bytes();
+            for conn in conns {
+                broadcast.count(self.queue(conn, frame.len(), |queue| queue.push_bytes(&frame)));
+            }
         }
         broadcast
+    }
+
+    /// Makes a part of the turn's block pending. Whoever has more pending than what lies right
+    /// before it there gets a copy.
+    #[inline]
+    fn share(&mut self, id: ConnId, part: &Range<usize>) -> Sent {
+        let slot = id.0.slot;
+        let lent = self.lending.lent_to(slot);
+        if let Some(conn) = self.conns.get_mut(id.0)
+            && lent == 0
+            && conn.join_part(part.start as u32, part.end as u32)
+        {
+            self.lending.disturb();
+            Context::list_dirty(conn, slot, &mut self.dirty);
+            if conn.pending() <= conn.limits.high_watermark {
+                return Sent::Queued;
+            }
+            conn.set(Flags::WAITING);
+            self.crowded = true;
+            return Sent::Wait;
+        }
+        let copy = Bytes::copy_from_slice(&self.block[part.clone()]);
+        self.queue(id, copy.len(), |queue| queue.push_slice(&copy))
     }
 
     fn queue(&mut self, id: ConnId, len: usize, push: impl FnOnce(&mut WriteQueue)) -> Sent {
@@ -113,7 +154,11 @@ impl Context {
         if len > 0 {
             self.lending.disturb();
             let spare = &mut self.spare_queues;
+            let part = conn.take_part();
             let queue = conn.queue.get_or_insert_with(|| spare.get());
+            if let Some(part) = part {
+                queue.push_slice(&self.block[part]);
+            }
             push(queue);
             let pending = queue.len() + self.lending.lent_to(slot);
             if pending > conn.limits.high_watermark {

@@ -222,8 +222,11 @@ impl<M> Reactor<M> {
     /// 6 and 7, until they come to rest or a number of rounds is over.
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
         for _ in 0..self.cx.config.rounds_per_turn {
-            if self.cx.dirty.is_empty() && self.cx.ended.is_empty() {
-                return;
+            if self.cx.dirty.is_empty() {
+                self.cx.clear_block();
+                if self.cx.ended.is_empty() {
+                    return;
+                }
             }
             self.flush(app);
             self.reap(app);

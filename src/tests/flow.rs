@@ -297,3 +297,79 @@ fn a_member_that_reads_is_not_taken_for_a_slow_one_when_many_speak_at_once() {
     bench.settle();
     assert_eq!(bench.written(listener).len(), 50 * 900);
 }
+
+#[test]
+fn broadcasts_of_a_turn_are_one_write_for_each_member_and_keep_their_order() {
+    let mut bench = Bench::new();
+    let speakers: Vec<usize> = (0..3).map(|_| bench.accept().0).collect();
+    let all = bench.app.conns.clone();
+    for (index, speaker) in speakers.iter().enumerate() {
+        let (all, line) = (all.clone(), format!("{index}\n"));
+        bench.app.on_data.push_back(Box::new(move |cx, conn| {
+            assert_eq!(cx.broadcast(all.iter().copied(), &line).queued, 3);
+            if index == 1 {
+                cx.send(conn, "alone\n");
+                assert_eq!(cx.broadcast(all.iter().copied(), "again\n").queued, 3);
+            }
+        }));
+        bench.script.arrives(*speaker, b"x");
+    }
+    bench.settle();
+    for (index, speaker) in speakers.iter().enumerate() {
+        let alone = if index == 1 { "alone\n" } else { "" };
+        let expected = format!("0\n1\n{alone}again\n2\n");
+        assert_eq!(bench.written(*speaker), expected.as_bytes());
+        assert_eq!(bench.script.socket(*speaker, |socket| socket.calls), 2);
+    }
+    assert!(bench.cx().block.is_empty());
+}
+
+#[test]
+fn what_a_member_does_not_take_of_the_block_is_kept_for_it_alone() {
+    for cut in 0..6 {
+        let mut bench = Bench::new();
+        let (slow, conn) = bench.accept();
+        let (quick, other) = bench.accept();
+        bench.write_steps(slow, [WriteStep::Take(cut)]);
+        for line in ["abc", "def"] {
+            assert_eq!(bench.cx().broadcast([conn, other], line).queued, 2);
+        }
+        assert_eq!(bench.cx().pending(conn), 6);
+        bench.settle();
+        assert_eq!(bench.cx().pending(conn), 6 - cut);
+        assert_eq!(bench.cx().broadcast([conn, other], "ghi").queued, 2);
+        bench.settle();
+        bench.script.edge(slow, Readiness::WRITABLE);
+        bench.settle();
+        assert_eq!(
+            (bench.written(slow), bench.written(quick)),
+            (b"abcdefghi".into(), b"abcdefghi".into())
+        );
+    }
+}
+
+#[test]
+fn a_part_of_the_block_is_lost_and_counted_when_its_member_ends() {
+    let mut bench = Bench::new();
+    let (_, conn) = bench.accept();
+    bench.cx().broadcast([conn], "hello");
+    bench.cx().abort(conn);
+    bench.settle();
+    assert_eq!(
+        bench.seen(),
+        ["open", "close aborted here, 5 bytes undelivered"]
+    );
+    let (socket, conn) = bench.accept();
+    bench.write_steps(socket, [RESET]);
+    bench.cx().broadcast([conn], "hello");
+    bench.settle();
+    assert_eq!(
+        bench.seen(),
+        ["open", "close reset by peer, 5 bytes undelivered"]
+    );
+    let (socket, conn) = bench.accept();
+    bench.cx().broadcast([conn], "bye");
+    bench.cx().close(conn);
+    bench.settle();
+    assert_eq!(bench.written(socket), b"bye");
+}

@@ -36,8 +36,10 @@ fn token(source: Source) -> Token {
 #[inline]
 fn source(token: Token) -> Source {
     let slot = (token.0 >> 2) as u32;
+    if token.0 & 3 == 0 {
+        return Source::Conn(slot); // as almost always
+    }
     match token.0 & 3 {
-        0 => Source::Conn(slot),
         1 => Source::Listener(slot),
         2 => Source::Watch(slot),
         _ => Source::Wake,
