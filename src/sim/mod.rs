@@ -33,12 +33,13 @@ mod trace;
 
 pub use crate::backend::sim::faults::{Faults, Link};
 pub use node::Node;
-pub use peer::Peer;
+pub use peer::{Peer, PeerListener};
 
-use crate::addr::ToAddr;
+use crate::addr::{Target, ToAddr};
 use crate::backend::sim::{Net, SharedNet};
 use crate::config::Config;
 use crate::handler::Handler;
+use crate::options::Listen;
 use crate::reactor::Reactor;
 use node::{AnyNode, Running};
 use std::io;
@@ -173,6 +174,22 @@ impl World {
     #[track_caller]
     pub fn connect_from(&mut self, host: IpAddr, addr: impl Into<ToAddr>) -> Peer {
         Peer::connect(&self.net, host, addr.into())
+    }
+
+    /// A scripted server on a host of its own (the address's), for handlers that connect.
+    ///
+    /// # Panics
+    ///
+    /// When somebody listens there already, or it is no address.
+    #[track_caller]
+    pub fn listen(&mut self, listen: impl Into<Listen>) -> PeerListener {
+        let listen = listen.into();
+        let host = match &listen.target {
+            Target::Addr(addr) => addr.ip().map(|addr| addr.ip()),
+            Target::Name(_) => None,
+        };
+        let host = host.unwrap_or(Ipv4Addr::new(10, 1, 0, 2).into());
+        PeerListener::listen(&self.net, host, &listen)
     }
 
     // ---- The network ----
