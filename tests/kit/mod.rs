@@ -6,6 +6,8 @@
 #![allow(clippy::type_complexity, reason = "a boxed closure, once")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(feature = "sim")]
+pub mod edge;
 pub mod places;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -216,6 +218,16 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Handler<u64> for App<F> {
     }
 }
 
+impl<F> App<F> {
+    pub fn new(react: F) -> App<F> {
+        App {
+            log: Log::default(),
+            react,
+            on_message: None,
+        }
+    }
+}
+
 /// A reactor on real sockets with a recording handler.
 pub struct Kit<F> {
     pub reactor: Reactor<u64>,
@@ -231,14 +243,9 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
 
     pub fn with_config(config: Config, react: F) -> Kit<F> {
         let reactor = Reactor::with_messages_and_config(config).unwrap();
-        let app = App {
-            log: Log::default(),
-            react,
-            on_message: None,
-        };
         Kit {
             reactor,
-            app,
+            app: App::new(react),
             connected: Vec::new(),
         }
     }
