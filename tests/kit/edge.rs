@@ -52,11 +52,11 @@ impl On {
         let react: React = Box::new(react);
         let (seed, faults) = match self {
             On::Real => {
-                return Edge::new(Side::Real(RealSide {
+                return Edge::new(Side::Real(Box::new(RealSide {
                     kit: Kit::with_config(config, react),
                     peers: Vec::new(),
                     held: Vec::new(),
-                }));
+                })));
             }
             On::Sim => (1, Faults::default()),
             On::Faulty(seed) => (seed, lossless()),
@@ -79,7 +79,7 @@ pub struct Edge {
 }
 
 enum Side {
-    Real(RealSide),
+    Real(Box<RealSide>),
     Sim(World, Node<App<React>, u64>),
 }
 
@@ -346,6 +346,11 @@ impl Edge {
     /// One `on_close` for every id, no spin, and nothing is left.
     #[track_caller]
     pub fn end(mut self) {
+        // Faults make turns of their own.
+        if let Side::Sim(world, _) = &mut self.side {
+            world.faults(Faults::default());
+            world.advance(Duration::from_millis(10));
+        }
         let turns = self.turns_at_rest();
         assert!(turns <= 20, "a spin: {turns} turns with nothing to do");
         let mut ids = self.log().ids.clone();

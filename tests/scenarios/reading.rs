@@ -47,10 +47,6 @@ fn data_then_an_end_gives_all_data_first(on: On) {
         assert!(life.received == pattern(size), "{size}");
         assert!(life.callbacks.ends_with(&["eof", "close"]));
         assert!(matches!(life.reason(), Reason::Eof));
-        if !on.is_real() || size < 10_000 {
-            continue;
-        }
-        edge.end();
     }
 }
 

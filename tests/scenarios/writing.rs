@@ -41,12 +41,12 @@ fn waits_and_drains_alternate_while_a_peer_reads_slowly(on: On) {
     const FRAMES: usize = 300;
     let sent = Rc::new(Cell::new(0));
     let count = sent.clone();
-    let mut waits = 0;
+    let (mut waits, all) = (0, pattern(FRAME * FRAMES));
     let mut refill = move |cx: &mut sockeye::Context, conn: ConnId| {
         while count.get() < FRAMES {
             let at = count.get() * FRAME;
             count.set(count.get() + 1);
-            let answer = cx.send(conn, &pattern(FRAME * FRAMES)[at..at + FRAME]);
+            let answer = cx.send(conn, &all[at..at + FRAME]);
             assert!(cx.pending(conn) <= 16 * 1024 + FRAME);
             if answer == Sent::Wait {
                 waits += 1;
