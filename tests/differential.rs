@@ -76,7 +76,7 @@ fn random_scripts_end_the_same_on_real_sockets() {
     match std::env::var("SOCKEYE_SCRIPT") {
         Ok(seed) => {
             let seed = seed.parse().unwrap();
-            eprintln!("{:#?}", script(seed));
+            eprintln!("{:?}", script(seed));
             if let Err(difference) = compare(&script(seed)) {
                 panic!("{difference}");
             }

@@ -32,6 +32,8 @@ impl Peer {
             ..SocketOptions::default()
         };
         let started = net.lock().begin_connect(Owner::Peer, host, &addr, &options);
+        // As a blocking connect(2): if nothing takes time on the way, it is through now.
+        net.lock().deliver_due();
         match started {
             Ok(id) => Peer {
                 net: net.clone(),

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 /// What can be seen of a connection. `None`: that is up to the buffers, or to chance.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The callbacks but `data` and `drain`.
     callbacks: Vec<&'static str>,
     reason: Option<String>,
     undelivered: Option<u64>,
     drains: Option<usize>,
+    pending: Option<usize>,
     /// Bytes that the handler was offered.
     got: Option<usize>,
     /// Bytes that the peer has read.
@@ -37,6 +38,7 @@ impl Seen {
             && same(&self.reason, &foretold.reason)
             && same(&self.undelivered, &foretold.undelivered)
             && same(&self.drains, &foretold.drains)
+            && same(&self.pending, &foretold.pending)
             && same(&self.got, &foretold.got)
             && same(&self.heard, &foretold.heard)
             && same(&self.end, &foretold.end)
@@ -45,7 +47,7 @@ impl Seen {
 }
 
 /// What a whole run has shown.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// After each step, of each connection.
     pub steps: Vec<Vec<Seen>>,
     /// The bytes at the end: offered to the handler, and read by the peer.
@@ -105,7 +107,7 @@ fn react(shared: &SharedRef, cx: &mut Context, event: EventKind<'_>) {
             }
         }
         EventKind::Eof { conn, .. } => {
-            let close = |cx: &mut Context| drop(cx.close(conn));
+            let close = |cx: &mut Context| _ = cx.close(conn);
             answer(shared, cx, conn, on(conn, |conn| conn.on_eof), close);
         }
         EventKind::Deadline { conn, which } => {
@@ -113,7 +115,7 @@ fn react(shared: &SharedRef, cx: &mut Context, event: EventKind<'_>) {
             answer(shared, cx, conn, on(conn, |conn| conn.on_deadline), default);
         }
         EventKind::Finish { conn } => {
-            let close = |cx: &mut Context| drop(cx.close(conn));
+            let close = |cx: &mut Context| _ = cx.close(conn);
             answer(shared, cx, conn, on(conn, |conn| conn.on_finish), close);
         }
         EventKind::Timer { key, .. } => {
@@ -179,7 +181,7 @@ fn data(shared: &SharedRef, cx: &mut Context, conn: ConnId, input: &mut sockeye:
     input.take(input.len() - left.min(input.len()));
 }
 
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     script: &'a Script,
     edge: Edge,
     shared: SharedRef,
@@ -198,7 +200,7 @@ pub struct Run<'a> {
 }
 
 /// What a run on the simulated network says about the one on real sockets.
-pub struct Foretold {
+pub(crate) struct Foretold {
     pub outcome: Outcome,
     skipped: Vec<(usize, usize)>,
 }
@@ -216,7 +218,7 @@ fn config(script: &Script) -> Config {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(on: edge::On, script: &'a Script, foretold: Option<&'a Foretold>) -> Run<'a> {
+    pub(crate) fn new(on: edge::On, script: &'a Script, foretold: Option<&'a Foretold>) -> Run<'a> {
         let count = script.conns.len();
         let shared = Rc::new(RefCell::new(Shared {
             conns: script.conns.clone(),
@@ -252,7 +254,7 @@ impl<'a> Run<'a> {
 
     /// Runs it. On real sockets each step is over when what was foretold is seen; if it never is,
     /// that is the error.
-    pub fn run(mut self) -> Result<Foretold, String> {
+    pub(crate) fn run(mut self) -> Result<Foretold, String> {
         let script = self.script;
         let mut steps = Vec::new();
         for (number, step) in script.steps.iter().enumerate() {
@@ -410,6 +412,7 @@ impl<'a> Run<'a> {
         };
         let foretold = &foretold.outcome.steps[number];
         let start = Instant::now();
+        self.edge.turn_a_few_times();
         loop {
             self.take_in();
             let seen = self.seen();
@@ -447,7 +450,9 @@ impl<'a> Run<'a> {
         let many = self.script.conns[index].many;
         let mut stuck = false;
         if let Some(id) = self.id(index) {
-            stuck |= self.edge.cx().pending(id) > 0;
+            let pending = self.edge.cx().pending(id);
+            stuck |= pending > 0;
+            seen.pending = Some(pending).filter(|_| !many);
             if self.edge.log().ids.contains(&id) {
                 let life = self.edge.log().life(id);
                 let told = life.callbacks.iter().copied();

@@ -8,14 +8,14 @@ const FEW: usize = 3000;
 const MANY: usize = 400 * 1024;
 
 /// splitmix64, as the simulator has it.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random(seed.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x5eed)
     }
 
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -41,7 +41,7 @@ impl Random {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     Accepted,
     Connected,
     /// A connect to where nobody listens.
@@ -50,7 +50,7 @@ pub enum Origin {
 
 /// What the handler does with data: once so many bytes have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnData {
+pub(crate) enum OnData {
     Swallow,
     Echo,
     /// Takes all but the last byte.
@@ -65,7 +65,7 @@ pub enum OnData {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum On {
+pub(crate) enum On {
     Default,
     Ignore,
     Send(usize),
@@ -76,7 +76,7 @@ pub enum On {
 }
 
 #[derive(Clone, Debug)]
-pub struct Conn {
+pub(crate) struct Conn {
     pub origin: Origin,
     pub on_open: On,
     pub on_data: OnData,
@@ -89,7 +89,7 @@ pub struct Conn {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub(crate) enum Act {
     // The handler's side.
     Send(usize),
     Pause,
@@ -114,7 +114,7 @@ pub enum Act {
 }
 
 #[derive(Clone, Debug)]
-pub struct Step {
+pub(crate) struct Step {
     pub conn: usize,
     /// The connection is made first.
     pub opens: bool,
@@ -122,13 +122,13 @@ pub struct Step {
 }
 
 #[derive(Clone, Debug)]
-pub struct Script {
+pub(crate) struct Script {
     pub conns: Vec<Conn>,
     pub steps: Vec<Step>,
     pub receive_buffer: usize,
 }
 
-pub fn script(seed: u64) -> Script {
+pub(crate) fn script(seed: u64) -> Script {
     let mut random = Random::new(seed);
     let conns: Vec<Conn> = (0..1 + random.below(3))
         .map(|_| conn(&mut random))

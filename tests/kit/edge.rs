@@ -331,6 +331,14 @@ impl Edge {
         }
     }
 
+    /// A few turns that do not sleep, so that what was asked for has at least been tried.
+    pub fn turn_a_few_times(&mut self) {
+        match &mut self.side {
+            Side::Real(real) => (0..3).for_each(|_| real.turn(Duration::ZERO)),
+            Side::Sim(world, _) => world.settle(),
+        }
+    }
+
     /// Turns that the loop makes by itself while nothing happens for 200 ms.
     pub fn turns_at_rest(&mut self) -> usize {
         match &mut self.side {
@@ -482,8 +490,11 @@ struct RealPeer {
     heard: Vec<u8>,
     deaf: bool,
     shut: bool,
+    shut_sent: bool,
     fin: bool,
     error: Option<ErrorKind>,
+    /// A write was told of it, and no read will be.
+    failed: Option<ErrorKind>,
 }
 
 impl RealPeer {
@@ -496,8 +507,10 @@ impl RealPeer {
             heard: Vec::new(),
             deaf: false,
             shut: false,
+            shut_sent: false,
             fin: false,
             error: None,
+            failed: None,
         }
     }
 
@@ -537,11 +550,13 @@ impl RealPeer {
             match stream.write(self.out.as_slices().0) {
                 Ok(count) => drop(self.out.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // A read tells why.
-                Err(_) => self.out.clear(),
+                Err(error) => {
+                    self.failed = Some(error.kind());
+                    self.out.clear();
+                }
             }
         }
-        if std::mem::take(&mut self.shut) {
+        if self.shut && !std::mem::replace(&mut self.shut_sent, true) {
             let _ = stream.shutdown(Shutdown::Write);
         }
     }
@@ -551,6 +566,9 @@ impl RealPeer {
             return;
         };
         let mut buffer = [0; 16 * 1024];
+        if self.fin && self.failed.is_some() {
+            self.error = self.failed;
+        }
         while !self.fin && self.error.is_none() {
             match stream.read(&mut buffer) {
                 Ok(0) => self.fin = true,

@@ -48,10 +48,15 @@ impl Net {
             return Ok(count);
         }
         let socket = self.socket(id);
+        // After the other side's end a read says no more, though a reset follows: SOCK_DONE comes
+        // before sk_err in tcp_recvmsg_locked().
+        if socket.fin_received {
+            return Ok(0);
+        }
         if let Some(error) = socket.error.take() {
             return Err(error.into());
         }
-        match socket.dead || socket.fin_received {
+        match socket.dead {
             true => Ok(0),
             false => Err(ErrorKind::WouldBlock.into()),
         }
@@ -178,8 +183,10 @@ impl Net {
     fn reset_other(&mut self, id: SockId) {
         let socket = self.socket(id);
         let was_dead = std::mem::replace(&mut socket.dead, true);
+        // Both have finished: there is nothing left to reset (tcp_need_reset() in tcp.c).
+        let over = socket.fin_sent && socket.fin_received;
         socket.outbox.clear();
-        if let (Some(other), false) = (socket.other, was_dead) {
+        if let (Some(other), false) = (socket.other, was_dead || over) {
             self.send(id, Packet::Rst(other), 0);
         }
     }
@@ -328,7 +335,9 @@ impl Net {
     }
 
     fn rst_arrives(&mut self, to: SockId) {
-        if !self.socket(to).dead {
+        let socket = self.socket(to);
+        let over = socket.fin_sent && socket.fin_received;
+        if !socket.dead && !over {
             self.rst_arrives_anyway(to);
         }
     }
