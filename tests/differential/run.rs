@@ -18,6 +18,8 @@ pub(crate) struct Seen {
     undelivered: Option<u64>,
     drains: Option<usize>,
     pending: Option<usize>,
+    /// Timers that have fired.
+    fired: usize,
     /// Bytes that the handler was offered.
     got: Option<usize>,
     /// Bytes that the peer has read.
@@ -35,6 +37,7 @@ impl Seen {
             foretold.is_none() || seen == foretold
         }
         self.callbacks == foretold.callbacks
+            && self.fired == foretold.fired
             && same(&self.reason, &foretold.reason)
             && same(&self.undelivered, &foretold.undelivered)
             && same(&self.drains, &foretold.drains)
@@ -66,6 +69,7 @@ struct Shared {
     sent: Vec<usize>,
     /// Timers: to whom, and how much.
     timers: Vec<(ConnId, usize)>,
+    fired: Vec<usize>,
 }
 
 type SharedRef = Rc<RefCell<Shared>>;
@@ -120,6 +124,8 @@ fn react(shared: &SharedRef, cx: &mut Context, event: EventKind<'_>) {
         }
         EventKind::Timer { key, .. } => {
             let (conn, len) = shared.borrow().timers[key as usize];
+            let index = shared.borrow().index[&conn];
+            shared.borrow_mut().fired[index] += 1;
             send(cx, shared, conn, len);
         }
         other => kit::default(cx, other),
@@ -228,6 +234,7 @@ impl<'a> Run<'a> {
             taken: vec![0; count],
             sent: vec![0; count],
             timers: Vec::new(),
+            fired: vec![0; count],
         }));
         let told = shared.clone();
         let mut edge = on.edge_with(config(script), move |cx, event| react(&told, cx, event));
@@ -446,7 +453,10 @@ impl<'a> Run<'a> {
     }
 
     fn see(&mut self, index: usize) -> Seen {
-        let mut seen = Seen::default();
+        let mut seen = Seen {
+            fired: self.shared.borrow().fired[index],
+            ..Seen::default()
+        };
         let many = self.script.conns[index].many;
         let mut stuck = false;
         if let Some(id) = self.id(index) {

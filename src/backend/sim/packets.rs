@@ -283,7 +283,8 @@ impl Net {
             }
             Packet::Data(to, bytes) => self.data_arrives(to, bytes),
             Packet::Fin(to) => {
-                self.socket(to).fin_received = true;
+                let socket = self.socket(to);
+                socket.fin_received |= !socket.dead;
                 self.edge(to);
             }
             Packet::Rst(to) => self.rst_arrives(to),
@@ -335,8 +336,11 @@ impl Net {
     }
 
     fn rst_arrives(&mut self, to: SockId) {
+        // Both ends have been received: the socket is closed already, and hears of nothing more.
+        let other = self.socket(to).other;
+        let acked = other.is_some_and(|other| self.socket(other).fin_received);
         let socket = self.socket(to);
-        let over = socket.fin_sent && socket.fin_received;
+        let over = socket.fin_sent && socket.fin_received && acked;
         if !socket.dead && !over {
             self.rst_arrives_anyway(to);
         }
