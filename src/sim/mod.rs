@@ -132,14 +132,33 @@ impl World {
         H: Handler<M> + 'static,
         M: 'static,
     {
+        self.start_by(name, config, |reactor| setup(reactor).map(|()| app))
+    }
+
+    /// The same for a handler that is made with the [`Context`](crate::Context) of its reactor, to
+    /// set a timer for example.
+    ///
+    /// # Panics
+    ///
+    /// When `make` fails, or the configuration makes no sense.
+    #[track_caller]
+    pub fn start_by<H, M>(
+        &mut self,
+        name: &str,
+        config: Config,
+        make: impl FnOnce(&mut Reactor<M>) -> io::Result<H>,
+    ) -> Node<H, M>
+    where
+        H: Handler<M> + 'static,
+        M: 'static,
+    {
         let index = self.nodes.len();
         let host = Ipv4Addr::from(0x0a00_0001 + index as u32);
         let trace = self.trace.of(name);
-        let mut running = Running::new(&self.net, host.into(), config, app, trace);
-        if let Err(error) = setup(running.reactor()) {
-            panic!("{name} does not start: {error}");
+        match Running::new(&self.net, host.into(), config, trace, make) {
+            Ok(running) => self.nodes.push(Box::new(running)),
+            Err(error) => panic!("{name} does not start: {error}"),
         }
-        self.nodes.push(Box::new(running));
         Node::new(index)
     }
 
