@@ -104,12 +104,7 @@ fn react(shared: &SharedRef, cx: &mut Context, event: EventKind<'_>) {
             answer(shared, cx, conn, on(conn, |conn| conn.on_open), |_| {});
         }
         EventKind::Data { conn, input } => data(shared, cx, conn, input),
-        EventKind::Drain { conn } => {
-            let echo = shared.borrow().conns[shared.borrow().index[&conn]].on_data == OnData::Echo;
-            if echo {
-                cx.resume_reads(conn);
-            }
-        }
+        EventKind::Drain { conn } => resume_echo(shared, cx, conn),
         EventKind::Eof { conn, .. } => {
             let close = |cx: &mut Context| _ = cx.close(conn);
             answer(shared, cx, conn, on(conn, |conn| conn.on_eof), close);
@@ -129,6 +124,13 @@ fn react(shared: &SharedRef, cx: &mut Context, event: EventKind<'_>) {
             send(cx, shared, conn, len);
         }
         other => kit::default(cx, other),
+    }
+}
+
+fn resume_echo(shared: &SharedRef, cx: &mut Context, conn: ConnId) {
+    let shared = shared.borrow();
+    if shared.conns[shared.index[&conn]].on_data == OnData::Echo {
+        cx.resume_reads(conn);
     }
 }
 
@@ -397,14 +399,16 @@ impl<'a> Run<'a> {
                 self.act(index, Act::Resume);
             }
             1 => self.act(index, Act::PeerShut),
-            2 if self.foretold.map_or_else(
-                || !self.is_racy(index, Act::PeerClose),
-                |told| !told.skipped.contains(&(usize::MAX, index)),
-            ) =>
-            {
-                self.act(index, Act::PeerClose)
+            2 => {
+                let racy = match self.foretold {
+                    Some(told) => told.skipped.contains(&(usize::MAX, index)),
+                    None => self.is_racy(index, Act::PeerClose),
+                };
+                match racy {
+                    true => self.skipped.push((usize::MAX, index)),
+                    false => self.act(index, Act::PeerClose),
+                }
             }
-            2 => self.skipped.push((usize::MAX, index)),
             _ => self.act(index, Act::Abort),
         }
     }
