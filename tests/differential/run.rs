@@ -164,11 +164,7 @@ fn data(shared: &SharedRef, cx: &mut Context, conn: ConnId, input: &mut sockeye:
     shared.borrow_mut().taken[index] = after;
     let reached = |at: usize| before < at && after >= at;
     match on_data {
-        OnData::Echo => {
-            if cx.send(conn, input.take_all()) == Sent::Wait {
-                cx.pause_reads(conn);
-            }
-        }
+        OnData::Echo => return kit::echo(cx, EventKind::Data { conn, input }),
         OnData::Relay => {
             let shared = shared.borrow();
             let next = (index + 1) % shared.ids.len();
@@ -195,7 +191,8 @@ pub(crate) struct Run<'a> {
     shared: SharedRef,
     addr: Addr,
     listener: ListenerId,
-    server: Server,
+    /// One for each that connects, so that it is known who comes.
+    servers: Vec<Server>,
     refusing: Addr,
     peers: Vec<Option<Peer>>,
     /// What each peer has sent, and whether it reads and is still there.
@@ -243,14 +240,15 @@ impl<'a> Run<'a> {
         let listen = Listen::new("127.0.0.1:0").send_buffer(16 * 1024);
         let listener = edge.reactor().listen(listen).unwrap();
         let addr = edge.cx().listener_addr(listener).unwrap().clone();
-        let (server, refusing) = (edge.server(), edge.refusing());
+        let servers = (0..count).map(|_| edge.server()).collect();
+        let refusing = edge.refusing();
         Run {
             script,
             edge,
             shared,
             addr,
             listener,
-            server,
+            servers,
             refusing,
             peers: vec![None; count],
             sent: vec![0; count],
@@ -279,6 +277,8 @@ impl<'a> Run<'a> {
         let mut bytes = Vec::new();
         for index in 0..script.conns.len() {
             let got = match self.id(index) {
+                // What is left is offered again, as often as new bytes come.
+                _ if script.conns[index].on_data == OnData::LeaveOne => Vec::new(),
                 Some(id) if self.edge.log().ids.contains(&id) => {
                     self.edge.log().life(id).received.clone()
                 }
@@ -326,7 +326,7 @@ impl<'a> Run<'a> {
                 self.peers[index] = Some(self.edge.peer(&self.addr));
                 return;
             }
-            Origin::Connected => self.server.addr(),
+            Origin::Connected => self.servers[index].addr(),
             Origin::Refused => self.refusing.clone(),
         };
         let connect = sockeye::Connect::new(to).send_buffer(16 * 1024);
@@ -441,12 +441,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The server takes in whom the handler has connected.
+    /// The servers take in whom the handler has connected.
     fn take_in(&mut self) {
-        let opening = self.shared.borrow().opening;
-        if let Some(peer) = self.edge.try_accept(&self.server) {
-            assert!(self.peers[opening].is_none());
-            self.peers[opening] = Some(peer);
+        for index in 0..self.servers.len() {
+            if let Some(peer) = self.edge.try_accept(&self.servers[index]) {
+                self.peers[index] = Some(peer);
+            }
         }
     }
 
@@ -462,10 +462,11 @@ impl<'a> Run<'a> {
             ..Seen::default()
         };
         let many = self.script.conns[index].many;
-        let mut stuck = false;
+        let echoes = self.script.conns[index].on_data == OnData::Echo;
+        let (mut stuck_in, mut stuck_out) = (false, false);
         if let Some(id) = self.id(index) {
             let pending = self.edge.cx().pending(id);
-            stuck |= pending > 0;
+            stuck_out |= pending > 0;
             seen.pending = Some(pending).filter(|_| !many);
             if self.edge.log().ids.contains(&id) {
                 let life = self.edge.log().life(id);
@@ -473,7 +474,7 @@ impl<'a> Run<'a> {
                 seen.callbacks = told
                     .filter(|name| !matches!(*name, "data" | "drain"))
                     .collect();
-                seen.got = Some(life.received.len());
+                seen.got = Some(self.shared.borrow().taken[index]);
                 seen.drains = Some(life.count("drain"));
                 if let Some(closed) = &life.closed {
                     seen.reason = Some(name_of(&closed.reason));
@@ -482,7 +483,7 @@ impl<'a> Run<'a> {
             }
         }
         if let Some(peer) = &self.peers[index] {
-            stuck |= peer.unsent() > 0;
+            stuck_in |= peer.unsent() > 0;
             if !self.left[index] {
                 seen.sent_all = (peer.unsent() == 0).then_some(true);
             }
@@ -495,19 +496,23 @@ impl<'a> Run<'a> {
                 });
             }
         }
+        if !many {
+            return seen;
+        }
         // Of a long stream, how much has moved is up to the buffers while it is held up, and for
-        // ever if a reset cut it short.
-        let sent = self.shared.borrow().sent[index];
-        let echoes = self.script.conns[index].on_data == OnData::Echo;
-        let cut_in = seen.got != Some(self.sent[index]);
-        let cut_out = seen.heard != Some(sent + if echoes { self.sent[index] } else { 0 });
-        if many && (stuck || cut_in || (echoes && cut_out)) {
-            seen.got = None;
+        // ever if a reset cut it short. Whether the last of it makes an `on_drain` is, too.
+        if echoes && (stuck_in || stuck_out) {
+            (stuck_in, stuck_out) = (true, true);
         }
-        if many && (stuck || cut_out) {
-            (seen.heard, seen.undelivered, seen.sent_all) = (None, None, None);
+        let echo = if echoes { self.sent[index] } else { 0 };
+        let cut_out = seen.heard != Some(self.shared.borrow().sent[index] + echo);
+        if stuck_in || seen.got != Some(self.sent[index]) {
+            (seen.got, seen.sent_all) = (None, None);
         }
-        if many && (stuck || echoes || cut_out) {
+        if stuck_out || cut_out {
+            (seen.heard, seen.undelivered) = (None, None);
+        }
+        if stuck_out || cut_out || echoes || seen.reason.is_some() {
             seen.drains = None;
         }
         seen

@@ -9,6 +9,8 @@
 #[cfg(feature = "sim")]
 pub mod edge;
 pub mod places;
+#[cfg(feature = "sim")]
+mod real_peer;
 
 use socket2::{Domain, SockRef, Socket, Type};
 use sockeye::{
