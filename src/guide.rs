@@ -9,6 +9,7 @@
 //! | [`threads`] | messages from other threads, long work, signals |
 //! | [`embedding`] | the reactor in a loop of yours |
 //! | [`endings`] | every reason for `on_close`, and what the peer sees |
+//! | `simulation` | tests without sockets, sleeps or flakes (feature `sim`) |
 //! | [`how_to`] | from the calls of a socket how-to to those of this crate |
 //!
 //! These modules hold text only. The same pages are in the repository, in `docs/guide`.
@@ -36,3 +37,5 @@ page!(threads, "threads.md");
 page!(embedding, "embedding.md");
 page!(endings, "endings.md");
 page!(how_to, "how_to.md");
+#[cfg(feature = "sim")]
+page!(simulation, "simulation.md");

@@ -104,3 +104,32 @@ fn the_same_seed_gives_the_same_trace_and_every_byte_whatever_goes_wrong() {
     }
     assert_ne!(run(1), run(2));
 }
+
+#[test]
+fn a_handler_that_connects_meets_a_scripted_server() {
+    struct Client;
+    impl Handler for Client {
+        fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+            cx.send(conn, input.take_all());
+        }
+    }
+    let mut world = World::new();
+    let server = world.listen("10.2.0.1:80");
+    world.start("client", Client, |reactor| {
+        let cx = reactor.context();
+        let conn = cx.connect("10.2.0.1:80".parse::<std::net::SocketAddr>().unwrap());
+        cx.send(conn, "hello");
+        Ok(())
+    });
+    assert!(server.accept().is_none());
+    world.settle();
+    let bob = server.accept().unwrap();
+    assert!(bob.is_connected());
+    assert_eq!(bob.received(), "hello");
+    bob.send("back");
+    world.settle();
+    assert_eq!(bob.received(), "back");
+    bob.close();
+    world.settle();
+    world.assert_no_leaks();
+}

@@ -33,12 +33,13 @@ mod trace;
 
 pub use crate::backend::sim::faults::{Faults, Link};
 pub use node::Node;
-pub use peer::Peer;
+pub use peer::{Peer, PeerListener};
 
-use crate::addr::ToAddr;
+use crate::addr::{Target, ToAddr};
 use crate::backend::sim::{Net, SharedNet};
 use crate::config::Config;
 use crate::handler::Handler;
+use crate::options::Listen;
 use crate::reactor::Reactor;
 use node::{AnyNode, Running};
 use std::io;
@@ -131,14 +132,33 @@ impl World {
         H: Handler<M> + 'static,
         M: 'static,
     {
+        self.start_by(name, config, |reactor| setup(reactor).map(|()| app))
+    }
+
+    /// The same for a handler that is made with the [`Context`](crate::Context) of its reactor, to
+    /// set a timer for example.
+    ///
+    /// # Panics
+    ///
+    /// When `make` fails, or the configuration makes no sense.
+    #[track_caller]
+    pub fn start_by<H, M>(
+        &mut self,
+        name: &str,
+        config: Config,
+        make: impl FnOnce(&mut Reactor<M>) -> io::Result<H>,
+    ) -> Node<H, M>
+    where
+        H: Handler<M> + 'static,
+        M: 'static,
+    {
         let index = self.nodes.len();
         let host = Ipv4Addr::from(0x0a00_0001 + index as u32);
         let trace = self.trace.of(name);
-        let mut running = Running::new(&self.net, host.into(), config, app, trace);
-        if let Err(error) = setup(running.reactor()) {
-            panic!("{name} does not start: {error}");
+        match Running::new(&self.net, host.into(), config, trace, make) {
+            Ok(running) => self.nodes.push(Box::new(running)),
+            Err(error) => panic!("{name} does not start: {error}"),
         }
-        self.nodes.push(Box::new(running));
         Node::new(index)
     }
 
@@ -173,6 +193,22 @@ impl World {
     #[track_caller]
     pub fn connect_from(&mut self, host: IpAddr, addr: impl Into<ToAddr>) -> Peer {
         Peer::connect(&self.net, host, addr.into())
+    }
+
+    /// A scripted server on a host of its own (the address's), for handlers that connect.
+    ///
+    /// # Panics
+    ///
+    /// When somebody listens there already, or it is no address.
+    #[track_caller]
+    pub fn listen(&mut self, listen: impl Into<Listen>) -> PeerListener {
+        let listen = listen.into();
+        let host = match &listen.target {
+            Target::Addr(addr) => addr.ip().map(|addr| addr.ip()),
+            Target::Name(_) => None,
+        };
+        let host = host.unwrap_or(Ipv4Addr::new(10, 1, 0, 2).into());
+        PeerListener::listen(&self.net, host, &listen)
     }
 
     // ---- The network ----

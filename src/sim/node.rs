@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::handler::Handler;
 use crate::reactor::Reactor;
 use std::any::Any;
+use std::io;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -64,20 +65,21 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
         net: &SharedNet,
         host: IpAddr,
         config: Config,
-        app: H,
         trace: NodeTrace,
-    ) -> Running<H, M> {
+        make: impl FnOnce(&mut Reactor<M>) -> io::Result<H>,
+    ) -> io::Result<Running<H, M>> {
         if let Err(error) = config.check() {
             panic!("{error}");
         }
         let sim = Sim::new(net, host);
         let poller = sim.poller();
-        let reactor = Reactor::on_backend(Backend::Sim(sim), config);
-        Running {
+        let mut reactor = Reactor::on_backend(Backend::Sim(sim), config);
+        let app = make(&mut reactor)?;
+        Ok(Running {
             reactor,
             app: Traced::new(app, trace),
             poller,
-        }
+        })
     }
 
     pub(super) fn app(&mut self) -> &mut H {

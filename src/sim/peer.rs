@@ -1,9 +1,10 @@
 //! A scripted peer: the other end of a connection, as a test plays it.
 
-use crate::addr::{Target, ToAddr};
+use crate::addr::{Addr, Target, ToAddr};
 use crate::backend::sim::Owner;
+use crate::backend::sim::State;
 use crate::backend::sim::{SharedNet, SockId};
-use crate::options::SocketOptions;
+use crate::options::{Listen, SocketOptions};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -31,6 +32,8 @@ impl Peer {
             ..SocketOptions::default()
         };
         let started = net.lock().begin_connect(Owner::Peer, host, &addr, &options);
+        // As a blocking connect(2): if nothing takes time on the way, it is through now.
+        net.lock().deliver_due();
         match started {
             Ok(id) => Peer {
                 net: net.clone(),
@@ -38,6 +41,12 @@ impl Peer {
             },
             Err(error) => panic!("a peer cannot connect to {addr}: {error}"),
         }
+    }
+
+    /// What its side of the connection holds unread, before the other side has to wait; 64 KiB
+    /// unless you say so.
+    pub fn receive_buffer(&self, bytes: usize) {
+        self.net.lock().peer(self.id).inbox_limit = bytes.max(1);
     }
 
     /// Sends. There is no limit to what waits on this side.
@@ -88,6 +97,11 @@ impl Peer {
         net.close(self.id);
     }
 
+    /// Is it through: accepted into the other side's backlog at least?
+    pub fn is_connected(&self) -> bool {
+        self.net.lock().peer(self.id).state == State::Open
+    }
+
     /// Is it connected, and neither side has closed or reset?
     pub fn is_open(&self) -> bool {
         self.net.lock().peer(self.id).is_open()
@@ -110,5 +124,46 @@ impl Peer {
     /// Bytes sent that the other side has not made room for yet.
     pub fn unsent(&self) -> usize {
         self.net.lock().peer(self.id).outbox.len()
+    }
+}
+
+/// A scripted server: what a handler connects to.
+#[derive(Debug)]
+pub struct PeerListener {
+    net: SharedNet,
+    addr: Addr,
+}
+
+impl PeerListener {
+    #[track_caller]
+    pub(super) fn listen(net: &SharedNet, host: IpAddr, listen: &Listen) -> PeerListener {
+        match net.lock().peer_listen(host, listen) {
+            Ok(addr) => PeerListener {
+                net: net.clone(),
+                addr,
+            },
+            Err(error) => panic!("a peer cannot listen on {}: {error}", listen.target),
+        }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> &Addr {
+        &self.addr
+    }
+
+    /// Accepts who waits longest. `None`: nobody does.
+    pub fn accept(&self) -> Option<Peer> {
+        let id = self.net.lock().peer_accept(&self.addr)?;
+        Some(Peer {
+            net: self.net.clone(),
+            id,
+        })
+    }
+}
+
+/// It listens no more; who waits is reset.
+impl Drop for PeerListener {
+    fn drop(&mut self) {
+        self.net.lock().unlisten(&self.addr);
     }
 }

@@ -6,7 +6,11 @@
 #![allow(clippy::type_complexity, reason = "a boxed closure, once")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(feature = "sim")]
+pub mod edge;
 pub mod places;
+#[cfg(feature = "sim")]
+mod real_peer;
 
 use socket2::{Domain, SockRef, Socket, Type};
 use sockeye::{
@@ -216,6 +220,16 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Handler<u64> for App<F> {
     }
 }
 
+impl<F> App<F> {
+    pub fn new(react: F) -> App<F> {
+        App {
+            log: Log::default(),
+            react,
+            on_message: None,
+        }
+    }
+}
+
 /// A reactor on real sockets with a recording handler.
 pub struct Kit<F> {
     pub reactor: Reactor<u64>,
@@ -231,14 +245,9 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
 
     pub fn with_config(config: Config, react: F) -> Kit<F> {
         let reactor = Reactor::with_messages_and_config(config).unwrap();
-        let app = App {
-            log: Log::default(),
-            react,
-            on_message: None,
-        };
         Kit {
             reactor,
-            app,
+            app: App::new(react),
             connected: Vec::new(),
         }
     }

@@ -71,27 +71,26 @@ pub fn black_hole() -> (Socket, TcpStream, SocketAddr) {
 /// Waits until the other side's kernel has all that was written, so that a reset cannot overtake
 /// it. It may be on its way through another processor's queue.
 pub fn until_acked(stream: &TcpStream) {
-    let here = stream.local_addr().unwrap().port();
-    let there = stream.peer_addr().unwrap().port();
-    let ends = [format!(":{here:04X}"), format!(":{there:04X}")];
     let start = Instant::now();
-    loop {
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let mut lines = table.lines().map(|line| line.split_whitespace());
-        let queues = lines.find_map(|mut words| {
-            let (local, remote) = (words.nth(1)?, words.next()?);
-            let mine = local.ends_with(&ends[0]) && remote.ends_with(&ends[1]);
-            mine.then(|| words.nth(1).map(str::to_owned))?
-        });
-        if queues
-            .expect("it is no IPv4 socket")
-            .starts_with("00000000:")
-        {
-            return;
-        }
+    while !is_acked(stream).expect("it is no IPv4 socket") {
         assert!(start.elapsed() < PATIENCE, "never acknowledged");
         std::thread::yield_now();
     }
+}
+
+/// Does the other side's kernel have all that was written? `None`: it is no IPv4 socket, or gone.
+pub fn is_acked(stream: &TcpStream) -> Option<bool> {
+    let here = stream.local_addr().ok()?.port();
+    let there = stream.peer_addr().ok()?.port();
+    let ends = [format!(":{here:04X}"), format!(":{there:04X}")];
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut lines = table.lines().map(|line| line.split_whitespace());
+    let queues = lines.find_map(|mut words| {
+        let (local, remote) = (words.nth(1)?, words.next()?);
+        let mine = local.ends_with(&ends[0]) && remote.ends_with(&ends[1]);
+        mine.then(|| words.nth(1).map(str::to_owned))?
+    });
+    queues.map(|queues| queues.starts_with("00000000:"))
 }
 
 const OWN_PROCESS: &str = "SOCKEYE_TEST_IN_OWN_PROCESS";

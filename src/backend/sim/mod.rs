@@ -10,7 +10,7 @@ mod random;
 mod socket;
 
 pub(crate) use net::Net;
-pub(crate) use socket::{Owner, SockId};
+pub(crate) use socket::{Owner, SockId, State};
 
 use super::{Source, Wake};
 use crate::addr::Addr;
@@ -32,6 +32,12 @@ impl SharedNet {
     /// A handler that panicked left the network as it was: go on.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Net> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for SharedNet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SharedNet")
     }
 }
 

@@ -35,7 +35,8 @@ pub(crate) struct Net {
 }
 
 struct Listener {
-    poller: usize,
+    /// `None`: a scripted peer listens.
+    poller: Option<usize>,
     slot: u32,
     host: IpAddr,
     options: SocketOptions,
@@ -147,12 +148,11 @@ impl Net {
 
     fn listener_edge(&mut self, addr: &Addr) {
         if let Some(listener) = self.listeners.get_mut(addr)
-            && !listener.edge
+            && let Some(poller) = listener.poller
+            && !std::mem::replace(&mut listener.edge, true)
         {
-            listener.edge = true;
-            self.pollers[listener.poller]
-                .edges
-                .push(Edge::Listener(addr.clone()));
+            let edges = &mut self.pollers[poller].edges;
+            edges.push(Edge::Listener(addr.clone()));
         }
     }
 
@@ -228,6 +228,22 @@ impl Net {
     // ---- Listening ----
 
     pub(crate) fn listen(&mut self, poller: usize, listen: &Listen, slot: u32) -> io::Result<Addr> {
+        let host = self.pollers[poller].host;
+        self.listen_for(Some(poller), host, listen, slot)
+    }
+
+    /// A scripted peer listens.
+    pub(crate) fn peer_listen(&mut self, host: IpAddr, listen: &Listen) -> io::Result<Addr> {
+        self.listen_for(None, host, listen, 0)
+    }
+
+    fn listen_for(
+        &mut self,
+        poller: Option<usize>,
+        host: IpAddr,
+        listen: &Listen,
+        slot: u32,
+    ) -> io::Result<Addr> {
         let Target::Addr(addr) = &listen.target else {
             return Err(io::Error::new(
                 ErrorKind::InvalidInput,
@@ -244,7 +260,7 @@ impl Net {
         let listener = Listener {
             poller,
             slot,
-            host: self.pollers[poller].host,
+            host,
             options: listen.socket.clone(),
             backlog: VecDeque::new(),
             limit: usize::try_from(listen.backlog).unwrap_or(0).max(1),
@@ -285,6 +301,14 @@ impl Net {
             self.sockets[other.0].local.clone()
         });
         Ok((waiting, peer))
+    }
+
+    /// A scripted peer accepts whoever waits.
+    pub(crate) fn peer_accept(&mut self, addr: &Addr) -> Option<SockId> {
+        let id = self.listeners.get_mut(addr)?.backlog.pop_front()?;
+        self.sockets[id.0].owner = Owner::Peer;
+        self.peer_deaf(id, false);
+        Some(id)
     }
 
     pub(crate) fn register(&mut self, poller: usize, id: SockId, slot: u32) {

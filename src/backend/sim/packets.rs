@@ -48,10 +48,15 @@ impl Net {
             return Ok(count);
         }
         let socket = self.socket(id);
+        // After the other side's end a read says no more, though a reset follows: SOCK_DONE comes
+        // before sk_err in tcp_recvmsg_locked().
+        if socket.fin_received {
+            return Ok(0);
+        }
         if let Some(error) = socket.error.take() {
             return Err(error.into());
         }
-        match socket.dead || socket.fin_received {
+        match socket.dead {
             true => Ok(0),
             false => Err(ErrorKind::WouldBlock.into()),
         }
@@ -178,8 +183,10 @@ impl Net {
     fn reset_other(&mut self, id: SockId) {
         let socket = self.socket(id);
         let was_dead = std::mem::replace(&mut socket.dead, true);
+        // Both have finished: there is nothing left to reset (tcp_need_reset() in tcp.c).
+        let over = socket.fin_sent && socket.fin_received;
         socket.outbox.clear();
-        if let (Some(other), false) = (socket.other, was_dead) {
+        if let (Some(other), false) = (socket.other, was_dead || over) {
             self.send(id, Packet::Rst(other), 0);
         }
     }
@@ -276,7 +283,8 @@ impl Net {
             }
             Packet::Data(to, bytes) => self.data_arrives(to, bytes),
             Packet::Fin(to) => {
-                self.socket(to).fin_received = true;
+                let socket = self.socket(to);
+                socket.fin_received |= !socket.dead;
                 self.edge(to);
             }
             Packet::Rst(to) => self.rst_arrives(to),
@@ -328,7 +336,12 @@ impl Net {
     }
 
     fn rst_arrives(&mut self, to: SockId) {
-        if !self.socket(to).dead {
+        // Both ends have been received: the socket is closed already, and hears of nothing more.
+        let other = self.socket(to).other;
+        let acked = other.is_some_and(|other| self.socket(other).fin_received);
+        let socket = self.socket(to);
+        let over = socket.fin_sent && socket.fin_received && acked;
+        if !socket.dead && !over {
             self.rst_arrives_anyway(to);
         }
     }

@@ -1,0 +1,189 @@
+//! The chat server on the simulated network: its tests read like transcripts.
+//!
+//! The service is that of the example, unchanged. Nothing here sleeps, has a port, or can be late:
+//! ten minutes of silence take as long as none.
+#![cfg(feature = "sim")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../examples/chat_server/chat.rs"]
+mod chat;
+#[path = "../examples/chat_server/text.rs"]
+mod text;
+
+use chat::Chat;
+use sockeye::sim::{Node, Peer, World};
+use sockeye::{Config, Limits, Listen};
+use std::time::Duration;
+
+/// What the service is started with.
+struct Args {
+    idle_warn: Duration,
+    idle_drop: Duration,
+    stats: Duration,
+}
+
+const PORT: &str = "10.0.0.1:7000";
+
+fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+fn open() -> (World, Node<Chat, i32>) {
+    let args = Args {
+        idle_warn: minutes(10),
+        idle_drop: minutes(1),
+        stats: minutes(1),
+    };
+    let mut limits = Limits::default();
+    limits.hard_limit = 128 * 1024;
+    let mut world = World::new();
+    let node = world.start_by("chat", Config::default(), |reactor| {
+        let listen = Listen::new(PORT).limits(limits).send_buffer(64 * 1024);
+        reactor.listen(listen)?;
+        Ok(Chat::new(reactor.context(), args))
+    });
+    (world, node)
+}
+
+/// Joins under a name, with everything read that is said about it.
+fn join(world: &mut World, name: &str) -> Peer {
+    let peer = world.connect(PORT);
+    peer.send(format!("/nick {name}\n"));
+    world.settle();
+    peer.received();
+    peer
+}
+
+/// Says a line.
+fn say(world: &mut World, peer: &Peer, line: &str) {
+    peer.send(format!("{line}\n"));
+    world.settle();
+}
+
+#[test]
+fn who_joins_is_greeted_and_announced() {
+    let (mut world, _) = open();
+    let ann = world.connect(PORT);
+    world.settle();
+    assert_eq!(
+        ann.received(),
+        "* you are guest1, in the lobby; /help says more\n"
+    );
+    let bob = world.connect(PORT);
+    world.settle();
+    assert_eq!(
+        bob.received(),
+        "* you are guest2, in the lobby; /help says more\n"
+    );
+    assert_eq!(ann.received(), "* guest2 has joined\n");
+}
+
+#[test]
+fn a_name_is_given_once() {
+    let (mut world, _) = open();
+    let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
+    ann.received();
+    say(&mut world, &bob, "/nick Ann");
+    assert_eq!(bob.received(), "* the name Ann is taken\n");
+    say(&mut world, &bob, "/nick bert");
+    assert_eq!(ann.received(), "* bob is now bert\n");
+}
+
+#[test]
+fn everybody_hears_the_same_in_the_same_order() {
+    let (mut world, _) = open();
+    let names = ["ann", "bob", "cleo", "dan"];
+    let peers = names.map(|name| join(&mut world, name));
+    peers.iter().for_each(|peer| drop(peer.received()));
+    // Ann and Bob speak at the same time, in pieces.
+    for piece in ["one\ntw", "o\nthree\n"] {
+        peers[0].send(piece);
+        peers[1].send(piece);
+        world.settle();
+    }
+    let heard = peers[2].received();
+    assert_eq!(heard.lines().count(), 6);
+    assert_eq!(heard, peers[3].received());
+    let of_ann: Vec<_> = heard
+        .lines()
+        .filter(|line| line.starts_with("ann: "))
+        .collect();
+    assert_eq!(of_ann, ["ann: one", "ann: two", "ann: three"]);
+    assert_eq!(peers[0].received(), "bob: one\nbob: two\nbob: three\n");
+}
+
+#[test]
+fn who_does_not_read_is_dropped_and_the_others_are_not() {
+    let (mut world, _) = open();
+    let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
+    let slow = join(&mut world, "slow");
+    slow.ignore();
+    ann.received();
+    let line = "x".repeat(3000);
+    let mut said = 0;
+    while !world.trace().contains("pending output above its limit") {
+        say(&mut world, &ann, &line);
+        world.advance(Duration::from_millis(100));
+        said += 1;
+        assert!(said < 1000, "nobody is dropped");
+    }
+    let heard = bob.received();
+    assert_eq!(heard.matches("ann: xxx").count(), said);
+    assert!(heard.contains("* slow has left: pending output above its limit\n"));
+    assert!(slow.was_reset());
+    assert!(ann.is_open() && bob.is_open());
+}
+
+#[test]
+fn who_is_silent_is_warned_and_then_dropped() {
+    let (mut world, _) = open();
+    let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
+    ann.received();
+    world.advance(minutes(9));
+    say(&mut world, &bob, "I am here");
+    assert_eq!(ann.received(), "bob: I am here\n");
+    world.advance(minutes(1));
+    assert_eq!(
+        ann.received(),
+        "* are you there? Say something within 60s\n"
+    );
+    assert_eq!(bob.received(), "");
+    world.advance(minutes(1));
+    assert!(
+        ann.received()
+            .ends_with("* you have been silent for too long: goodbye\n")
+    );
+    assert!(ann.is_closed() && bob.is_open());
+    // She is gone for good when she has closed, too.
+    ann.close();
+    world.advance(Duration::from_secs(3));
+    assert_eq!(
+        bob.received(),
+        "* ann has left: closed because: silent for too long\n"
+    );
+}
+
+#[test]
+fn a_signal_says_goodbye_and_leaves_nothing_behind() {
+    let (mut world, node) = open();
+    let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
+    ann.received();
+    say(&mut world, &ann, "last words");
+    world.reactor(node).sender().send(15).unwrap();
+    world.settle();
+    assert_eq!(ann.received(), "* the server stops: goodbye\n");
+    assert_eq!(
+        bob.received(),
+        "ann: last words\n* the server stops: goodbye\n"
+    );
+    assert!(ann.is_closed() && bob.is_closed());
+    for peer in [&ann, &bob] {
+        assert!(!peer.was_reset());
+        peer.close();
+    }
+    world.settle();
+    world.assert_no_leaks();
+    let late = world.connect(PORT);
+    world.settle();
+    assert!(late.was_reset());
+}

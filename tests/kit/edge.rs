@@ -1,0 +1,481 @@
+//! One scenario, two edges: real sockets, and the simulated network.
+//!
+//! An [`Edge`] is a reactor with the recording handler, and scripted peers around it. What a
+//! scenario says to it means the same on both, and only conditions are waited for: on real sockets
+//! by turning until they hold, on the simulated network by letting its clock run.
+
+use super::places::{black_hole, refusing};
+use super::real_peer::RealPeer;
+use super::{App, Kit, Log, PATIENCE};
+use sockeye::sim::{self, Faults, Link, Node, World};
+use sockeye::{Addr, Config, ConnId, Connect, Context, EventKind, Listen, Reactor, Sender};
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What the handler does with an event.
+pub type React = Box<dyn FnMut(&mut Context, EventKind<'_>)>;
+
+/// Where a scenario runs.
+#[derive(Clone, Copy, Debug)]
+pub enum On {
+    Real,
+    Sim,
+    /// The simulated network with this seed, and faults that lose nothing.
+    Faulty(u64),
+}
+
+/// What may go wrong although every byte arrives.
+pub fn lossless() -> Faults {
+    let mut faults = Faults::some();
+    faults.accept_fails = 0;
+    faults.accept_aborted = 0;
+    faults.connect_fails = 0;
+    faults.resets = 0;
+    faults.stalls = 0;
+    faults
+}
+
+impl On {
+    pub fn edge(self, react: impl FnMut(&mut Context, EventKind<'_>) + 'static) -> Edge {
+        self.edge_with(Config::default(), react)
+    }
+
+    pub fn edge_with(
+        self,
+        config: Config,
+        react: impl FnMut(&mut Context, EventKind<'_>) + 'static,
+    ) -> Edge {
+        let react: React = Box::new(react);
+        let (seed, faults) = match self {
+            On::Real => {
+                return Edge::new(Side::Real(Box::new(RealSide {
+                    kit: Kit::with_config(config, react),
+                    peers: Vec::new(),
+                    held: Vec::new(),
+                })));
+            }
+            On::Sim => (1, Faults::default()),
+            On::Faulty(seed) => (seed, lossless()),
+        };
+        let mut world = World::seeded(seed, faults);
+        let node = world.start_with("app", config, App::new(react), |_| Ok(()));
+        Edge::new(Side::Sim(world, node))
+    }
+
+    pub fn is_real(self) -> bool {
+        matches!(self, On::Real)
+    }
+}
+
+pub struct Edge {
+    side: Side,
+    connected: Vec<ConnId>,
+    /// Those of the simulated network, to be closed at the end.
+    peers: Vec<Peer>,
+}
+
+enum Side {
+    Real(Box<RealSide>),
+    Sim(World, Node<App<React>, u64>),
+}
+
+struct RealSide {
+    kit: Kit<React>,
+    peers: Vec<Rc<RefCell<RealPeer>>>,
+    /// Sockets that hold a port.
+    held: Vec<Box<dyn std::any::Any>>,
+}
+
+impl RealSide {
+    /// One turn, and what the peers do meanwhile. It sleeps only if nothing moves.
+    fn turn(&mut self, at_most: Duration) {
+        let mut moved = false;
+        for peer in &self.peers {
+            moved |= peer.borrow_mut().pump();
+        }
+        let wait = if moved { Duration::ZERO } else { at_most };
+        let wait = wait.min(Duration::from_millis(1));
+        let kit = &mut self.kit;
+        kit.reactor.turn(&mut kit.app, Some(wait)).unwrap();
+    }
+}
+
+impl Edge {
+    fn new(side: Side) -> Edge {
+        Edge {
+            side,
+            connected: Vec::new(),
+            peers: Vec::new(),
+        }
+    }
+
+    // ---- The handler ----
+
+    pub fn app(&mut self) -> &mut App<React> {
+        match &mut self.side {
+            Side::Real(real) => &mut real.kit.app,
+            Side::Sim(world, node) => world.app(*node),
+        }
+    }
+
+    pub fn log(&mut self) -> &mut Log {
+        &mut self.app().log
+    }
+
+    pub fn reactor(&mut self) -> &mut Reactor<u64> {
+        match &mut self.side {
+            Side::Real(real) => &mut real.kit.reactor,
+            Side::Sim(world, node) => world.reactor(*node),
+        }
+    }
+
+    pub fn cx(&mut self) -> &mut Context {
+        self.reactor().context()
+    }
+
+    pub fn sender(&mut self) -> Sender<u64> {
+        self.reactor().sender()
+    }
+
+    /// The id that was seen first, second and so on.
+    pub fn id(&mut self, index: usize) -> ConnId {
+        self.log().ids[index]
+    }
+
+    /// Listens on a free port.
+    pub fn listen(&mut self) -> Addr {
+        self.listen_on(Listen::new("127.0.0.1:0"))
+    }
+
+    pub fn listen_on(&mut self, listen: impl Into<Listen>) -> Addr {
+        let listener = self.reactor().listen(listen).unwrap();
+        self.cx().listener_addr(listener).unwrap().clone()
+    }
+
+    pub fn connect(&mut self, connect: impl Into<Connect>) -> ConnId {
+        let conn = self.cx().connect(connect);
+        self.connected.push(conn);
+        conn
+    }
+
+    // ---- Who it talks to ----
+
+    pub fn peer(&mut self, addr: &Addr) -> Peer {
+        self.add_peer(addr, None)
+    }
+
+    /// A peer whose buffers are soon full.
+    pub fn small_peer(&mut self, addr: &Addr) -> Peer {
+        self.add_peer(addr, Some(4096))
+    }
+
+    fn add_peer(&mut self, addr: &Addr, buffers: Option<usize>) -> Peer {
+        let end = match &mut self.side {
+            Side::Real(real) => {
+                let peer = RealPeer::connect(addr.ip().unwrap(), buffers);
+                let peer = Rc::new(RefCell::new(peer));
+                real.peers.push(peer.clone());
+                End::Real(peer)
+            }
+            Side::Sim(world, _) => {
+                let peer = world.connect(addr.clone());
+                buffers
+                    .into_iter()
+                    .for_each(|size| peer.receive_buffer(size));
+                End::Sim(Rc::new(peer))
+            }
+        };
+        self.keep(end)
+    }
+
+    fn keep(&mut self, end: End) -> Peer {
+        let peer = Peer {
+            end,
+            heard: Rc::default(),
+        };
+        self.peers.push(peer.clone());
+        peer
+    }
+
+    /// A server for the handler to connect to.
+    pub fn server(&mut self) -> Server {
+        match &mut self.side {
+            Side::Real(_) => {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                listener.set_nonblocking(true).unwrap();
+                Server::Real(listener)
+            }
+            Side::Sim(world, _) => Server::Sim(world.listen("127.0.0.1:0")),
+        }
+    }
+
+    pub fn try_accept(&mut self, server: &Server) -> Option<Peer> {
+        let end = match (server, &mut self.side) {
+            (Server::Real(listener), Side::Real(real)) => {
+                let (stream, _) = listener.accept().ok()?;
+                let peer = Rc::new(RefCell::new(RealPeer::new(stream)));
+                real.peers.push(peer.clone());
+                End::Real(peer)
+            }
+            (Server::Sim(listener), _) => End::Sim(Rc::new(listener.accept()?)),
+            _ => unreachable!("a server of the other edge"),
+        };
+        Some(self.keep(end))
+    }
+
+    /// Accepts one from the handler.
+    #[track_caller]
+    pub fn accept(&mut self, server: &Server) -> Peer {
+        let mut peer = None;
+        self.until("somebody connects", |edge| {
+            peer = edge.try_accept(server);
+            peer.is_some()
+        });
+        peer.unwrap()
+    }
+
+    /// An address that refuses.
+    pub fn refusing(&mut self) -> Addr {
+        match &mut self.side {
+            Side::Real(real) => {
+                let (socket, addr) = refusing();
+                real.held.push(Box::new(socket));
+                Addr::Ip(addr)
+            }
+            Side::Sim(..) => "127.0.0.1:9".parse().unwrap(),
+        }
+    }
+
+    /// An address that never answers.
+    pub fn black_hole(&mut self) -> Addr {
+        match &mut self.side {
+            Side::Real(real) => {
+                let (socket, stream, addr) = black_hole();
+                real.held.push(Box::new((socket, stream)));
+                Addr::Ip(addr)
+            }
+            Side::Sim(world, node) => {
+                let hole: IpAddr = Ipv4Addr::new(10, 9, 9, 9).into();
+                world.link(node.host(), hole, Link::latency(Duration::ZERO));
+                world.cut(node.host(), hole);
+                Addr::Ip(SocketAddr::new(hole, 9))
+            }
+        }
+    }
+
+    /// On the simulated network a byte takes this long from now on; on real sockets it takes what
+    /// it takes.
+    pub fn slow_link(&mut self, latency: Duration) {
+        if let Side::Sim(world, _) = &mut self.side {
+            world.default_link(Link::latency(latency));
+        }
+    }
+
+    // ---- Time ----
+
+    pub fn now(&self) -> Instant {
+        match &self.side {
+            Side::Real(_) => Instant::now(),
+            Side::Sim(world, _) => world.now(),
+        }
+    }
+
+    /// Lets everybody go on until a condition holds.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Edge) -> bool) {
+        let start = self.now();
+        loop {
+            if let Side::Sim(world, _) = &mut self.side {
+                world.settle();
+            }
+            if condition(self) {
+                return;
+            }
+            let late = self.now().saturating_duration_since(start) > PATIENCE;
+            assert!(!late, "never: {what}; {:?}", self.log().lives);
+            match &mut self.side {
+                Side::Real(real) => real.turn(PATIENCE),
+                Side::Sim(world, _) => world.advance(Duration::from_micros(100)),
+            }
+        }
+    }
+
+    #[track_caller]
+    pub fn until_all_closed(&mut self) {
+        self.until("all are closed", |edge| {
+            let log = edge.log();
+            log.ids.iter().all(|id| log.is_closed(*id))
+        });
+    }
+
+    /// Turns until so many connections are open.
+    #[track_caller]
+    pub fn until_open(&mut self, count: usize) {
+        self.until("they are open", |edge| edge.log().count("open") >= count);
+    }
+
+    /// Lets some time pass.
+    pub fn pass(&mut self, time: Duration) {
+        match &mut self.side {
+            Side::Real(real) => {
+                let end = Instant::now() + time;
+                while let Some(left) = end.checked_duration_since(Instant::now()) {
+                    real.turn(left);
+                }
+            }
+            Side::Sim(world, _) => world.advance(time),
+        }
+    }
+
+    /// A few turns that do not sleep, so that what was asked for has at least been tried.
+    pub fn turn_a_few_times(&mut self) {
+        match &mut self.side {
+            Side::Real(real) => (0..3).for_each(|_| real.turn(Duration::ZERO)),
+            Side::Sim(world, _) => world.settle(),
+        }
+    }
+
+    /// Turns that the loop makes by itself while nothing happens for 200 ms.
+    pub fn turns_at_rest(&mut self) -> usize {
+        match &mut self.side {
+            Side::Real(real) => real.kit.turn_for(Duration::from_millis(200)),
+            Side::Sim(world, _) => {
+                let before = world.turns();
+                world.advance(Duration::from_millis(200));
+                (world.turns() - before) as usize
+            }
+        }
+    }
+
+    /// One `on_close` for every id, no spin, and nothing is left.
+    #[track_caller]
+    pub fn end(mut self) {
+        // Faults make turns of their own.
+        if let Side::Sim(world, _) = &mut self.side {
+            world.faults(Faults::default());
+            world.advance(Duration::from_millis(10));
+        }
+        let turns = self.turns_at_rest();
+        assert!(turns <= 20, "a spin: {turns} turns with nothing to do");
+        let mut ids = self.log().ids.clone();
+        ids.append(&mut self.connected);
+        for id in &ids {
+            self.cx().abort(*id);
+        }
+        self.until("every id is closed", |edge| {
+            ids.iter().all(|id| edge.log().is_closed(*id))
+        });
+        for id in ids {
+            let life = self.log().life(id);
+            let (opens, closes) = (life.count("open"), life.count("close"));
+            assert!(
+                opens <= 1 && closes == 1 && life.count("eof") <= 1,
+                "{life:?}"
+            );
+        }
+        assert_eq!(self.cx().connections().count(), 0);
+        if let Side::Sim(world, _) = &mut self.side {
+            self.peers.iter().for_each(Peer::close);
+            world.advance(Duration::from_millis(10));
+            world.assert_no_leaks();
+        }
+    }
+}
+
+/// A scripted server.
+pub enum Server {
+    Real(TcpListener),
+    Sim(sim::PeerListener),
+}
+
+impl Server {
+    pub fn addr(&self) -> Addr {
+        match self {
+            Server::Real(listener) => Addr::Ip(listener.local_addr().unwrap()),
+            Server::Sim(listener) => listener.addr().clone(),
+        }
+    }
+}
+
+/// The other end of a connection. It reads at once whatever comes, and what it sends waits on its
+/// side for as long as it must.
+#[derive(Clone)]
+pub struct Peer {
+    end: End,
+    heard: Rc<RefCell<Vec<u8>>>,
+}
+
+#[derive(Clone)]
+enum End {
+    Real(Rc<RefCell<RealPeer>>),
+    Sim(Rc<sim::Peer>),
+}
+
+macro_rules! either {
+    ($self:ident, $peer:ident => $what:expr) => {
+        match &$self.end {
+            End::Real($peer) => {
+                #[allow(unused_mut, reason = "some ask, some act")]
+                let mut $peer = $peer.borrow_mut();
+                $what
+            }
+            End::Sim($peer) => $what,
+        }
+    };
+}
+
+impl Peer {
+    pub fn send(&self, bytes: impl AsRef<[u8]>) {
+        either!(self, peer => peer.send(bytes.as_ref()));
+    }
+
+    pub fn shutdown(&self) {
+        either!(self, peer => peer.shutdown());
+    }
+
+    pub fn close(&self) {
+        either!(self, peer => peer.close());
+    }
+
+    pub fn reset(&self) {
+        either!(self, peer => peer.reset());
+    }
+
+    /// Reads no more, until `hear`.
+    pub fn ignore(&self) {
+        either!(self, peer => peer.ignore());
+    }
+
+    pub fn hear(&self) {
+        either!(self, peer => peer.hear());
+    }
+
+    pub fn is_closed(&self) -> bool {
+        either!(self, peer => peer.is_closed())
+    }
+
+    pub fn was_reset(&self) -> bool {
+        either!(self, peer => peer.was_reset())
+    }
+
+    /// Bytes that wait on this side: none of them has been offered to the other one.
+    pub fn unsent(&self) -> usize {
+        either!(self, peer => peer.unsent())
+    }
+
+    /// How many bytes it has received so far.
+    pub fn count(&self) -> usize {
+        let new = either!(self, peer => peer.received_bytes());
+        let mut heard = self.heard.borrow_mut();
+        heard.extend(new);
+        heard.len()
+    }
+
+    /// All bytes it has received so far.
+    pub fn received(&self) -> Vec<u8> {
+        self.count();
+        self.heard.borrow().clone()
+    }
+}

@@ -1,0 +1,224 @@
+//! Connecting, listening and accepting: C1 to C7, L2 to L8.
+
+use crate::kit::edge::On;
+use crate::kit::{default, echo};
+use sockeye::{Accept, Config, Connect, EventKind, Origin, Reason};
+use std::io::ErrorKind;
+use std::time::Duration;
+
+on_both_edges! {
+    a_refused_connect_is_reported_once_from_the_loop,
+    a_black_hole_ends_at_its_timeout_and_not_before,
+    a_connect_that_is_closed_reports_once,
+    what_is_sent_before_the_connect_is_through_arrives_in_order,
+    what_was_sent_to_nobody_is_counted_as_lost,
+    a_pause_before_the_connect_is_through_holds,
+    a_peer_that_resets_before_it_is_accepted_harms_nobody,
+    ten_behind_one_edge_are_all_accepted_with_a_budget_of_one,
+    a_listener_closed_in_on_accept_accepts_nobody_else,
+    a_listener_closed_in_on_open_accepts_nobody_else,
+    a_refused_peer_gets_no_callback_but_on_accept,
+}
+
+// C1
+fn a_refused_connect_is_reported_once_from_the_loop(on: On) {
+    let mut edge = on.edge(default);
+    let addr = edge.refusing();
+    for _ in 0..20 {
+        let conn = edge.connect(addr.clone());
+        assert!(edge.log().ids.iter().all(|id| *id != conn));
+        edge.until("it is refused", |edge| edge.log().is_closed(conn));
+        let life = edge.log().life(conn);
+        assert_eq!(life.callbacks, ["close"]);
+        let refused = ErrorKind::ConnectionRefused;
+        assert!(matches!(life.reason(), Reason::ConnectFailed(e) if e.kind() == refused));
+    }
+    edge.end();
+}
+
+// C3
+fn a_black_hole_ends_at_its_timeout_and_not_before(on: On) {
+    let mut edge = on.edge(default);
+    let hole = edge.black_hole();
+    let (start, timeout) = (edge.now(), Duration::from_millis(30));
+    let conn = edge.connect(Connect::new(hole).timeout(timeout));
+    edge.until("it is given up", |edge| edge.log().is_closed(conn));
+    assert!(edge.now() - start >= timeout);
+    let life = edge.log().life(conn);
+    assert!(matches!(life.reason(), Reason::ConnectTimedOut));
+    assert_eq!(life.callbacks, ["close"]);
+    edge.end();
+}
+
+// C3, X11
+fn a_connect_that_is_closed_reports_once(on: On) {
+    let mut edge = on.edge(default);
+    let hole = edge.black_hole();
+    let conns = [edge.connect(hole.clone()), edge.connect(hole)];
+    edge.pass(Duration::from_millis(2));
+    assert!(edge.cx().close(conns[0]) && edge.cx().abort(conns[1]));
+    edge.until_all_closed();
+    edge.until("both are over", |edge| edge.log().closed() == 2);
+    assert!(matches!(edge.log().life(conns[0]).reason(), Reason::Local));
+    assert!(matches!(
+        edge.log().life(conns[1]).reason(),
+        Reason::Aborted
+    ));
+    edge.end();
+}
+
+// C5
+fn what_is_sent_before_the_connect_is_through_arrives_in_order(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        EventKind::Open { conn, origin } => {
+            assert_eq!(origin, Origin::Connected);
+            // Its writing side is shut already.
+            assert_eq!(cx.send(conn, "late"), sockeye::Sent::Gone);
+        }
+        other => default(cx, other),
+    });
+    let server = edge.server();
+    let conn = edge.connect(server.addr());
+    for word in ["one ", "two ", "three"] {
+        edge.cx().send(conn, word);
+    }
+    assert!(edge.cx().shutdown_write(conn));
+    let peer = edge.accept(&server);
+    edge.until("the peer has all", |_| {
+        peer.count() == 13 && peer.is_closed()
+    });
+    assert_eq!(peer.received(), b"one two three");
+    peer.send("and back");
+    peer.close();
+    edge.until_all_closed();
+    let life = edge.log().life(conn);
+    assert_eq!(life.received, b"and back");
+    assert!(matches!(life.reason(), Reason::Eof));
+    edge.end();
+}
+
+// C5
+fn what_was_sent_to_nobody_is_counted_as_lost(on: On) {
+    let mut edge = on.edge(default);
+    let addr = edge.refusing();
+    let conn = edge.connect(addr);
+    edge.cx().send(conn, vec![1; 1000]);
+    edge.until("it is refused", |edge| edge.log().is_closed(conn));
+    let closed = edge.log().life(conn).closed.as_ref().unwrap();
+    assert_eq!(closed.undelivered, 1000);
+    edge.end();
+}
+
+// C7
+fn a_pause_before_the_connect_is_through_holds(on: On) {
+    let mut edge = on.edge(default);
+    let server = edge.server();
+    let conn = edge.connect(server.addr());
+    assert!(edge.cx().pause_reads(conn));
+    let peer = edge.accept(&server);
+    peer.send("hello");
+    edge.until_open(1);
+    edge.pass(Duration::from_millis(5));
+    assert_eq!(edge.log().life(conn).callbacks, ["open"]);
+    assert!(edge.cx().resume_reads(conn));
+    edge.until("it is told", |edge| {
+        edge.log().life(conn).received == b"hello"
+    });
+    edge.end();
+}
+
+// L2
+fn a_peer_that_resets_before_it_is_accepted_harms_nobody(on: On) {
+    let mut edge = on.edge(echo);
+    let addr = edge.listen();
+    let peers: Vec<_> = (0..6).map(|_| edge.peer(&addr)).collect();
+    for (number, peer) in peers.iter().enumerate() {
+        match number % 2 {
+            0 => peer.reset(),
+            _ => peer.send("hi"),
+        }
+    }
+    let good = || peers.iter().skip(1).step_by(2);
+    edge.until("the good are served", |_| {
+        good().all(|peer| peer.count() == 2)
+    });
+    good().for_each(|peer| peer.close());
+    edge.until_all_closed();
+    edge.end();
+}
+
+// L3
+fn ten_behind_one_edge_are_all_accepted_with_a_budget_of_one(on: On) {
+    let mut config = Config::default();
+    config.accepts_per_turn = 1;
+    let mut edge = on.edge_with(config, echo);
+    let addr = edge.listen();
+    let peers: Vec<_> = (0..10).map(|_| edge.peer(&addr)).collect();
+    edge.until_open(10);
+    peers.iter().for_each(|peer| peer.send("x"));
+    edge.until("all are served", |_| {
+        peers.iter().all(|peer| peer.count() == 1)
+    });
+    edge.end();
+}
+
+// L5
+fn a_listener_closed_in_on_accept_accepts_nobody_else(on: On) {
+    closing_the_listener(on, true);
+}
+
+// L5
+fn a_listener_closed_in_on_open_accepts_nobody_else(on: On) {
+    closing_the_listener(on, false);
+}
+
+fn closing_the_listener(on: On, in_on_accept: bool) {
+    let mut the_listener = None;
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Accept { listener, .. } => {
+            assert!(!in_on_accept || the_listener.is_none());
+            the_listener = Some(listener);
+            if in_on_accept {
+                assert!(cx.unlisten(listener) && !cx.unlisten(listener));
+            }
+        }
+        EventKind::Open { .. } => {
+            if !in_on_accept {
+                let listener = the_listener.unwrap();
+                assert!(cx.unlisten(listener) && !cx.unlisten(listener));
+            }
+        }
+        other => echo(cx, other),
+    });
+    let addr = edge.listen();
+    let peers: Vec<_> = (0..5).map(|_| edge.peer(&addr)).collect();
+    edge.until_open(1);
+    // Who waited in the backlog is reset.
+    edge.until("the others are gone", |_| {
+        peers.iter().filter(|peer| peer.was_reset()).count() == 4
+    });
+    let late = edge.peer(&addr);
+    edge.until("it is refused", |_| late.was_reset());
+    assert_eq!(edge.log().count("open"), 1);
+    assert_eq!(edge.log().accepts, 1);
+    edge.end();
+}
+
+// L8
+fn a_refused_peer_gets_no_callback_but_on_accept(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        EventKind::Accept { verdict, .. } => *verdict = Accept::Refuse,
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peers: Vec<_> = (0..5).map(|_| edge.peer(&addr)).collect();
+    edge.until("all are sent away", |_| {
+        peers.iter().all(|peer| peer.is_closed())
+    });
+    assert!(peers.iter().all(|peer| !peer.was_reset()));
+    assert_eq!((edge.log().accepts, edge.log().ids.len()), (5, 0));
+    let rude = edge.peer(&addr);
+    rude.send("let me in");
+    edge.until("it is sent away", |_| rude.is_closed());
+    edge.end();
+}

@@ -1,0 +1,257 @@
+//! Reading: R1 to R8.
+
+use crate::kit::edge::{Edge, On};
+use crate::kit::{default, pattern};
+use sockeye::{Config, ConnId, EventKind, Reason, Sent};
+use std::time::Duration;
+
+on_both_edges! {
+    data_then_an_end_gives_all_data_first,
+    data_then_a_reset_gives_all_data_first,
+    a_half_closed_peer_gets_a_long_answer_whole,
+    a_reset_is_no_end,
+    stopping_at_a_budget_loses_nothing,
+    resuming_delivers_what_the_kernel_holds,
+    resuming_offers_what_was_left_over,
+    a_pause_in_on_data_holds_at_once_and_the_end_waits_too,
+    a_paused_connection_whose_peer_closes_does_not_spin,
+    a_paused_connection_whose_peer_resets_does_not_spin,
+    one_byte_at_a_time_gives_the_same_lines,
+}
+
+/// A reactor with a receive buffer of 4 KiB.
+fn small_buffer() -> Config {
+    let mut config = Config::default();
+    config.receive_buffer = 4096;
+    config
+}
+
+fn opened(edge: &mut Edge, peer: &str) -> ConnId {
+    edge.until("it is open", |edge| edge.log().count("open") > 0);
+    assert_eq!(edge.log().count("close"), 0, "{peer}");
+    edge.id(0)
+}
+
+// R1
+fn data_then_an_end_gives_all_data_first(on: On) {
+    for size in [0, 1, 4095, 4096, 4097, 40_960, 300_000] {
+        let mut edge = on.edge_with(small_buffer(), default);
+        let addr = edge.listen();
+        let peer = edge.peer(&addr);
+        peer.send(pattern(size));
+        peer.shutdown();
+        edge.until_open(1);
+        edge.until_all_closed();
+        let id = edge.id(0);
+        let life = edge.log().life(id);
+        assert!(life.received == pattern(size), "{size}");
+        assert!(life.callbacks.ends_with(&["eof", "close"]));
+        assert!(matches!(life.reason(), Reason::Eof));
+    }
+}
+
+// R1, R3
+fn data_then_a_reset_gives_all_data_first(on: On) {
+    for size in [1, 4096, 20_480] {
+        let mut edge = on.edge_with(small_buffer(), default);
+        let addr = edge.listen();
+        let peer = edge.peer(&addr);
+        let id = opened(&mut edge, "nobody said anything");
+        edge.cx().pause_reads(id);
+        peer.send(pattern(size));
+        edge.until("it is on its way", |_| peer.unsent() == 0);
+        edge.pass(Duration::from_millis(1));
+        peer.reset();
+        edge.pass(Duration::from_millis(5));
+        assert_eq!(edge.log().life(id).callbacks, ["open"]);
+        edge.cx().resume_reads(id);
+        edge.until_all_closed();
+        let life = edge.log().life(id);
+        assert!(life.received == pattern(size), "{size}");
+        assert!(matches!(life.reason(), Reason::Reset));
+        assert_eq!(life.count("eof"), 0);
+    }
+}
+
+// R2
+fn a_half_closed_peer_gets_a_long_answer_whole(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        EventKind::Eof { conn, .. } => {
+            assert_eq!(cx.send(conn, pattern(1 << 20)), Sent::Wait);
+            cx.close(conn);
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.small_peer(&addr);
+    peer.send("ask");
+    peer.shutdown();
+    edge.until("the answer is whole", |_| peer.is_closed());
+    assert!(peer.received() == pattern(1 << 20) && !peer.was_reset());
+    edge.until_all_closed();
+    let id = edge.id(0);
+    let life = edge.log().life(id);
+    assert_eq!(life.callbacks, ["open", "data", "eof", "close"]);
+    assert!(life.closed.as_ref().unwrap().is_clean());
+    edge.end();
+}
+
+// R3
+fn a_reset_is_no_end(on: On) {
+    let mut edge = on.edge(default);
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    let id = opened(&mut edge, "it only connects");
+    peer.reset();
+    edge.until_all_closed();
+    let life = edge.log().life(id);
+    assert_eq!(life.callbacks, ["open", "close"]);
+    assert!(matches!(life.reason(), Reason::Reset));
+    edge.end();
+}
+
+// R4
+fn stopping_at_a_budget_loses_nothing(on: On) {
+    let mut config = small_buffer();
+    config.reads_per_turn = 1;
+    let mut edge = on.edge_with(config, default);
+    let addr = edge.listen();
+    let peers = [edge.peer(&addr), edge.peer(&addr)];
+    edge.until_open(2);
+    let bytes = pattern(256 * 1024);
+    peers.iter().for_each(|peer| peer.send(&bytes));
+    edge.until("all has come", |edge| {
+        let lives = edge.log().lives.iter();
+        lives.map(|(_, life)| life.received.len()).sum::<usize>() == 2 * bytes.len()
+    });
+    for index in 0..2 {
+        let id = edge.id(index);
+        assert!(edge.log().life(id).received == bytes);
+    }
+    edge.end();
+}
+
+// R5
+fn resuming_delivers_what_the_kernel_holds(on: On) {
+    let mut edge = on.edge(default);
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    let id = opened(&mut edge, "nobody said anything");
+    assert!(edge.cx().pause_reads(id) && !edge.cx().wants_input(id));
+    peer.send("hello");
+    edge.pass(Duration::from_millis(5));
+    assert_eq!(edge.log().life(id).callbacks, ["open"]);
+    edge.cx().resume_reads(id);
+    edge.until("it comes", |edge| edge.log().life(id).received == b"hello");
+    edge.end();
+}
+
+// R5
+fn resuming_offers_what_was_left_over(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        EventKind::Data { conn, input } => {
+            // Two bytes at a time, then a pause.
+            cx.send(conn, input.take(2));
+            if !input.is_empty() {
+                cx.pause_reads(conn);
+            }
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    peer.send("abcdef");
+    for count in [2, 4, 6] {
+        edge.until("two more are answered", |_| peer.count() == count);
+        edge.pass(Duration::from_millis(3));
+        assert_eq!(peer.count(), count);
+        let id = edge.id(0);
+        edge.cx().resume_reads(id);
+    }
+    assert_eq!(peer.received(), b"abcdef");
+    edge.end();
+}
+
+// R6
+fn a_pause_in_on_data_holds_at_once_and_the_end_waits_too(on: On) {
+    let mut edge = on.edge_with(small_buffer(), |cx, event| match event {
+        EventKind::Data { conn, input } => {
+            input.take_all();
+            cx.pause_reads(conn);
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    peer.send(pattern(10_000));
+    peer.shutdown();
+    let mut data = 0;
+    while edge.log().count("eof") == 0 {
+        data += 1;
+        edge.until("one more callback", |edge| {
+            edge.log().count("data") == data || edge.log().count("eof") == 1
+        });
+        edge.pass(Duration::from_millis(3));
+        assert!(edge.log().count("data") <= data);
+        let id = edge.id(0);
+        edge.cx().resume_reads(id);
+    }
+    edge.until_all_closed();
+    let id = edge.id(0);
+    assert!(edge.log().life(id).received == pattern(10_000));
+    assert!(edge.log().life(id).count("data") >= 3);
+    edge.end();
+}
+
+// R7
+fn a_paused_connection_whose_peer_closes_does_not_spin(on: On) {
+    paused(on, false);
+}
+
+// R7
+fn a_paused_connection_whose_peer_resets_does_not_spin(on: On) {
+    paused(on, true);
+}
+
+fn paused(on: On, reset: bool) {
+    let mut edge = on.edge(default);
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    let id = opened(&mut edge, "nobody said anything");
+    edge.cx().pause_reads(id);
+    match reset {
+        true => peer.reset(),
+        false => peer.close(),
+    }
+    assert!(edge.turns_at_rest() <= 20);
+    assert_eq!(edge.log().life(id).callbacks, ["open"]);
+    edge.cx().resume_reads(id);
+    edge.until_all_closed();
+    match (reset, edge.log().life(id).reason()) {
+        (true, Reason::Reset) | (false, Reason::Eof) => {}
+        (_, reason) => panic!("{reason}"),
+    }
+    edge.end();
+}
+
+// R8
+fn one_byte_at_a_time_gives_the_same_lines(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        EventKind::Data { conn, input } => {
+            while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+                cx.send(conn, ("> ", input.take(end + 1)));
+            }
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    for byte in b"one\ntwo\n\nthree\n" {
+        peer.send([*byte]);
+        edge.pass(Duration::from_micros(300));
+    }
+    let answer = b"> one\n> two\n> \n> three\n";
+    edge.until("all are answered", |_| peer.count() == answer.len());
+    assert_eq!(peer.received(), answer);
+    edge.end();
+}

@@ -1,0 +1,294 @@
+//! Timers, deadlines, messages and fairness: T1 to T8, M2, M4, E3, E6.
+
+use crate::kit::edge::On;
+use crate::kit::{default, echo, pattern};
+use sockeye::{Config, Deadline, EventKind, Listen, TimerId};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+on_both_edges! {
+    a_timer_that_is_due_at_once_again_starves_nobody,
+    a_cancelled_timer_does_not_fire,
+    earlier_deadlines_fire_first_and_equal_ones_in_the_order_of_setting,
+    timers_are_never_early,
+    times_too_long_for_the_clock_never_come,
+    progress_in_either_direction_puts_off_the_idle_deadline,
+    a_set_deadline_is_not_put_off_by_traffic,
+    a_flood_of_messages_starves_nobody,
+    messages_come_in_order,
+    one_that_blasts_does_not_starve_the_others,
+    no_callback_runs_inside_another,
+}
+
+fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+// T1
+fn a_timer_that_is_due_at_once_again_starves_nobody(on: On) {
+    let mut left = 2000;
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Timer { key: 0, .. } => {
+            left -= 1;
+            if left > 0 {
+                cx.set_timer(Duration::ZERO, 0);
+            }
+        }
+        other => echo(cx, other),
+    });
+    edge.cx().set_timer(Duration::ZERO, 0);
+    edge.cx().set_timer(ms(1), 1);
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    peer.send("hi");
+    edge.until("all is done", |edge| {
+        peer.count() == 2 && edge.log().timers.len() == 2001
+    });
+    edge.end();
+}
+
+// T2
+fn a_cancelled_timer_does_not_fire(on: On) {
+    let ids: Rc<RefCell<Vec<TimerId>>> = Rc::default();
+    let known = ids.clone();
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Timer { key: 0, timer } => {
+            assert!(!cx.cancel_timer(timer), "it has fired");
+            assert!(cx.cancel_timer(known.borrow()[1]) && cx.cancel_timer(known.borrow()[3]));
+        }
+        EventKind::Timer { key: 2, .. } => assert!(!cx.cancel_timer(known.borrow()[0])),
+        other => default(cx, other),
+    });
+    for (key, delay) in [(0, 5), (1, 5), (2, 5), (3, 9), (4, 9)] {
+        let id = edge.cx().set_timer(ms(delay), key);
+        ids.borrow_mut().push(id);
+    }
+    // All five are due in one turn, or in several: a cancelled one never fires.
+    edge.until("the last has fired", |edge| edge.log().timers.contains(&4));
+    edge.pass(ms(3));
+    assert_eq!(edge.log().timers, [0, 2, 4]);
+    edge.end();
+}
+
+// T3
+fn earlier_deadlines_fire_first_and_equal_ones_in_the_order_of_setting(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        // At one moment of the loop's clock, as all delays within a turn of real time are not.
+        EventKind::Timer { key: 100, .. } => {
+            for (key, delay) in [(1, 9), (2, 3), (3, 6), (4, 1)] {
+                cx.set_timer(ms(delay), key);
+            }
+        }
+        other => default(cx, other),
+    });
+    edge.cx().set_timer(Duration::ZERO, 100);
+    edge.until("all have fired", |edge| edge.log().timers.len() == 5);
+    assert_eq!(edge.log().timers, [100, 4, 2, 3, 1]);
+    edge.log().timers.clear();
+    for key in 0..50 {
+        edge.cx().set_timer(ms(2), key);
+    }
+    edge.until("all have fired", |edge| edge.log().timers.len() == 50);
+    assert_eq!(edge.log().timers, (0..50).collect::<Vec<_>>());
+    edge.end();
+}
+
+// T4
+fn timers_are_never_early(on: On) {
+    let mut edge = on.edge(default);
+    for micros in [0, 1, 999, 1000, 1001, 4567] {
+        let (start, delay) = (edge.now(), Duration::from_micros(micros));
+        edge.cx().set_timer(delay, micros);
+        edge.until("it fires", |edge| edge.log().timers.last() == Some(&micros));
+        assert!(edge.now() - start >= delay);
+    }
+    edge.end();
+}
+
+// T5
+fn times_too_long_for_the_clock_never_come(on: On) {
+    let mut edge = on.edge(default);
+    let days = Duration::from_secs(50 * 24 * 3600);
+    for long in [Duration::MAX, Duration::from_millis(u64::MAX), days] {
+        edge.cx().set_timer(long, 1);
+    }
+    edge.cx().set_timer(ms(10), 2);
+    edge.until("the short one fires", |edge| !edge.log().timers.is_empty());
+    assert_eq!(edge.log().timers, [2]);
+    edge.end();
+}
+
+// T8
+fn progress_in_either_direction_puts_off_the_idle_deadline(on: On) {
+    let idle = ms(if on.is_real() { 250 } else { 50 });
+    let start = Rc::new(Cell::new(None));
+    let told = start.clone();
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Deadline { conn, which } => {
+            assert_eq!(which, Deadline::Idle);
+            told.set(Some(cx.now()));
+            cx.close(conn);
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen_on(Listen::new("127.0.0.1:0").idle(idle));
+    let peer = edge.peer(&addr);
+    edge.until_open(1);
+    let id = edge.id(0);
+    let begin = edge.now();
+    for round in 0..4 {
+        edge.pass(idle * 2 / 5);
+        match round % 2 {
+            0 => peer.send("x"),
+            _ => drop(edge.cx().send(id, "y")),
+        }
+    }
+    edge.until_all_closed();
+    let at = start.get().unwrap();
+    assert!(at - begin >= idle * 8 / 5 + idle, "{:?}", at - begin);
+    assert_eq!(edge.log().life(id).count("deadline"), 1);
+    edge.end();
+}
+
+// T8
+fn a_set_deadline_is_not_put_off_by_traffic(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        EventKind::Open { conn, .. } => drop(cx.set_deadline(conn, ms(30))),
+        EventKind::Deadline { conn, which } => {
+            assert_eq!(which, Deadline::Set);
+            cx.close(conn);
+        }
+        other => echo(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    edge.until_open(1);
+    let start = edge.now();
+    edge.until("it passes", |edge| {
+        peer.send("x");
+        edge.log().closed() == 1
+    });
+    assert!(edge.now() - start < Duration::from_secs(10));
+    edge.end();
+}
+
+// M2
+fn a_flood_of_messages_starves_nobody(on: On) {
+    let mut config = Config::default();
+    config.messages_per_turn = 10;
+    let mut edge = on.edge_with(config, echo);
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    edge.until_open(1);
+    let sender = edge.sender();
+    for number in 0..5000 {
+        sender.send(number).unwrap();
+    }
+    edge.cx().set_timer(Duration::ZERO, 1);
+    peer.send("hi");
+    let seen: Rc<RefCell<Vec<&str>>> = Rc::default();
+    let (order, mut messages) = (seen.clone(), 0);
+    edge.app().on_message = Some(Box::new(move |cx, _| {
+        messages += 1;
+        if messages == 5000 {
+            let timers = cx.stats().timers;
+            order
+                .borrow_mut()
+                .push(if timers == 1 { "late" } else { "never" });
+        }
+    }));
+    edge.until("all are told", |edge| {
+        edge.log().messages.len() == 5000 && peer.count() == 2
+    });
+    assert_eq!(
+        *seen.borrow(),
+        ["late"],
+        "the timer fired before the flood was over"
+    );
+    edge.end();
+}
+
+// M4
+fn messages_come_in_order(on: On) {
+    let mut edge = on.edge(default);
+    let sender = edge.sender();
+    // Before the first turn already.
+    for number in 0..100 {
+        sender.send(number).unwrap();
+    }
+    edge.until("all are told", |edge| edge.log().messages.len() == 100);
+    sender.send(100).unwrap();
+    edge.until("one more", |edge| edge.log().messages.len() == 101);
+    assert_eq!(edge.log().messages, (0..=100).collect::<Vec<_>>());
+    edge.end();
+}
+
+// E3
+fn one_that_blasts_does_not_starve_the_others(on: On) {
+    let mut config = Config::default();
+    config.receive_buffer = 1024;
+    config.reads_per_turn = 4;
+    let mut edge = on.edge_with(config, |cx, event| match event {
+        EventKind::Data { conn, input } => {
+            if input.len() < 100 {
+                cx.send(conn, input.take_all());
+            }
+            input.take_all();
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let blasting = edge.peer(&addr);
+    let quiet: Vec<_> = (0..6).map(|_| edge.peer(&addr)).collect();
+    edge.until_open(7);
+    blasting.send(pattern(300_000));
+    quiet.iter().for_each(|peer| peer.send("hi"));
+    edge.cx().set_timer(Duration::ZERO, 1);
+    let blaster = edge.id(0);
+    edge.until("the quiet are served", |edge| {
+        let served = quiet.iter().all(|peer| peer.count() == 2);
+        served && !edge.log().timers.is_empty()
+    });
+    edge.until("the blast is over", |edge| {
+        edge.log().life(blaster).received.len() == 300_000
+    });
+    edge.end();
+}
+
+// E6: the recorder panics when a callback begins inside another; here every command is given in
+// every callback.
+fn no_callback_runs_inside_another(on: On) {
+    let mut edge = on.edge(|cx, event| {
+        let conn = match &event {
+            EventKind::Open { conn, .. } | EventKind::Data { conn, .. } => Some(*conn),
+            EventKind::Eof { conn, .. } | EventKind::Close { conn, .. } => Some(*conn),
+            EventKind::Drain { conn } => Some(*conn),
+            _ => None,
+        };
+        let all: Vec<_> = cx.connections().collect();
+        for other in all.into_iter().chain(conn) {
+            cx.send(other, "hello");
+            cx.pause_reads(other);
+            cx.resume_reads(other);
+            cx.set_deadline(other, ms(1));
+        }
+        cx.broadcast(conn, "all");
+        match event {
+            EventKind::Deadline { .. } => {}
+            other => default(cx, other),
+        }
+    });
+    let addr = edge.listen();
+    let peers: Vec<_> = (0..4).map(|_| edge.peer(&addr)).collect();
+    peers.iter().for_each(|peer| peer.send("hi"));
+    edge.until("some have been heard", |edge| edge.log().count("data") >= 4);
+    for (number, peer) in peers.iter().enumerate() {
+        match number % 2 {
+            0 => peer.reset(),
+            _ => peer.shutdown(),
+        }
+    }
+    edge.until_all_closed();
+    edge.end();
+}
