@@ -141,7 +141,7 @@ impl<M> Reactor<M> {
     ///
     /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it.
     pub fn take_report(&mut self) -> Option<Report> {
-        match self.cx.conns.is_empty() {
+        match self.cx.has_finished() {
             true => self.cx.end_finishing(),
             false => None,
         }
