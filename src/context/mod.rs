@@ -141,7 +141,7 @@ impl Context {
     /// ends is aborted, with reason `Finished`. When no connection is left, `run` returns its
     /// [`Report`]; those who call `turn` ask
     /// [`Reactor::take_report`](crate::Reactor::take_report). Timers and watches do not hold it up,
-    /// nor do connects that were refused.
+    /// nor do connects that were refused: the `on_close` of the last may come in a later turn.
     ///
     /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
     /// turn at the latest.
