@@ -5,8 +5,9 @@ use crate::id::{ConnId, Key};
 /// A map from [`ConnId`] to `T` without hashing: a place per slot, checked by generation.
 ///
 /// It iterates in a fixed order (by slot), so that a handler built on it does the same thing each
-/// time. An entry stays until you remove it, in `on_close` for example; the entry of an older owner
-/// of the same slot is replaced.
+/// time. An entry stays until you remove it, in `on_close` for example. A slot has one entry: what
+/// is inserted takes the place of any other owner's, also a newer one's. So insert only for
+/// connections that live.
 #[derive(Clone, Debug)]
 pub struct ConnMap<T> {
     places: Vec<Option<(u32, T)>>,

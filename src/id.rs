@@ -18,7 +18,8 @@ macro_rules! id {
         ///
         /// `Copy`, and safe to keep for as long as you like: once its owner is gone the id is
         /// *stale*, every command given with it says so and does nothing, and it never comes to
-        /// name another (a slot's generation wraps after 2³² owners).
+        /// name another (a slot's generation wraps after 2³² owners). To another reactor it may
+        /// name anything: give it only to the one that it is from.
         #[doc = concat!("\nIt prints as `", $letter, "3.7`: slot 3, generation 7.")]
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub(crate) Key);

@@ -93,6 +93,24 @@ fn a_connection_may_go_on_until_the_grace_ends_and_is_then_aborted() {
     kit.end();
 }
 
+// X10, C6
+#[test]
+fn a_handler_that_always_connects_again_does_not_keep_a_reactor_that_finishes() {
+    let (_nobody, to) = refusing();
+    let mut kit = Kit::new(move |cx, event| match event {
+        EventKind::Open { .. } => cx.finish(LONG),
+        EventKind::Close { .. } => drop(cx.connect(to)),
+        other => default(cx, other),
+    });
+    let addr = kit.listen();
+    let _peer = peer(addr);
+    let start = Instant::now();
+    while kit.reactor.take_report().is_none() {
+        assert!(start.elapsed() < kit::PATIENCE, "it never finishes");
+        kit.turn();
+    }
+}
+
 // X10
 #[test]
 fn the_report_counts_the_bytes_that_were_lost() {

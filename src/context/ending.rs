@@ -111,7 +111,8 @@ impl Context {
         self.end(slot, reason);
     }
 
-    /// It is over. `on_close` comes in the reap phase, and the descriptor goes with it.
+    /// It is over. `on_close` comes in the reap phase, and the descriptor goes with it: by a RST if
+    /// bytes are lost, for an error may be the system's own (`ENOBUFS`) and the peer alive.
     pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
         let Some(conn) = self.conns.peek(slot) else {
             return;
@@ -124,6 +125,11 @@ impl Context {
         conn.input = None;
         conn.lost += (conn.pending() + self.lending.forget(slot)) as u64;
         conn.take_part();
+        if conn.lost > 0
+            && let Some(stream) = &mut conn.stream
+        {
+            stream.reset_on_drop();
+        }
         if let Some(timer) = conn.timer.take() {
             self.timers.cancel(timer);
         }

@@ -144,7 +144,8 @@ impl Context {
     /// gets `on_finish`, whose default closes it after a flush. What is still open when the grace
     /// ends is aborted, with reason `Finished`. When no connection is left, `run` returns its
     /// [`Report`]; those who call `turn` ask
-    /// [`Reactor::take_report`](crate::Reactor::take_report). Timers and watches do not hold it up.
+    /// [`Reactor::take_report`](crate::Reactor::take_report). Timers and watches do not hold it up,
+    /// nor do connects that were refused: the `on_close` of the last may come in a later turn.
     ///
     /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
     /// turn at the latest.
@@ -185,7 +186,15 @@ impl Context {
 
     /// Is `run` to be left?
     pub(crate) fn is_leaving(&self) -> bool {
-        self.stopping || (self.finishing.is_some() && self.conns.is_empty())
+        self.stopping || (self.finishing.is_some() && self.has_finished())
+    }
+
+    /// Is no connection left? Connects that were refused do not count, or a handler that connects
+    /// again in `on_close` would keep a reactor that finishes for ever.
+    pub(crate) fn has_finished(&self) -> bool {
+        self.conns.is_empty()
+            || (self.conns.len() == self.ended.len()
+                && self.conns.iter().all(|(_, conn)| conn.stream.is_none()))
     }
 
     /// Is work left over, so that the loop must not sleep?

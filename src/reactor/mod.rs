@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// not given: the application keeps its own state. `M` is what other threads may post.
 ///
 /// Dropping it closes every descriptor without any callback, and drops what was posted.
+///
+/// A panic of a callback leaves `run` or `turn` as a panic. If you catch it, drop the reactor too:
+/// nothing leaks, but what the turn was about is half done, and to go on would break the promises.
 pub struct Reactor<M = ()> {
     cx: Context,
     mailbox: Mailbox<M>,
@@ -141,7 +144,7 @@ impl<M> Reactor<M> {
     ///
     /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it.
     pub fn take_report(&mut self) -> Option<Report> {
-        match self.cx.conns.is_empty() {
+        match self.cx.has_finished() {
             true => self.cx.end_finishing(),
             false => None,
         }

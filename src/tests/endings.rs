@@ -24,6 +24,41 @@ fn a_write_that_meets_the_reset_does_not_discard_unread_input() {
 }
 
 #[test]
+fn bytes_lost_to_an_error_of_this_side_end_with_a_reset() {
+    const NO_MEMORY: io::ErrorKind = io::ErrorKind::OutOfMemory;
+    for case in ["sent", "lent", "read"] {
+        let mut bench = Bench::new();
+        let (socket, conn) = bench.accept();
+        bench.write_steps(
+            socket,
+            [match case {
+                "read" => BLOCK,
+                _ => WriteStep::Fail(NO_MEMORY),
+            }],
+        );
+        bench.app.echo = true;
+        bench.script.socket(socket, |socket| match case {
+            "sent" => {}
+            "lent" => socket.reads.push_back(Ok(b"hello".to_vec())),
+            _ => socket.reads.push_back(Err(NO_MEMORY)),
+        });
+        if case != "lent" {
+            bench.cx().send(conn, "hello");
+        }
+        bench.script.edge(socket, Readiness::READABLE);
+        bench.settle();
+        let seen = bench.seen();
+        let end = seen.last().unwrap();
+        assert!(end.starts_with("close i/o error: "), "{case}: {seen:?}");
+        assert!(end.ends_with("5 bytes undelivered"), "{case}: {seen:?}");
+        let reset = bench
+            .script
+            .socket(socket, |socket| socket.reset && socket.dropped);
+        assert!(reset, "{case}: the peer takes a part for the whole");
+    }
+}
+
+#[test]
 fn the_first_error_wins_also_when_the_next_read_says_that_all_is_well() {
     let mut bench = Bench::new();
     let (socket, conn) = bench.accept();
