@@ -10,6 +10,7 @@ use kit::{Kit, PATIENCE, default, descriptors, echo, let_pass, peer, read_n, spa
 use rustix::process::{Pid, Signal, kill_process};
 use sockeye::{Closed, ConnId, Context, EventKind, Handler, Input, Interest, Reactor};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,14 +66,10 @@ fn a_thousand_signals_a_second_neither_end_the_loop_nor_stretch_its_timers() {
         assert_eq!(read_n(&mut client, 4), b"ping");
     }
     drop(client);
-    let turns: u64 = said(&mut lines, "turns=").parse().unwrap();
+    said(&mut lines, "done");
     on.store(false, Ordering::Relaxed);
     signals.join().unwrap();
     assert!(child.wait().unwrap().success());
-    // Timers, the client and its end took some 20: the rest is waits that were interrupted. The
-    // kernel restarts a poll(2) by itself when there is no handler, with the time that is left.
-    let interrupted = turns > 60 || cfg!(mio_unsupported_force_poll_poll);
-    assert!(interrupted, "only {turns} turns: the signals missed it");
 }
 
 #[test]
@@ -89,21 +86,23 @@ fn inner_signals() {
             let took = expected.replace(Instant::now()).elapsed();
             assert!(took >= ms(100), "early: {took:?}");
             assert!(took < ms(1_100), "stretched: {took:?}");
-            match key {
-                0 => cx.stop(),
-                _ => drop(cx.set_timer(ms(100), key - 1)),
+            // Timers, the client and its end take some 20 turns: the rest is waits that were
+            // interrupted. The kernel restarts a poll(2) by itself when there is no handler.
+            let seen = cx.stats().turns > 200 || cfg!(mio_unsupported_force_poll_poll);
+            match key >= 4 && seen {
+                true => cx.stop(),
+                false => drop(cx.set_timer(ms(100), key + 1)),
             }
         }
         other => echo(cx, other),
     });
     println!("listens={}", kit.listen());
     set.set(Instant::now());
-    kit.cx().set_timer(ms(100), 4);
+    kit.cx().set_timer(ms(100), 0);
     let report = kit.reactor.run(&mut kit.app).unwrap();
     assert!(!report.finished);
-    assert_eq!(kit.log().timers, [4, 3, 2, 1, 0]);
     kit.until_all_closed();
-    println!("turns={}", kit.cx().stats().turns);
+    println!("done");
 }
 
 /// Writes as fast as it can until it is told to stop.
@@ -334,7 +333,10 @@ impl Handler<Message> for Panics {
                 cx.send(conn, vec![0; 100_000]);
                 cx.set_deadline(conn, ms(1));
             }
-            EventKind::Deadline { .. } => cx.finish(ms(1)),
+            // Not sooner than needed: what ends has no data and no drain.
+            EventKind::Deadline { .. } if matches!(self.at, "finish" | "close") => {
+                cx.finish(PATIENCE);
+            }
             EventKind::Data { conn, input } => drop(cx.send(conn, input.take_all())),
             EventKind::Finish { conn } => drop(cx.close(conn)),
             _ => {}
@@ -416,10 +418,11 @@ fn inner_panics() {
 
 /// Gives every command there is. None may call the handler.
 fn everything(cx: &mut Context, others: &[ConnId], deadly: bool) {
-    let listener = cx.listen("127.0.0.1:0").unwrap();
-    let addr = cx.listener_addr(listener).unwrap().clone();
-    let new = cx.connect(addr);
-    cx.unlisten(listener);
+    // Once it is finishing there are no more listeners.
+    let listener = cx.listen("127.0.0.1:0").ok();
+    let addr = listener.and_then(|listener| cx.listener_addr(listener).cloned());
+    let new = cx.connect(addr.unwrap_or("127.0.0.1:0".parse().unwrap()));
+    listener.map(|listener| cx.unlisten(listener));
     let timer = cx.set_timer(Duration::ZERO, 1);
     cx.cancel_timer(timer);
     cx.set_timer(Duration::ZERO, 2);
@@ -446,13 +449,15 @@ fn everything(cx: &mut Context, others: &[ConnId], deadly: bool) {
 // E6: the recorder of the kit asserts that no callback begins while another one runs.
 #[test]
 fn no_command_calls_the_handler_from_inside_a_callback() {
-    let budget = Rc::new(Cell::new(200));
-    let left = budget.clone();
+    let mut used = HashMap::new();
     let mut kit = Kit::new(move |cx, event| {
         let others: Vec<ConnId> = cx.connections().take(5).collect();
-        if left.get() > 0 {
-            left.set(left.get() - 1);
-            everything(cx, &others, left.get() % 8 == 0);
+        // So many of each kind, for what a command brings about is a callback again.
+        let kind = format!("{event:?}").split(' ').next().map(str::to_owned);
+        let count = used.entry(kind).or_insert(0);
+        *count += 1;
+        if *count <= 20 {
+            everything(cx, &others, *count % 8 == 0);
         }
         match event {
             EventKind::Deadline { conn, .. } => {
@@ -462,26 +467,27 @@ fn no_command_calls_the_handler_from_inside_a_callback() {
         }
     });
     let addr = kit.listen();
-    let peers: Vec<_> = (0..20)
-        .map(|round: u64| {
-            spawn(move || {
-                let mut stream = peer(addr);
-                stream.set_read_timeout(Some(ms(50 + round))).unwrap();
-                let _ = stream.write_all(b"hello");
-                while std::io::Read::read(&mut stream, &mut [0; 4096]).is_ok_and(|n| n > 0) {}
-            })
-        })
-        .collect();
-    kit.until("a deadline", |log| log.count("deadline") > 0);
-    for peer in peers {
-        kit.until_done(peer);
+    let mut peers = Vec::new();
+    let start = Instant::now();
+    // Which of them live long enough for what is chance, but the killing comes to an end.
+    let all = ["open", "data", "eof", "deadline", "close"];
+    while all.iter().any(|callback| kit.log().count(callback) < 5) {
+        let counts = all.map(|callback| kit.log().count(callback));
+        assert!(start.elapsed() < PATIENCE, "{all:?}: {counts:?}");
+        let mut stream = peer(addr);
+        let _ = stream.write_all(b"hello");
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        peers.extend([stream, peer(addr)]);
+        kit.turn_for(ms(2));
+        if let Some(conn) = kit.cx().connections().last() {
+            kit.cx().set_deadline(conn, Duration::ZERO);
+        }
     }
+    let opened = kit.log().count("open");
+    peers.push(peer(addr));
+    kit.until("one more", |log| log.count("open") > opened);
     kit.cx().finish(Duration::ZERO);
     kit.reactor.run(&mut kit.app).unwrap();
-    assert_eq!(budget.get(), 0, "all callbacks were used");
-    let log = kit.log();
-    for callback in ["open", "data", "deadline", "close"] {
-        assert!(log.count(callback) > 0, "no {callback}");
-    }
+    assert!(kit.log().count("finish") > 0 && kit.log().timers.len() > 20);
     kit.end();
 }
