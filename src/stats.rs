@@ -137,6 +137,9 @@ pub struct Turn {
     pub callbacks: usize,
     /// Work was left over: the next turn will not sleep.
     pub more: bool,
+    /// [`Context::stop`](crate::Context::stop) was called, in this turn or before it. `run` returns
+    /// then; a foreign loop may do the same.
+    pub stopped: bool,
 }
 
 /// What `run` returns: how it came to an end. After a `stop` all is zero.

@@ -94,12 +94,13 @@ impl Context {
     }
 
     /// Calls `on_deadline` with `Idle` whenever no byte has moved in either direction for so long;
-    /// `None`: never. It counts from now, and anew when `on_deadline` leaves the connection open.
+    /// `None` or zero: never. It counts from now, and anew when `on_deadline` leaves the connection
+    /// open.
     /// `false`: no such connection, or it is closing.
     pub fn set_idle(&mut self, conn: ConnId, idle: Option<Duration>) -> bool {
         let now = self.fresh_tick();
         let known = self.live(conn).map(|conn| {
-            conn.idle = idle.map_or(NEVER, |idle| nanos(idle).max(1));
+            conn.idle = idle.filter(|idle| !idle.is_zero()).map_or(NEVER, nanos);
             conn.progress = now;
         });
         self.arm_id(conn);

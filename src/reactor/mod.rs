@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// Dropping it closes every descriptor without any callback, and drops what was posted.
 ///
 /// A panic of a callback leaves `run` or `turn` as a panic. If you catch it, drop the reactor too:
-/// nothing leaks, but what the turn was about is half done, and to go on would break the promises.
+/// nothing leaks, but what the turn was about is half done, so every later turn is an error.
 pub struct Reactor<M = ()> {
     cx: Context,
     mailbox: Mailbox<M>,
@@ -32,6 +32,8 @@ pub struct Reactor<M = ()> {
     input: Input,
     /// What the current turn has done.
     turn: Turn,
+    /// A turn has begun and not ended: a callback has panicked in it, if another one begins.
+    in_turn: bool,
 }
 
 impl<M> fmt::Debug for Reactor<M> {
@@ -94,6 +96,7 @@ impl<M> Reactor<M> {
             mailbox,
             input,
             turn: Turn::default(),
+            in_turn: false,
         }
     }
 
@@ -130,8 +133,7 @@ impl<M> Reactor<M> {
             // A stop from before `run` does not wait for anything. In a foreign loop it means
             // nothing.
             let timeout = self.cx.is_leaving().then_some(Duration::ZERO);
-            self.turn(app, timeout)?;
-            if std::mem::take(&mut self.cx.stopping) {
+            if self.turn(app, timeout)?.stopped {
                 return Ok(Report::default());
             }
             if let Some(report) = self.take_report() {
@@ -169,14 +171,19 @@ impl<M> Reactor<M> {
     ///
     /// # Errors
     ///
-    /// Only what makes waiting impossible.
+    /// Only what makes waiting impossible; or that a callback panicked in an earlier turn.
     pub fn turn<H: Handler<M>>(
         &mut self,
         app: &mut H,
         timeout: Option<Duration>,
     ) -> io::Result<Turn> {
+        if self.in_turn {
+            let text = "a callback panicked: this reactor can only be dropped";
+            return Err(io::Error::other(text));
+        }
         self.turn = Turn::default();
         self.wait(timeout)?;
+        self.in_turn = true;
         self.accept(app);
         self.read(app);
         self.deliver(app);
@@ -185,6 +192,8 @@ impl<M> Reactor<M> {
         // What is created outside of callbacks inherits nothing from the last one.
         self.cx.current_tag = Tag::default();
         self.turn.more = self.has_work();
+        self.turn.stopped = std::mem::take(&mut self.cx.stopping);
+        self.in_turn = false;
         Ok(self.turn)
     }
 

@@ -290,3 +290,23 @@ fn no_drain_comes_for_a_connection_that_the_last_flush_has_ended() {
     bench.settle();
     assert_eq!(bench.seen(), ["open", "eof 0", "close peer closed"]);
 }
+
+// E4
+#[test]
+fn after_a_panic_in_a_callback_every_turn_is_an_error() {
+    let mut bench = Bench::new();
+    let (socket, _) = bench.accept();
+    bench
+        .app
+        .on_data
+        .push_back(Box::new(|_, _| panic!("on purpose")));
+    bench.script.arrives(socket, b"x");
+    let turn = std::panic::AssertUnwindSafe(|| bench.turn());
+    assert!(std::panic::catch_unwind(turn).is_err());
+    let error = bench
+        .reactor
+        .turn(&mut bench.app, Some(Duration::ZERO))
+        .unwrap_err();
+    assert!(error.to_string().contains("can only be dropped"), "{error}");
+    assert!(bench.reactor.run(&mut bench.app).is_err());
+}
