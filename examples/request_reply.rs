@@ -24,7 +24,8 @@ struct Args {
 struct Server;
 
 impl Handler for Server {
-    /// What is not taken here is kept, up to `Limits::input_limit`.
+    /// What is not taken is kept. Above `Limits::input_limit`, 64 KiB, the connection is closed,
+    /// and the client sees an empty reply: raise it, or take the input as it comes.
     fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
 
     fn on_eof(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
@@ -32,6 +33,12 @@ impl Handler for Server {
         reply.reverse();
         cx.send(conn, reply);
         cx.close(conn);
+    }
+
+    fn on_close(&mut self, _: &mut Context, conn: ConnId, closed: Closed) {
+        if !closed.is_clean() {
+            eprintln!("{conn}: {closed}");
+        }
     }
 }
 

@@ -53,9 +53,8 @@ pub enum Reason {
     Eof,
     /// The peer reset the connection (RST: `ECONNRESET` or `EPIPE`).
     Reset,
-    /// A deadline passed; for `Set` and `Idle`, and
-    /// [`close_timed_out`](crate::Context::close_timed_out) was called, as `on_deadline` does by
-    /// default.
+    /// A deadline passed. For `Set` and `Idle`: and then the handler called
+    /// [`close_timed_out`](crate::Context::close_timed_out), as `on_deadline` does by default.
     TimedOut(Deadline),
     /// `connect` failed: the error of the operating system, `ECONNREFUSED` for example; or what
     /// kept it from being tried (`finish` has begun, `max_connections`, a host name).

@@ -132,6 +132,9 @@ mod write_queue;
 #[cfg(test)]
 mod tests;
 
+/// The crate that [`Input`] (`bytes::Buf`) and shared payloads (`bytes::Bytes`) come from.
+pub use bytes;
+
 pub use addr::{Addr, AddrParseError, ToAddr};
 pub use closed::{Closed, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};
