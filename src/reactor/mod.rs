@@ -203,11 +203,15 @@ impl<M> Reactor<M> {
     #[cfg(feature = "sim")]
     pub(crate) fn leaks(&self) -> String {
         let cx = &self.cx;
+        let all = cx.timers.values();
+        let deadlines = all.filter(|due| matches!(due, crate::context::Due::Conn(_)));
         let left = [
             ("connections", cx.conns.len()),
             ("on the ready list", cx.ready.len()),
             ("on the dirty list", cx.dirty.len()),
             ("on the ended list", cx.ended.len()),
+            ("on the accept list", cx.accepting.len()),
+            ("deadlines", deadlines.count()),
             ("messages", self.mailbox.waiting()),
         ];
         let left = left.iter().filter(|(_, count)| *count > 0);
