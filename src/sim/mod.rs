@@ -331,7 +331,11 @@ impl World {
 
     fn next_moment(&mut self) -> Option<u64> {
         // Each in turn: a reactor that is asked looks at the network's clock itself.
-        let wakeup = self.nodes.iter_mut().filter_map(|node| node.wakes_at()).min();
+        let wakeup = self
+            .nodes
+            .iter_mut()
+            .filter_map(|node| node.wakes_at())
+            .min();
         let net = self.net.lock();
         let wakeup = wakeup.map(|at| net.tick(at));
         wakeup.into_iter().chain(net.next_arrival()).min()
