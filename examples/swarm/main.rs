@@ -53,7 +53,9 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64, cut: &Cut) -> ExitCode {
-    let (result, trace) = run_traced(Plan::new(seed).cut(cut), true);
+    let plan = Plan::new(seed).cut(cut);
+    println!("{plan}");
+    let (result, trace) = run_traced(plan, true);
     print!("{trace}");
     match result {
         Ok(outcome) => {

@@ -127,7 +127,11 @@ impl Actor {
     fn open_life(&mut self, conn: ConnId, what: &str) -> &mut Life {
         let life = self.life(conn);
         assert!(life.opened, "{conn}: {what} before on_open");
-        assert!(life.asked.is_none(), "{conn}: {what} after {:?}", life.asked);
+        assert!(
+            life.asked.is_none(),
+            "{conn}: {what} after {:?}",
+            life.asked
+        );
         life
     }
 
@@ -180,7 +184,6 @@ impl Actor {
         };
         life.taken += offered - left;
         life.left = left;
-        life.resumed = false;
         if left > limit && !life.paused && life.asked.is_none() && !life.eof {
             life.asked = Some(Asked::InputLimit);
             let end = life.end;
@@ -197,6 +200,12 @@ impl Actor {
             Reason::Local => asked == Some(Asked::Close),
             Reason::Eof => life.eof,
             Reason::Aborted => asked == Some(Asked::Abort),
+            Reason::TimedOut(Deadline::CloseFlush) if self.plan.patient => {
+                if let Some(end) = life.end {
+                    self.ledger.borrow_mut().given_up(end);
+                }
+                asked.is_some()
+            }
             Reason::TimedOut(_) | Reason::ConnectTimedOut => !self.plan.patient,
             Reason::InputLimit => asked == Some(Asked::InputLimit),
             Reason::PendingLimit => asked.is_some(),
@@ -254,7 +263,8 @@ impl Handler<Note> for Actor {
                 let len = input.len();
                 self.offered(conn, input, "on_data");
                 let life = self.life(conn);
-                let again = len == life.left && life.resumed;
+                let resumed = std::mem::take(&mut life.resumed);
+                let again = len == life.left && resumed;
                 assert!(len > life.left || again, "{conn}: on_data with nothing new");
                 life.left = len;
                 self.take_input(cx, conn, input);
@@ -276,8 +286,15 @@ impl Handler<Note> for Actor {
             EventKind::Deadline { conn, which } => self.late(cx, conn, which),
             EventKind::Finish { conn } => {
                 let life = self.life(conn);
-                assert!(life.asked.is_none(), "{conn}: on_finish after {:?}", life.asked);
-                assert!(!std::mem::replace(&mut life.finish_told, true), "{conn}: on_finish twice");
+                assert!(
+                    life.asked.is_none(),
+                    "{conn}: on_finish after {:?}",
+                    life.asked
+                );
+                assert!(
+                    !std::mem::replace(&mut life.finish_told, true),
+                    "{conn}: on_finish twice"
+                );
                 assert!(self.finishing, "{conn}: on_finish without finish");
                 if self.random.percent(80) {
                     self.close(cx, conn);
@@ -300,7 +317,11 @@ impl Handler<Note> for Actor {
         assert!(!self.inside, "a message inside a callback");
         self.inside = true;
         let expected = self.ledger.borrow_mut().posted[self.index].pop_front();
-        assert!(expected == Some(note.id), "message {} out of order", note.id);
+        assert!(
+            expected == Some(note.id),
+            "message {} out of order",
+            note.id
+        );
         if note.resume {
             self.resume_all(cx);
         }
@@ -330,8 +351,15 @@ impl Actor {
         }
         assert!(cx.is_open(conn), "{conn}: on_open, and it is not");
         let life = self.life(conn);
-        assert!(life.asked.is_none(), "{conn}: on_open after {:?}", life.asked);
-        assert!(!std::mem::replace(&mut life.opened, true), "{conn}: on_open twice");
+        assert!(
+            life.asked.is_none(),
+            "{conn}: on_open after {:?}",
+            life.asked
+        );
+        assert!(
+            !std::mem::replace(&mut life.opened, true),
+            "{conn}: on_open twice"
+        );
         let (role, end) = (life.role, life.end);
         if let Some(end) = end {
             self.ledger.borrow_mut().half(end).live = true;
@@ -347,7 +375,10 @@ impl Actor {
         let pending = cx.pending(conn);
         let life = self.open_life(conn, "on_drain");
         assert!(life.waiting, "{conn}: on_drain without a wait");
-        assert!(pending <= low, "{conn}: on_drain with {pending} bytes pending");
+        assert!(
+            pending <= low,
+            "{conn}: on_drain with {pending} bytes pending"
+        );
         life.waiting = false;
         let (role, partner) = (life.role, life.partner);
         match role {
@@ -365,7 +396,11 @@ impl Actor {
     fn late(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
         let now = cx.now();
         let life = self.life(conn);
-        assert!(life.asked.is_none(), "{conn}: on_deadline after {:?}", life.asked);
+        assert!(
+            life.asked.is_none(),
+            "{conn}: on_deadline after {:?}",
+            life.asked
+        );
         match which {
             Deadline::Set => {
                 let at = life.deadline.take();
@@ -389,9 +424,15 @@ impl Actor {
         };
         self.lost += closed.undelivered;
         self.check_reason(conn, &life, &closed.reason);
-        assert!(cx.peer_addr(conn).is_some(), "{conn}: no answers in on_close");
+        assert!(
+            cx.peer_addr(conn).is_some(),
+            "{conn}: no answers in on_close"
+        );
         let gone = cx.send(conn, "x") == sockeye::Sent::Gone && !cx.close(conn);
-        assert!(gone && !cx.is_open(conn), "{conn} is not over in its on_close");
+        assert!(
+            gone && !cx.is_open(conn),
+            "{conn} is not over in its on_close"
+        );
         self.no_longer_live(life.end);
         self.dead.push_back(conn);
         if self.dead.len() > 8 {

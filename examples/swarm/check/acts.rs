@@ -1,9 +1,9 @@
 //! What the swarm's handler does: its role, and all sorts of other things.
 
-use super::actor::{Actor, Asked, Note, Timer};
+use super::actor::{Actor, Asked, Life, Note, Timer};
 use super::ledger::{End, Side};
 use super::plan::Role;
-use sockeye::{Connect, ConnId, Context, Input, Limits, Listen, Overflow, Sent};
+use sockeye::{ConnId, Connect, Context, Input, Limits, Listen, Overflow, Sent};
 use std::time::{Duration, Instant};
 
 impl Actor {
@@ -32,7 +32,7 @@ impl Actor {
             (Role::Proxy, Some(to)) => self.send_back(cx, conn, to, input, count),
             (Role::Broadcast, _) => {
                 let frame = input.take(count).to_vec();
-                self.broadcast(cx, &frame);
+                self.broadcast(cx, &frame, false);
             }
             _ => drop(input.take(count)),
         }
@@ -101,7 +101,11 @@ impl Actor {
         };
         let usable = life.asked.is_none() && !life.shut;
         let accepted = matches!(sent, Sent::Queued | Sent::Wait);
-        assert!(usable || !accepted, "{conn}: {sent:?} after {:?}", life.asked);
+        assert!(
+            usable || !accepted,
+            "{conn}: {sent:?} after {:?}",
+            life.asked
+        );
         match sent {
             Sent::Queued => assert!(
                 !life.waiting && pending <= high,
@@ -124,7 +128,10 @@ impl Actor {
             Sent::Gone => {}
         }
         if accepted {
-            assert!(pending <= hard.max(high + len), "{conn}: {pending} bytes are pending");
+            assert!(
+                pending <= hard.max(high + len),
+                "{conn}: {pending} bytes are pending"
+            );
             self.took(conn, bytes, sent);
         }
     }
@@ -154,11 +161,15 @@ impl Actor {
         self.judge(cx, conn, bytes, sent);
     }
 
-    fn broadcast(&mut self, cx: &mut Context, frame: &[u8]) {
+    /// To all, or to those that were accepted: what a node sends to a server that it connected to
+    /// may come back to it, for ever if that is itself.
+    fn broadcast(&mut self, cx: &mut Context, frame: &[u8], all: bool) {
         if frame.is_empty() {
             return;
         }
-        let mut to: Vec<ConnId> = self.lives.keys().copied().collect();
+        let accepted = |life: &Life| life.end.is_some_and(|end| end.side == Side::Server);
+        let lives = self.lives.iter().filter(|(_, life)| all || accepted(life));
+        let mut to: Vec<ConnId> = lives.map(|(conn, _)| *conn).collect();
         to.extend(self.dead.front().filter(|_| self.random.percent(20)));
         let before: Vec<usize> = to.iter().map(|conn| cx.pending(*conn)).collect();
         let answer = cx.broadcast(to.iter().copied(), frame);
@@ -219,6 +230,11 @@ impl Actor {
         self.asks(conn, Asked::Close, done);
     }
 
+    pub fn close_all(&mut self, cx: &mut Context) {
+        let all: Vec<_> = self.lives.keys().copied().collect();
+        all.into_iter().for_each(|conn| self.close(cx, conn));
+    }
+
     pub fn shut(&mut self, cx: &mut Context, conn: ConnId) {
         let done = cx.shutdown_write(conn);
         let Some(life) = self.lives.get_mut(&conn) else {
@@ -236,6 +252,9 @@ impl Actor {
         let done = cx.pause_reads(conn);
         if let Some(life) = self.lives.get_mut(&conn) {
             life.paused |= done;
+            if let Some(end) = life.end {
+                self.ledger.borrow_mut().half(end).held = true;
+            }
         }
     }
 
@@ -380,7 +399,7 @@ impl Actor {
             }
             35..40 => {
                 let frame = self.random.bytes(20);
-                self.broadcast(cx, &frame);
+                self.broadcast(cx, &frame, true);
             }
             40..46 => self.pause(cx, conn),
             46..54 => self.resume(cx, conn),

@@ -41,6 +41,8 @@ pub struct Half {
     pub known: bool,
     /// It is open as far as it knows itself, and means to go on.
     pub live: bool,
+    /// It has not always read what came.
+    pub held: bool,
 }
 
 #[derive(Default)]
@@ -57,6 +59,8 @@ pub struct Ledger {
     /// Messages posted to each node, in order.
     pub posted: Vec<VecDeque<u64>>,
     pub messages: u64,
+    /// A link was cut some time.
+    pub cut: bool,
 }
 
 pub type Shared = Rc<RefCell<Ledger>>;
@@ -111,14 +115,21 @@ impl Ledger {
         from.seen = from.seen.max(at + len);
     }
 
+    /// This end was given up because the other took nothing: could it not, or would it not?
+    pub fn given_up(&mut self, end: End) {
+        let fair = self.cut;
+        let other = self.other(end);
+        assert!(
+            fair || other.held || !other.live,
+            "{end:?}: given up, though the other end always reads"
+        );
+    }
+
     /// This end was told that the other sends no more.
     pub fn ended(&mut self, end: End) {
         let from = self.other(end);
         let (seen, sent) = (from.seen, from.sent.len());
-        assert!(
-            seen == sent,
-            "{end:?}: an end after {seen} of {sent} bytes"
-        );
+        assert!(seen == sent, "{end:?}: an end after {seen} of {sent} bytes");
         // An end that nobody was told of was refused.
         assert!(
             from.finished || !from.known,

@@ -17,6 +17,7 @@ pub enum Role {
     Sink,
 }
 
+#[derive(Debug)]
 pub struct NodePlan {
     pub role: Role,
     pub config: Config,
@@ -35,20 +36,36 @@ pub struct NodePlan {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
-    Connect { peer: usize, node: usize, buffer: usize },
-    Send { peer: usize, len: usize },
+    Connect {
+        peer: usize,
+        node: usize,
+        buffer: usize,
+    },
+    Send {
+        peer: usize,
+        len: usize,
+    },
     Shutdown(usize),
     Close(usize),
     Reset(usize),
     Ignore(usize),
     Hear(usize),
-    Read { peer: usize, len: usize },
+    Read {
+        peer: usize,
+        len: usize,
+    },
     Settle,
     Advance(u64),
     Cut(usize, usize),
     Heal,
-    Post { node: usize, acts: usize },
-    Outside { node: usize, acts: usize },
+    Post {
+        node: usize,
+        acts: usize,
+    },
+    Outside {
+        node: usize,
+        acts: usize,
+    },
     Listen(usize),
     /// Faults stop, and everything must come to rest and to its destination.
     Calm,
@@ -62,12 +79,15 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The largest send, and the like.
     pub unit: usize,
-    /// Nothing was cut.
-    pub is_whole: bool,
+    /// If it was quiet, it goes on for a while.
+    pub goes_on: bool,
 }
 
 /// How many of the nodes' own actions a plan allows at most.
 const FUEL: usize = 60;
+
+/// The close-flush time of nodes that are patient otherwise.
+const CLOSE_FLUSH: Duration = Duration::from_secs(10);
 
 impl Plan {
     pub fn new(seed: u64) -> Plan {
@@ -94,12 +114,12 @@ impl Plan {
             nodes,
             steps,
             unit,
-            is_whole: true,
+            goes_on: true,
         }
     }
 
     pub fn cut(mut self, cut: &Cut) -> Plan {
-        self.is_whole = *cut == Cut::default();
+        self.goes_on = !cut.ends_early;
         let kept = |index: &usize| cut.steps.as_ref().is_none_or(|steps| steps.contains(index));
         let steps = std::mem::take(&mut self.steps);
         let steps = steps.into_iter().enumerate();
@@ -135,6 +155,20 @@ impl Plan {
     }
 }
 
+/// For whoever looks into a seed.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}\n{:?}", self.faults, self.link)?;
+        for node in &self.nodes {
+            writeln!(f, "{node:?}")?;
+        }
+        for (number, step) in self.steps.iter().enumerate() {
+            writeln!(f, "step {number}: {step:?}")?;
+        }
+        Ok(())
+    }
+}
+
 fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
     let role = *random.pick(&[Role::Echo, Role::Proxy, Role::Broadcast, Role::Sink]);
     let mut config = Config::default();
@@ -157,7 +191,8 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
     if patient {
         let long = Duration::from_secs(3600);
         (limits.connect_timeout, limits.write_stall) = (long, long);
-        (limits.close_flush, limits.linger_time) = (long, Duration::from_secs(2));
+        // Two that close wait for each other's bytes, and only this ends it.
+        (limits.close_flush, limits.linger_time) = (CLOSE_FLUSH, Duration::from_secs(2));
     } else {
         let mut short = || Duration::from_micros(random.skewed(500_000) as u64);
         (limits.connect_timeout, limits.write_stall) = (short(), short());
@@ -265,6 +300,8 @@ pub struct Cut {
     /// The faults that are kept.
     pub faults: Option<Vec<String>>,
     pub plain_link: bool,
+    /// It is over after its steps.
+    pub ends_early: bool,
 }
 
 impl fmt::Display for Cut {
@@ -290,6 +327,9 @@ impl fmt::Display for Cut {
         if self.plain_link {
             parts.push("link=plain".to_owned());
         }
+        if self.ends_early {
+            parts.push("end=early".to_owned());
+        }
         f.write_str(&parts.join(","))
     }
 }
@@ -314,6 +354,7 @@ impl FromStr for Cut {
                 }
                 "fuel" => cut.fuel = Some(number(value)?),
                 "faults" => cut.faults = Some(words().map(str::to_owned).collect()),
+                "end" => cut.ends_early = value == "early",
                 "link" => cut.plain_link = value == "plain",
                 _ => return Err(format!("a cut has no {name:?}")),
             }

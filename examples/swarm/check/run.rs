@@ -59,10 +59,10 @@ pub fn run(plan: Plan) -> Result<Outcome, String> {
 
 /// The same, and the trace of all callbacks.
 pub fn run_traced(plan: Plan, traced: bool) -> (Result<Outcome, String>, String) {
-    let (steps, unit, extra) = (plan.steps.clone(), plan.unit, plan.is_whole);
+    let (steps, unit, goes_on) = (plan.steps.clone(), plan.unit, plan.goes_on);
     let mut run = Run::new(plan);
     // The world is dropped outside: it would speak up while a panic goes by.
-    let result = catch_unwind(AssertUnwindSafe(|| run.play(&steps, unit, extra)));
+    let result = catch_unwind(AssertUnwindSafe(|| run.play(&steps, unit, goes_on)));
     let trace = match traced {
         true => run.world.trace(),
         false => String::new(),
@@ -131,12 +131,12 @@ impl Run {
         });
     }
 
-    fn play(&mut self, steps: &[Step], unit: usize, whole: bool) -> Outcome {
+    fn play(&mut self, steps: &[Step], unit: usize, goes_on: bool) -> Outcome {
         for step in steps {
             self.step(*step);
             self.hear_all();
         }
-        if whole {
+        if goes_on {
             self.go_on(unit);
         }
         self.calm();
@@ -157,13 +157,24 @@ impl Run {
                 return;
             }
             assert!(more < 2000, "nobody can connect any more");
+            if more % 100 == 99 {
+                let all = self.nodes.clone();
+                all.into_iter()
+                    .for_each(|node| self.outside(node, Actor::close_all));
+            }
             if more % 10 == 0 {
-                let (peer, node) = (self.players.len(), self.random.below(self.nodes.len()));
+                let peer = self.players.keys().last().map_or(0, |last| last + 1);
+                let node = self.random.below(self.nodes.len());
                 self.heal();
                 self.step(Step::Listen(node));
-                self.step(Step::Connect { peer, node, buffer: unit });
+                self.step(Step::Connect {
+                    peer,
+                    node,
+                    buffer: unit,
+                });
             }
-            let peer = self.random.below(self.players.len());
+            let peers: Vec<usize> = self.players.keys().copied().collect();
+            let peer = *self.random.pick(&peers);
             let len = self.random.skewed(unit);
             self.step(Step::Send { peer, len });
             self.world.advance(Duration::from_millis(5));
@@ -181,7 +192,8 @@ impl Run {
                 player.over(ledger);
                 player.peer.reset();
             }),
-            Step::Ignore(peer) => self.on_peer(peer, |player, _| {
+            Step::Ignore(peer) => self.on_peer(peer, |player, ledger| {
+                ledger.borrow_mut().half(player.end).held = true;
                 player.deaf = true;
                 player.peer.ignore();
             }),
@@ -252,6 +264,7 @@ impl Run {
         // One more than there are nodes: the peers.
         let other = self.nodes.get(other).map_or(PEERS, |node| node.host());
         self.world.cut(one, other);
+        self.ledger.borrow_mut().cut = true;
         self.cuts.push((one, other));
     }
 
@@ -316,7 +329,10 @@ impl Run {
                 pending += cx.pending(*conn) as u64;
                 let hangs = life.waiting && life.asked.is_none() && life.opened;
                 let calm = cx.pending(*conn) <= actor.limits().low_watermark;
-                assert!(!hangs || !calm, "{conn} of n{name}: its on_drain is missing");
+                assert!(
+                    !hangs || !calm,
+                    "{conn} of n{name}: its on_drain is missing"
+                );
             }
             let (accepted, lost) = (actor.accepted, actor.lost);
             let out = cx.stats().bytes_out;
@@ -345,8 +361,7 @@ impl Run {
                     cx.finish(grace);
                     return;
                 }
-                let all: Vec<_> = actor.lives.keys().copied().collect();
-                all.into_iter().for_each(|conn| actor.close(cx, conn));
+                actor.close_all(cx);
             });
         }
         for player in self.players.values_mut() {
@@ -362,8 +377,7 @@ impl Run {
         for node in self.nodes.clone() {
             self.outside(node, |actor, cx| {
                 actor.resume_all(cx);
-                let all: Vec<_> = actor.lives.keys().copied().collect();
-                all.into_iter().for_each(|conn| actor.close(cx, conn));
+                actor.close_all(cx);
                 for listener in actor.listeners.drain(..) {
                     cx.unlisten(listener);
                 }
