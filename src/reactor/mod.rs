@@ -109,6 +109,8 @@ impl<M> Reactor<M> {
     /// Every command and question, outside callbacks. An embedding application asks
     /// [`next_wakeup`](Reactor::next_wakeup) again after a command.
     pub fn context(&mut self) -> &mut Context {
+        // The last turn may be long ago: a timeout that begins now must not begin back then.
+        self.cx.time.forget();
         &mut self.cx
     }
 
@@ -217,6 +219,11 @@ impl<M> Reactor<M> {
         let left = left.iter().filter(|(_, count)| *count > 0);
         left.map(|(what, count)| format!("{count} {what}; "))
             .collect()
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn stats(&self) -> &crate::stats::Stats {
+        &self.cx.stats
     }
 
     fn has_work(&self) -> bool {

@@ -113,7 +113,7 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
 
     /// Work that is claimed for ever and never done is a loop that spins.
     fn watch_for_spin(&mut self, turn: Turn) {
-        let mut stats = self.reactor.context().stats().clone();
+        let mut stats = self.reactor.stats().clone();
         stats.turns = 0;
         stats.budget_hits = BudgetHits::default();
         let moved = turn.events > 0 || turn.callbacks > 0 || stats != self.stats;
