@@ -438,10 +438,10 @@ impl Actor {
         if self.dead.len() > 8 {
             self.dead.pop_front();
         }
-        if let Some(partner) = life.partner {
-            if self.lives.contains_key(&partner) {
-                self.close(cx, partner);
-            }
+        if let Some(partner) = life.partner
+            && self.lives.contains_key(&partner)
+        {
+            self.close(cx, partner);
         }
         self.act(cx);
     }

@@ -260,11 +260,12 @@ impl Actor {
 
     pub fn resume(&mut self, cx: &mut Context, conn: ConnId) {
         let done = cx.resume_reads(conn);
-        if let Some(life) = self.lives.get_mut(&conn) {
-            if done && life.paused {
-                life.paused = false;
-                life.resumed = true;
-            }
+        if let Some(life) = self.lives.get_mut(&conn)
+            && done
+            && life.paused
+        {
+            life.paused = false;
+            life.resumed = true;
         }
     }
 
@@ -345,20 +346,20 @@ impl Actor {
     fn set_deadline(&mut self, cx: &mut Context, conn: ConnId) {
         let delay = Duration::from_micros(self.random.skewed(1_000_000) as u64);
         let at = self.now(cx) + delay;
-        if cx.set_deadline(conn, delay) {
-            if let Some(life) = self.lives.get_mut(&conn) {
-                life.deadline = Some(at);
-            }
+        if cx.set_deadline(conn, delay)
+            && let Some(life) = self.lives.get_mut(&conn)
+        {
+            life.deadline = Some(at);
         }
     }
 
     fn set_idle(&mut self, cx: &mut Context, conn: ConnId) {
         let idle = Duration::from_micros(self.random.range(1_000, 1_000_000) as u64);
         let idle = self.random.percent(70).then_some(idle);
-        if cx.set_idle(conn, idle) {
-            if let Some(life) = self.lives.get_mut(&conn) {
-                life.idle = idle.is_some();
-            }
+        if cx.set_idle(conn, idle)
+            && let Some(life) = self.lives.get_mut(&conn)
+        {
+            life.idle = idle.is_some();
         }
     }
 

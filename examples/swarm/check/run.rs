@@ -91,7 +91,7 @@ impl Run {
         run.world.default_link(run.link.clone());
         plan.nodes.into_iter().for_each(|node| run.start(node));
         let count = run.nodes.len();
-        let senders: Vec<_> = run.nodes.iter().map(|node| *node).collect();
+        let senders = run.nodes.clone();
         let senders: Vec<_> = senders
             .into_iter()
             .map(|node| run.world.reactor(node).sender())
@@ -245,11 +245,13 @@ impl Run {
 
     fn send(&mut self, id: usize, len: usize) {
         let bytes = self.random.bytes(len);
-        if let Some(player) = self.players.get(&id) {
-            if !player.shut && !player.closed && !player.peer.was_reset() {
-                player.peer.send(&bytes);
-                self.ledger.borrow_mut().sent(player.end, &bytes);
-            }
+        if let Some(player) = self.players.get(&id)
+            && !player.shut
+            && !player.closed
+            && !player.peer.was_reset()
+        {
+            player.peer.send(&bytes);
+            self.ledger.borrow_mut().sent(player.end, &bytes);
         }
     }
 
