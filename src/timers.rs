@@ -46,6 +46,11 @@ impl<T> Timers<T> {
         self.heap.is_empty()
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|(_, entry)| &entry.value)
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.heap.len()

@@ -131,5 +131,39 @@ fn a_handler_that_connects_meets_a_scripted_server() {
     assert_eq!(bob.received(), "back");
     bob.close();
     world.settle();
+
+struct Keeps(Option<ConnId>, Option<String>);
+
+impl Handler for Keeps {
+    fn on_open(&mut self, _: &mut Context, conn: ConnId, _: sockeye::Origin) {
+        self.0 = Some(conn);
+    }
+
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+    fn on_close(&mut self, _: &mut Context, _: ConnId, closed: sockeye::Closed) {
+        self.1 = Some(closed.to_string());
+    }
+}
+
+// X4; the swarm's seed 2
+#[test]
+fn a_close_long_after_the_last_turn_has_all_its_time_to_flush() {
+    let mut world = World::new();
+    let node = world.start("server", Keeps(None, None), |reactor| {
+        reactor.listen("10.0.0.1:7").map(drop)
+    });
+    let ann = world.connect("10.0.0.1:7");
+    world.settle();
+    world.advance(Duration::from_secs(3600));
+    world.with(node, |app, cx| {
+        let conn = app.0.unwrap();
+        cx.send(conn, "bye");
+        cx.close(conn);
+    });
+    world.settle();
+    assert_eq!(ann.received(), "bye");
+    assert!(ann.is_closed() && !ann.was_reset());
+    assert_eq!(world.app(node).1.as_deref(), Some("closed here"));
     world.assert_no_leaks();
 }

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 impl Context {
     /// The time of this turn, from the monotonic clock; virtual in a simulation. It is read when it
-    /// is first asked for, and then stands still until the next turn begins.
+    /// is first asked for, and then stands still until the next turn begins; outside callbacks, for
+    /// as long as one call of [`Reactor::context`](crate::Reactor::context) is used.
     pub fn now(&self) -> Instant {
         self.time.now(&self.backend)
     }

@@ -112,6 +112,8 @@ impl<M> Reactor<M> {
     /// Every command and question, outside callbacks. An embedding application asks
     /// [`next_wakeup`](Reactor::next_wakeup) again after a command.
     pub fn context(&mut self) -> &mut Context {
+        // The last turn may be long ago: a timeout that begins now must not begin back then.
+        self.cx.time.forget();
         &mut self.cx
     }
 
@@ -212,16 +214,25 @@ impl<M> Reactor<M> {
     #[cfg(feature = "sim")]
     pub(crate) fn leaks(&self) -> String {
         let cx = &self.cx;
+        let all = cx.timers.values();
+        let deadlines = all.filter(|due| matches!(due, crate::context::Due::Conn(_)));
         let left = [
             ("connections", cx.conns.len()),
             ("on the ready list", cx.ready.len()),
             ("on the dirty list", cx.dirty.len()),
             ("on the ended list", cx.ended.len()),
+            ("on the accept list", cx.accepting.len()),
+            ("deadlines", deadlines.count()),
             ("messages", self.mailbox.waiting()),
         ];
         let left = left.iter().filter(|(_, count)| *count > 0);
         left.map(|(what, count)| format!("{count} {what}; "))
             .collect()
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn stats(&self) -> &crate::stats::Stats {
+        &self.cx.stats
     }
 
     fn has_work(&self) -> bool {

@@ -38,6 +38,7 @@ pub use peer::{Peer, PeerListener};
 use crate::addr::{Target, ToAddr};
 use crate::backend::sim::{Net, SharedNet};
 use crate::config::Config;
+use crate::context::Context;
 use crate::handler::Handler;
 use crate::options::Listen;
 use crate::reactor::Reactor;
@@ -173,6 +174,16 @@ impl World {
         node: Node<H, M>,
     ) -> &mut Reactor<M> {
         self.running(node).reactor()
+    }
+
+    /// Commands from outside callbacks, with the handler at hand.
+    pub fn with<H: Handler<M> + 'static, M: 'static, R>(
+        &mut self,
+        node: Node<H, M>,
+        act: impl FnOnce(&mut H, &mut Context) -> R,
+    ) -> R {
+        let (app, cx) = self.running(node).both();
+        act(app, cx)
     }
 
     fn running<H: Handler<M> + 'static, M: 'static>(
@@ -318,13 +329,16 @@ impl World {
         }
     }
 
-    fn next_moment(&self) -> Option<u64> {
-        let wakeups = self.nodes.iter().filter_map(|node| node.next_wakeup());
+    fn next_moment(&mut self) -> Option<u64> {
+        // Each in turn: a reactor that is asked looks at the network's clock itself.
+        let wakeup = self
+            .nodes
+            .iter_mut()
+            .filter_map(|node| node.wakes_at())
+            .min();
         let net = self.net.lock();
-        wakeups
-            .map(|at| net.tick(at))
-            .chain(net.next_arrival())
-            .min()
+        let wakeup = wakeup.map(|at| net.tick(at));
+        wakeup.into_iter().chain(net.next_arrival()).min()
     }
 
     /// One turn of each reactor that has a reason for one, in an order of chance.
@@ -337,7 +351,7 @@ impl World {
         for index in order {
             let node = &mut self.nodes[index];
             let now = self.net.lock().instant();
-            let due = node.next_wakeup().is_some_and(|at| at <= now);
+            let due = node.wakes_at().is_some_and(|at| at <= now);
             if due || self.net.lock().has_events(node.poller()) {
                 node.turn();
                 self.turns += 1;

@@ -4,8 +4,10 @@ use super::trace::{NodeTrace, Traced};
 use crate::backend::Backend;
 use crate::backend::sim::{SharedNet, Sim};
 use crate::config::Config;
+use crate::context::Context;
 use crate::handler::Handler;
 use crate::reactor::Reactor;
+use crate::stats::{BudgetHits, Stats, Turn};
 use std::any::Any;
 use std::io;
 use std::marker::PhantomData;
@@ -47,7 +49,7 @@ impl<H, M> Node<H, M> {
 /// A node whose types are forgotten.
 pub(super) trait AnyNode {
     fn turn(&mut self);
-    fn next_wakeup(&self) -> Option<Instant>;
+    fn wakes_at(&mut self) -> Option<Instant>;
     fn poller(&self) -> usize;
     fn leaks(&self) -> String;
     fn as_any(&mut self) -> &mut dyn Any;
@@ -57,7 +59,17 @@ pub(super) struct Running<H, M> {
     reactor: Reactor<M>,
     app: Traced<H>,
     poller: usize,
+    /// When it wakes if nothing comes, as it found before it fell asleep; outer `None`: it is
+    /// awake, and has still to look. Whatever comes later than that has to wake it.
+    asleep: Option<Option<Instant>>,
+    /// Turns one after the other that claimed work and did none.
+    idle_turns: usize,
+    stats: Stats,
 }
+
+/// Turns without progress that may follow each other while work is claimed: a readiness that was
+/// none may cost each connection one.
+const IDLE_TURNS: usize = 1000;
 
 impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
     #[track_caller]
@@ -79,6 +91,9 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
             reactor,
             app: Traced::new(app, trace),
             poller,
+            asleep: None,
+            idle_turns: 0,
+            stats: Stats::default(),
         })
     }
 
@@ -87,18 +102,45 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
     }
 
     pub(super) fn reactor(&mut self) -> &mut Reactor<M> {
+        self.asleep = None;
         &mut self.reactor
+    }
+
+    pub(super) fn both(&mut self) -> (&mut H, &mut Context) {
+        self.asleep = None;
+        (&mut self.app.inner, self.reactor.context())
+    }
+
+    /// Work that is claimed for ever and never done is a loop that spins.
+    fn watch_for_spin(&mut self, turn: Turn) {
+        let mut stats = self.reactor.stats().clone();
+        stats.turns = 0;
+        stats.budget_hits = BudgetHits::default();
+        let moved = turn.events > 0 || turn.callbacks > 0 || stats != self.stats;
+        self.stats = stats;
+        self.idle_turns = match turn.more && !moved {
+            true => self.idle_turns + 1,
+            false => 0,
+        };
+        assert!(
+            self.idle_turns < IDLE_TURNS,
+            "a spin: {IDLE_TURNS} turns claimed work and did none"
+        );
     }
 }
 
 impl<H: Handler<M> + 'static, M: 'static> AnyNode for Running<H, M> {
     fn turn(&mut self) {
         let result = self.reactor.turn(&mut self.app, Some(Duration::ZERO));
-        result.expect("a simulated wait does not fail");
+        let turn = result.expect("a simulated wait does not fail");
+        self.watch_for_spin(turn);
+        self.asleep = Some(self.reactor.next_wakeup());
     }
 
-    fn next_wakeup(&self) -> Option<Instant> {
-        self.reactor.next_wakeup()
+    fn wakes_at(&mut self) -> Option<Instant> {
+        *self
+            .asleep
+            .get_or_insert_with(|| self.reactor.next_wakeup())
     }
 
     fn poller(&self) -> usize {

@@ -43,6 +43,11 @@ impl Peer {
         }
     }
 
+    /// Its address, as the handler's `on_accept` sees it.
+    pub fn addr(&self) -> Addr {
+        self.net.lock().local_addr(self.id)
+    }
+
     /// What its side of the connection holds unread, before the other side has to wait; 64 KiB
     /// unless you say so.
     pub fn receive_buffer(&self, bytes: usize) {

@@ -64,6 +64,8 @@ impl Net {
 
     pub(crate) fn write(&mut self, id: SockId, bytes: &[u8]) -> io::Result<usize> {
         if self.blocks_for_once(id) {
+            // The edge that follows may find no room: then there is another one when there is.
+            self.socket(id).starved = true;
             return Err(ErrorKind::WouldBlock.into());
         }
         let socket = self.socket(id);

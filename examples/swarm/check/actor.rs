@@ -1,0 +1,453 @@
+//! The handler under which the swarm runs: it does all sorts of things, and checks at each callback
+//! that the loop keeps its promises.
+
+use super::ledger::{End, Shared, Side};
+use super::plan::{NodePlan, Role};
+use super::random::Random;
+use sockeye::{
+    Accept, Addr, Closed, ConnId, Context, Deadline, Event, EventKind, Handler, Input, ListenerId,
+    Origin, Reason, Sender, TimerId,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::Instant;
+
+/// What is posted to a node.
+pub struct Note {
+    pub id: u64,
+    pub acts: usize,
+    /// Resume whatever is paused.
+    pub resume: bool,
+}
+
+/// How an end of the connection was asked for, or made inevitable, from this side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    Close,
+    Because,
+    Abort,
+    /// More input was left than the limit allows.
+    InputLimit,
+    /// A send was answered `Gone`, and the connection is not open any more.
+    Gone,
+}
+
+/// A connection as its handler must see it.
+pub struct Life {
+    pub end: Option<End>,
+    pub role: Role,
+    pub opened: bool,
+    pub eof: bool,
+    pub asked: Option<Asked>,
+    pub shut: bool,
+    pub waiting: bool,
+    pub paused: bool,
+    /// Input may be offered again although nothing new has come.
+    pub resumed: bool,
+    /// Bytes consumed, and bytes offered after them and left.
+    pub taken: usize,
+    pub left: usize,
+    pub finish_told: bool,
+    pub deadline: Option<Instant>,
+    pub idle: bool,
+    pub partner: Option<ConnId>,
+}
+
+pub struct Timer {
+    pub at: Instant,
+    pub key: u64,
+    pub order: u64,
+    /// Set by a callback of the expire phase of this turn: not for this turn.
+    pub not_in: Option<u64>,
+}
+
+pub struct Actor {
+    pub index: usize,
+    pub plan: NodePlan,
+    pub random: Random,
+    pub fuel: usize,
+    /// It does nothing of its own any more.
+    pub quiet: bool,
+    pub finishing: bool,
+    pub ledger: Shared,
+    pub lives: BTreeMap<ConnId, Life>,
+    pub dead: VecDeque<ConnId>,
+    pub listeners: Vec<ListenerId>,
+    pub timers: BTreeMap<TimerId, Timer>,
+    pub timers_set: u64,
+    pub senders: Vec<Sender<Note>>,
+    /// All addresses that may be connected to.
+    pub places: Vec<String>,
+    /// Bytes that sends took, and those that were reported lost.
+    pub accepted: u64,
+    pub lost: u64,
+    /// The last timer that fired: turn, time, order.
+    fired: Option<(u64, Instant, u64)>,
+    inside: bool,
+    pub expiring: bool,
+    /// The time, when a command comes from outside.
+    pub outside: Option<Instant>,
+}
+
+impl Actor {
+    pub fn new(index: usize, plan: NodePlan, ledger: Shared) -> Actor {
+        Actor {
+            index,
+            random: Random::new(plan.seed),
+            fuel: plan.fuel,
+            plan,
+            quiet: false,
+            finishing: false,
+            ledger,
+            lives: BTreeMap::new(),
+            dead: VecDeque::new(),
+            listeners: Vec::new(),
+            timers: BTreeMap::new(),
+            timers_set: 0,
+            senders: Vec::new(),
+            places: Vec::new(),
+            accepted: 0,
+            lost: 0,
+            fired: None,
+            inside: false,
+            expiring: false,
+            outside: None,
+        }
+    }
+
+    /// The life of a connection that a callback is for.
+    #[track_caller]
+    fn life(&mut self, conn: ConnId) -> &mut Life {
+        let life = self.lives.get_mut(&conn);
+        life.unwrap_or_else(|| panic!("{conn}: a callback for nobody"))
+    }
+
+    /// The same, of one that is open and that nobody has asked to end.
+    #[track_caller]
+    fn open_life(&mut self, conn: ConnId, what: &str) -> &mut Life {
+        let life = self.life(conn);
+        assert!(life.opened, "{conn}: {what} before on_open");
+        assert!(
+            life.asked.is_none(),
+            "{conn}: {what} after {:?}",
+            life.asked
+        );
+        life
+    }
+
+    /// A connection begins.
+    pub fn begin(&mut self, conn: ConnId, end: Option<End>, role: Role) {
+        let life = Life {
+            end,
+            role,
+            opened: false,
+            eof: false,
+            asked: None,
+            shut: false,
+            waiting: false,
+            paused: false,
+            resumed: false,
+            taken: 0,
+            left: 0,
+            finish_told: false,
+            deadline: None,
+            idle: self.plan.config.limits.idle.is_some(),
+            partner: None,
+        };
+        let old = self.lives.insert(conn, life);
+        assert!(old.is_none(), "{conn} names two connections");
+    }
+
+    /// The connection ends, or will not go on as its handler means it to.
+    pub fn no_longer_live(&mut self, end: Option<End>) {
+        if let Some(end) = end {
+            self.ledger.borrow_mut().half(end).live = false;
+        }
+    }
+
+    /// Checks what is offered, and answers how much that is.
+    fn offered(&mut self, conn: ConnId, input: &Input, what: &str) {
+        let life = self.open_life(conn, what);
+        assert!(!life.eof, "{conn}: {what} after on_eof");
+        assert!(!life.paused, "{conn}: {what} in a pause");
+        let (end, taken) = (life.end, life.taken);
+        if let Some(end) = end {
+            self.ledger.borrow_mut().heard(end, taken, input);
+        }
+    }
+
+    /// A callback with input has returned: so much was left.
+    fn consumed(&mut self, conn: ConnId, offered: usize, left: usize) {
+        let limit = self.plan.config.limits.input_limit;
+        let Some(life) = self.lives.get_mut(&conn) else {
+            return;
+        };
+        life.taken += offered - left;
+        life.left = left;
+        if left > limit && !life.paused && life.asked.is_none() && !life.eof {
+            life.asked = Some(Asked::InputLimit);
+            let end = life.end;
+            self.no_longer_live(end);
+            if let Some(end) = end {
+                self.ledger.borrow_mut().half(end).finished = true;
+            }
+        }
+    }
+
+    fn check_reason(&self, conn: ConnId, life: &Life, reason: &Reason) {
+        let asked = life.asked;
+        let fits = match reason {
+            Reason::Local => asked == Some(Asked::Close),
+            Reason::Eof => life.eof,
+            Reason::Aborted => asked == Some(Asked::Abort),
+            Reason::TimedOut(Deadline::CloseFlush) if self.plan.patient => {
+                if let Some(end) = life.end {
+                    self.ledger.borrow_mut().given_up(end);
+                }
+                asked.is_some()
+            }
+            Reason::TimedOut(_) | Reason::ConnectTimedOut => !self.plan.patient,
+            Reason::InputLimit => asked == Some(Asked::InputLimit),
+            Reason::PendingLimit => asked.is_some(),
+            Reason::Protocol(_) => asked.is_some(),
+            Reason::Finished => self.finishing,
+            Reason::ConnectFailed(_) => !life.opened,
+            Reason::Reset => true,
+            _ => false,
+        };
+        let (opened, eof) = (life.opened, life.eof);
+        assert!(
+            fits,
+            "{conn}: closed with {reason:?}; opened: {opened}, end seen: {eof}, asked: {asked:?}"
+        );
+    }
+
+    fn timer_fires(&mut self, cx: &mut Context, id: TimerId, key: u64) {
+        let Some(timer) = self.timers.remove(&id) else {
+            panic!("{id}: a timer that is not set fires");
+        };
+        let turn = cx.stats().turns;
+        assert!(timer.key == key, "{id}: another timer's key");
+        assert!(cx.now() >= timer.at, "{id}: a timer fires early");
+        assert!(
+            timer.not_in != Some(turn),
+            "{id}: a timer fires in the very phase that set it"
+        );
+        let this = (turn, timer.at, timer.order);
+        if let Some(last) = self.fired {
+            assert!(
+                last.0 != turn || last < this,
+                "{id}: a timer fires after one that was due later"
+            );
+        }
+        self.fired = Some(this);
+    }
+}
+
+impl Handler<Note> for Actor {
+    fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
+        assert!(!self.inside, "a callback inside a callback: {event:?}");
+        self.inside = true;
+        self.expiring = matches!(
+            event.kind,
+            EventKind::Timer { .. } | EventKind::Deadline { .. }
+        );
+        match event.kind {
+            EventKind::Accept {
+                listener,
+                peer,
+                verdict,
+            } => *verdict = self.asked_to_accept(cx, listener, peer),
+            EventKind::Open { conn, origin } => self.opens(cx, conn, origin),
+            EventKind::Data { conn, input } => {
+                let len = input.len();
+                self.offered(conn, input, "on_data");
+                let life = self.life(conn);
+                let resumed = std::mem::take(&mut life.resumed);
+                let again = len == life.left && resumed;
+                assert!(len > life.left || again, "{conn}: on_data with nothing new");
+                life.left = len;
+                self.take_input(cx, conn, input);
+                self.act(cx);
+                self.consumed(conn, len, input.len());
+            }
+            EventKind::Drain { conn } => self.drained(cx, conn),
+            EventKind::Eof { conn, input } => {
+                self.offered(conn, input, "on_eof");
+                let life = self.life(conn);
+                life.eof = true;
+                assert!(input.len() == life.left, "{conn}: on_eof brings new input");
+                if let Some(end) = life.end {
+                    self.ledger.borrow_mut().ended(end);
+                }
+                self.at_eof(cx, conn);
+                self.act(cx);
+            }
+            EventKind::Deadline { conn, which } => self.late(cx, conn, which),
+            EventKind::Finish { conn } => {
+                let life = self.life(conn);
+                assert!(
+                    life.asked.is_none(),
+                    "{conn}: on_finish after {:?}",
+                    life.asked
+                );
+                assert!(
+                    !std::mem::replace(&mut life.finish_told, true),
+                    "{conn}: on_finish twice"
+                );
+                assert!(self.finishing, "{conn}: on_finish without finish");
+                if self.random.percent(80) {
+                    self.close(cx, conn);
+                }
+                self.act(cx);
+            }
+            EventKind::Close { conn, closed } => self.closes(cx, conn, &closed),
+            EventKind::Timer { timer, key } => {
+                self.timer_fires(cx, timer, key);
+                self.act(cx);
+            }
+            EventKind::AcceptError { listener, error } => self.no_accept(cx, listener, &error),
+            _ => panic!("an event that nobody asked for"),
+        }
+        self.inside = false;
+        self.expiring = false;
+    }
+
+    fn on_message(&mut self, cx: &mut Context, note: Note) {
+        assert!(!self.inside, "a message inside a callback");
+        self.inside = true;
+        let expected = self.ledger.borrow_mut().posted[self.index].pop_front();
+        assert!(
+            expected == Some(note.id),
+            "message {} out of order",
+            note.id
+        );
+        if note.resume {
+            self.resume_all(cx);
+        }
+        (0..note.acts).for_each(|_| self.one_act(cx));
+        self.inside = false;
+    }
+
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+}
+
+/// One for each callback that has more to it than a line.
+impl Actor {
+    fn asked_to_accept(&mut self, cx: &mut Context, from: ListenerId, _: &Addr) -> Accept {
+        assert!(self.listeners.contains(&from), "{from} is no listener");
+        self.act(cx);
+        match !self.quiet && self.random.percent(3) {
+            true => Accept::Refuse,
+            false => Accept::Keep,
+        }
+    }
+
+    fn opens(&mut self, cx: &mut Context, conn: ConnId, origin: Origin) {
+        if let Origin::Accepted(_) = origin {
+            let peer = cx.peer_addr(conn).expect("an open connection has a peer");
+            let end = self.ledger.borrow_mut().end(peer, Side::Server);
+            self.begin(conn, Some(end), self.plan.role);
+        }
+        assert!(cx.is_open(conn), "{conn}: on_open, and it is not");
+        let life = self.life(conn);
+        assert!(
+            life.asked.is_none(),
+            "{conn}: on_open after {:?}",
+            life.asked
+        );
+        assert!(
+            !std::mem::replace(&mut life.opened, true),
+            "{conn}: on_open twice"
+        );
+        let (role, end) = (life.role, life.end);
+        if let Some(end) = end {
+            self.ledger.borrow_mut().half(end).live = true;
+        }
+        if role == Role::Proxy && origin != Origin::Connected {
+            self.connect_partner(cx, conn);
+        }
+        self.act(cx);
+    }
+
+    fn drained(&mut self, cx: &mut Context, conn: ConnId) {
+        let low = self.plan.config.limits.low_watermark;
+        let pending = cx.pending(conn);
+        let life = self.open_life(conn, "on_drain");
+        assert!(life.waiting, "{conn}: on_drain without a wait");
+        assert!(
+            pending <= low,
+            "{conn}: on_drain with {pending} bytes pending"
+        );
+        life.waiting = false;
+        let (role, partner) = (life.role, life.partner);
+        match role {
+            Role::Echo => self.resume(cx, conn),
+            Role::Proxy => {
+                if let Some(partner) = partner {
+                    self.resume(cx, partner);
+                }
+            }
+            _ => {}
+        }
+        self.act(cx);
+    }
+
+    fn late(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
+        let now = cx.now();
+        let life = self.life(conn);
+        assert!(
+            life.asked.is_none(),
+            "{conn}: on_deadline after {:?}",
+            life.asked
+        );
+        match which {
+            Deadline::Set => {
+                let at = life.deadline.take();
+                assert!(at.is_some_and(|at| at <= now), "{conn}: an early deadline");
+            }
+            _ => assert!(life.idle, "{conn}: {which} without an idle time"),
+        }
+        if self.quiet {
+            cx.set_idle(conn, None);
+            self.life(conn).idle = false;
+        }
+        if self.random.percent(30) {
+            self.close(cx, conn);
+        }
+        self.act(cx);
+    }
+
+    fn closes(&mut self, cx: &mut Context, conn: ConnId, closed: &Closed) {
+        let Some(life) = self.lives.remove(&conn) else {
+            panic!("{conn}: on_close for nobody");
+        };
+        self.lost += closed.undelivered;
+        self.check_reason(conn, &life, &closed.reason);
+        assert!(
+            cx.peer_addr(conn).is_some(),
+            "{conn}: no answers in on_close"
+        );
+        let gone = cx.send(conn, "x") == sockeye::Sent::Gone && !cx.close(conn);
+        assert!(
+            gone && !cx.is_open(conn),
+            "{conn} is not over in its on_close"
+        );
+        self.no_longer_live(life.end);
+        self.dead.push_back(conn);
+        if self.dead.len() > 8 {
+            self.dead.pop_front();
+        }
+        if let Some(partner) = life.partner
+            && self.lives.contains_key(&partner)
+        {
+            self.close(cx, partner);
+        }
+        self.act(cx);
+    }
+
+    fn no_accept(&mut self, cx: &mut Context, from: ListenerId, _: &io::Error) {
+        assert!(self.listeners.contains(&from), "{from} is no listener");
+        self.act(cx);
+    }
+}

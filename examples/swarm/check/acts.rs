@@ -1,0 +1,451 @@
+//! What the swarm's handler does: its role, and all sorts of other things.
+
+use super::actor::{Actor, Asked, Life, Note, Timer};
+use super::ledger::{End, Side};
+use super::plan::Role;
+use sockeye::{ConnId, Connect, Context, Input, Limits, Listen, Overflow, Sent};
+use std::time::{Duration, Instant};
+
+impl Actor {
+    pub fn limits(&self) -> &Limits {
+        &self.plan.config.limits
+    }
+
+    fn now(&self, cx: &Context) -> Instant {
+        self.outside.unwrap_or(cx.now())
+    }
+
+    // ---- Its role ----
+
+    /// Takes some of the input, or all of it.
+    pub fn take_input(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        let Some(life) = self.lives.get(&conn) else {
+            return;
+        };
+        let (role, partner) = (life.role, life.partner);
+        let count = match self.quiet || self.random.percent(70) {
+            true => input.len(),
+            false => self.random.below(input.len() + 1),
+        };
+        match (role, partner) {
+            (Role::Echo, _) => self.send_back(cx, conn, conn, input, count),
+            (Role::Proxy, Some(to)) => self.send_back(cx, conn, to, input, count),
+            (Role::Broadcast, _) => {
+                let frame = input.take(count).to_vec();
+                self.broadcast(cx, &frame, false);
+            }
+            _ => drop(input.take(count)),
+        }
+    }
+
+    /// Sends input on, in one piece or two, and holds back if that has to wait.
+    fn send_back(
+        &mut self,
+        cx: &mut Context,
+        from: ConnId,
+        to: ConnId,
+        input: &mut Input,
+        count: usize,
+    ) {
+        let first = match self.random.percent(80) {
+            true => count,
+            false => self.random.below(count + 1),
+        };
+        for part in [first, count - first] {
+            if part == 0 {
+                continue;
+            }
+            let chunk = input.take(part);
+            let copy = chunk.to_vec();
+            let sent = cx.send(to, chunk);
+            self.judge(cx, to, &copy, sent);
+            if sent == Sent::Wait && self.random.percent(90) {
+                self.pause(cx, from);
+            }
+        }
+    }
+
+    pub fn connect_partner(&mut self, cx: &mut Context, conn: ConnId) {
+        let partner = match self.fuel > 0 && !self.quiet {
+            true => self.connect(cx, Role::Proxy),
+            false => None,
+        };
+        let Some(partner) = partner else {
+            return self.close(cx, conn);
+        };
+        for (one, other) in [(conn, partner), (partner, conn)] {
+            if let Some(life) = self.lives.get_mut(&one) {
+                life.partner = Some(other);
+            }
+        }
+    }
+
+    pub fn at_eof(&mut self, cx: &mut Context, conn: ConnId) {
+        let partner = self.lives.get(&conn).and_then(|life| life.partner);
+        match partner {
+            Some(partner) => self.shut(cx, partner),
+            None if self.random.percent(60) => self.close(cx, conn),
+            None => {}
+        }
+    }
+
+    // ---- Commands, and what their answers must be ----
+
+    /// What a send was answered, and what that means for the connection.
+    pub fn judge(&mut self, cx: &mut Context, conn: ConnId, bytes: &[u8], sent: Sent) {
+        let limits = self.limits();
+        let (high, hard, overflow) = (limits.high_watermark, limits.hard_limit, limits.overflow);
+        let (pending, len) = (cx.pending(conn), bytes.len());
+        let Some(life) = self.lives.get_mut(&conn) else {
+            return assert!(sent == Sent::Gone, "{conn} is stale, and {sent:?}");
+        };
+        let usable = life.asked.is_none() && !life.shut;
+        let accepted = matches!(sent, Sent::Queued | Sent::Wait);
+        assert!(
+            usable || !accepted,
+            "{conn}: {sent:?} after {:?}",
+            life.asked
+        );
+        match sent {
+            Sent::Queued => assert!(
+                !life.waiting && pending <= high,
+                "{conn}: Queued with {pending} of {high} bytes, waiting: {}",
+                life.waiting
+            ),
+            Sent::Wait => assert!(
+                life.waiting || pending > high,
+                "{conn}: Wait with {pending} of {high} bytes"
+            ),
+            Sent::Dropped => assert!(
+                life.waiting && overflow == Overflow::DropNewest && pending + len > hard,
+                "{conn}: Dropped with {pending} of {hard} bytes"
+            ),
+            Sent::Gone if usable && !cx.is_open(conn) => {
+                life.asked = Some(Asked::Gone);
+                let end = life.end;
+                self.no_longer_live(end);
+            }
+            Sent::Gone => {}
+        }
+        if accepted {
+            assert!(
+                pending <= hard.max(high + len),
+                "{conn}: {pending} bytes are pending"
+            );
+            self.took(conn, bytes, sent);
+        }
+    }
+
+    fn took(&mut self, conn: ConnId, bytes: &[u8], sent: Sent) {
+        let Some(life) = self.lives.get_mut(&conn) else {
+            return;
+        };
+        life.waiting = sent == Sent::Wait;
+        let end = life.end;
+        self.accepted += bytes.len() as u64;
+        if let Some(end) = end {
+            self.ledger.borrow_mut().sent(end, bytes);
+        }
+    }
+
+    fn send(&mut self, cx: &mut Context, conn: ConnId, bytes: &[u8]) {
+        let sent = match self.random.below(4) {
+            0 => cx.send(conn, bytes),
+            1 => cx.send(conn, bytes.to_vec()),
+            2 => cx.send(conn, bytes::Bytes::copy_from_slice(bytes)),
+            _ => {
+                let (head, body) = bytes.split_at(self.random.below(bytes.len()));
+                cx.send(conn, (head, body.to_vec()))
+            }
+        };
+        self.judge(cx, conn, bytes, sent);
+    }
+
+    /// To all, or to those that were accepted: what a node sends to a server that it connected to
+    /// may come back to it, for ever if that is itself.
+    fn broadcast(&mut self, cx: &mut Context, frame: &[u8], all: bool) {
+        if frame.is_empty() {
+            return;
+        }
+        let accepted = |life: &Life| life.end.is_some_and(|end| end.side == Side::Server);
+        let lives = self.lives.iter().filter(|(_, life)| all || accepted(life));
+        let mut to: Vec<ConnId> = lives.map(|(conn, _)| *conn).collect();
+        to.extend(self.dead.front().filter(|_| self.random.percent(20)));
+        let before: Vec<usize> = to.iter().map(|conn| cx.pending(*conn)).collect();
+        let answer = cx.broadcast(to.iter().copied(), frame);
+        let high = self.limits().high_watermark;
+        let mut seen = sockeye::Broadcast::default();
+        for (conn, before) in to.into_iter().zip(before) {
+            let pending = cx.pending(conn);
+            let waits = self.lives.get(&conn).is_some_and(|life| life.waiting);
+            let drops = self.limits().overflow == Overflow::DropNewest;
+            let sent = match (pending == before + frame.len(), waits) {
+                (true, waits) if waits || pending > high => Sent::Wait,
+                (true, _) => Sent::Queued,
+                (false, true) if drops && pending >= high => Sent::Dropped,
+                (false, _) => Sent::Gone,
+            };
+            let counter = match sent {
+                Sent::Queued => &mut seen.queued,
+                Sent::Wait => &mut seen.waiting,
+                Sent::Dropped => &mut seen.dropped,
+                Sent::Gone => &mut seen.gone,
+            };
+            *counter += 1;
+            if sent != Sent::Dropped {
+                self.judge(cx, conn, frame, sent);
+            }
+        }
+        let (is, was) = (seen.dropped + seen.gone, answer.dropped + answer.gone);
+        assert!(
+            (seen.queued, seen.waiting, is) == (answer.queued, answer.waiting, was),
+            "a broadcast says {answer:?} and does {seen:?}"
+        );
+    }
+
+    /// The end of a connection was asked for.
+    fn asks(&mut self, conn: ConnId, asked: Asked, done: bool) {
+        let Some(life) = self.lives.get_mut(&conn) else {
+            return assert!(!done, "{conn} is stale, and {asked:?} takes it");
+        };
+        assert!(
+            life.asked.is_none() || !done || asked == Asked::Abort,
+            "{conn}: {asked:?} after {:?}",
+            life.asked
+        );
+        if !done {
+            return;
+        }
+        life.asked = Some(asked);
+        if let Some(end) = life.end {
+            let mut ledger = self.ledger.borrow_mut();
+            let half = ledger.half(end);
+            half.live = false;
+            half.finished |= asked != Asked::Abort;
+        }
+    }
+
+    pub fn close(&mut self, cx: &mut Context, conn: ConnId) {
+        let done = cx.close(conn);
+        self.asks(conn, Asked::Close, done);
+    }
+
+    pub fn close_all(&mut self, cx: &mut Context) {
+        let all: Vec<_> = self.lives.keys().copied().collect();
+        all.into_iter().for_each(|conn| self.close(cx, conn));
+    }
+
+    pub fn shut(&mut self, cx: &mut Context, conn: ConnId) {
+        let done = cx.shutdown_write(conn);
+        let Some(life) = self.lives.get_mut(&conn) else {
+            return assert!(!done, "{conn} is stale, and shut");
+        };
+        if done {
+            life.shut = true;
+            if let Some(end) = life.end {
+                self.ledger.borrow_mut().half(end).finished = true;
+            }
+        }
+    }
+
+    fn pause(&mut self, cx: &mut Context, conn: ConnId) {
+        let done = cx.pause_reads(conn);
+        if let Some(life) = self.lives.get_mut(&conn) {
+            life.paused |= done;
+            if let Some(end) = life.end {
+                self.ledger.borrow_mut().half(end).held = true;
+            }
+        }
+    }
+
+    pub fn resume(&mut self, cx: &mut Context, conn: ConnId) {
+        let done = cx.resume_reads(conn);
+        if let Some(life) = self.lives.get_mut(&conn)
+            && done
+            && life.paused
+        {
+            life.paused = false;
+            life.resumed = true;
+        }
+    }
+
+    pub fn resume_all(&mut self, cx: &mut Context) {
+        let all: Vec<ConnId> = self.lives.keys().copied().collect();
+        all.into_iter().for_each(|conn| self.resume(cx, conn));
+    }
+
+    pub fn connect(&mut self, cx: &mut Context, role: Role) -> Option<ConnId> {
+        let place = match self.random.percent(5) {
+            true => "10.0.0.1:9".to_owned(),
+            false => self.random.pick(&self.places).clone(),
+        };
+        let connect = Connect::new(place.as_str())
+            .receive_buffer(self.plan.receive_buffer)
+            .send_buffer(self.plan.send_buffer);
+        let conn = cx.connect(connect);
+        let local = cx.local_addr(conn);
+        let end: Option<End> =
+            local.map(|local| self.ledger.borrow_mut().end(&local, Side::Client));
+        self.begin(conn, end, role);
+        Some(conn)
+    }
+
+    pub fn listen(&mut self, cx: &mut Context, port: u16) {
+        let place = format!("10.0.0.{}:{port}", self.index + 1);
+        let listen = Listen::new(place.as_str())
+            .backlog(self.plan.backlog)
+            .receive_buffer(self.plan.receive_buffer)
+            .send_buffer(self.plan.send_buffer);
+        if let Ok(id) = cx.listen(listen) {
+            self.listeners.push(id);
+        }
+    }
+
+    fn unlisten(&mut self, cx: &mut Context) {
+        if let Some(listener) = self.listeners.pop() {
+            assert!(cx.unlisten(listener), "{listener} was not there");
+            assert!(!cx.unlisten(listener), "{listener} is still there");
+        }
+    }
+
+    pub fn set_timer(&mut self, cx: &mut Context) {
+        let micros = match self.random.percent(30) {
+            true => 0,
+            false => self.random.skewed(300_000) as u64,
+        };
+        let delay = Duration::from_micros(micros);
+        let key = self.random.next();
+        let id = cx.set_timer(delay, key);
+        let timer = Timer {
+            at: self.now(cx) + delay,
+            key,
+            order: self.timers_set,
+            not_in: self.expiring.then_some(cx.stats().turns),
+        };
+        self.timers_set += 1;
+        let old = self.timers.insert(id, timer);
+        assert!(old.is_none(), "{id} names two timers");
+    }
+
+    fn cancel_timer(&mut self, cx: &mut Context) {
+        let ids: Vec<_> = self.timers.keys().copied().collect();
+        if !ids.is_empty() {
+            let id = *self.random.pick(&ids);
+            self.timers.remove(&id);
+            assert!(cx.cancel_timer(id), "{id} was not set");
+            assert!(!cx.cancel_timer(id), "{id} is still set");
+        }
+    }
+
+    pub fn cancel_all(&mut self, cx: &mut Context) {
+        for (id, _) in std::mem::take(&mut self.timers) {
+            assert!(cx.cancel_timer(id), "{id} was not set");
+        }
+    }
+
+    fn set_deadline(&mut self, cx: &mut Context, conn: ConnId) {
+        let delay = Duration::from_micros(self.random.skewed(1_000_000) as u64);
+        let at = self.now(cx) + delay;
+        if cx.set_deadline(conn, delay)
+            && let Some(life) = self.lives.get_mut(&conn)
+        {
+            life.deadline = Some(at);
+        }
+    }
+
+    fn set_idle(&mut self, cx: &mut Context, conn: ConnId) {
+        let idle = Duration::from_micros(self.random.range(1_000, 1_000_000) as u64);
+        let idle = self.random.percent(70).then_some(idle);
+        if cx.set_idle(conn, idle)
+            && let Some(life) = self.lives.get_mut(&conn)
+        {
+            life.idle = idle.is_some();
+        }
+    }
+
+    /// A message from another thread, which may come at any point of a turn.
+    pub fn post(&mut self, to: usize, acts: usize, resume: bool) {
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.messages += 1;
+        let id = ledger.messages;
+        let note = Note { id, acts, resume };
+        if self.senders[to].send(note).is_ok() {
+            ledger.posted[to].push_back(id);
+        }
+    }
+
+    // ---- All sorts of things ----
+
+    /// At the end of each callback: something, or not.
+    pub fn act(&mut self, cx: &mut Context) {
+        if !self.quiet && self.random.percent(self.plan.busy) {
+            self.one_act(cx);
+        }
+    }
+
+    /// One thing of its own.
+    pub fn one_act(&mut self, cx: &mut Context) {
+        if self.quiet || self.fuel == 0 {
+            return;
+        }
+        self.fuel -= 1;
+        let Some(conn) = self.somebody() else {
+            return self.act_alone(cx);
+        };
+        match self.random.below(100) {
+            0..35 => {
+                let len = self.random.skewed(self.plan.config.receive_buffer * 2);
+                let bytes = self.random.bytes(len);
+                self.send(cx, conn, &bytes);
+            }
+            35..40 => {
+                let frame = self.random.bytes(20);
+                self.broadcast(cx, &frame, true);
+            }
+            40..46 => self.pause(cx, conn),
+            46..54 => self.resume(cx, conn),
+            54..58 => self.close(cx, conn),
+            58..60 => {
+                let done = cx.abort(conn);
+                self.asks(conn, Asked::Abort, done);
+            }
+            60..62 => {
+                let done = cx.close_because(conn, "it breaks the rules");
+                self.asks(conn, Asked::Because, done);
+            }
+            62..66 => self.shut(cx, conn),
+            66..70 => self.set_deadline(cx, conn),
+            70..73 => self.set_idle(cx, conn),
+            _ => self.act_alone(cx),
+        }
+    }
+
+    fn act_alone(&mut self, cx: &mut Context) {
+        match self.random.below(100) {
+            0..45 => self.set_timer(cx),
+            45..55 => self.cancel_timer(cx),
+            55..75 => {
+                self.connect(cx, Role::Sink);
+            }
+            75..92 => {
+                let (to, acts) = (self.random.below(self.senders.len()), self.random.below(3));
+                self.post(to, acts, false);
+            }
+            92..95 => self.unlisten(cx),
+            _ => self.listen(cx, 7000),
+        }
+    }
+
+    /// A connection of its own, or one that is no more.
+    fn somebody(&mut self) -> Option<ConnId> {
+        let stale = self.random.percent(8);
+        match self.dead.back() {
+            Some(dead) if stale => Some(*dead),
+            _ if self.lives.is_empty() => None,
+            _ => {
+                let at = self.random.below(self.lives.len());
+                self.lives.keys().nth(at).copied()
+            }
+        }
+    }
+}

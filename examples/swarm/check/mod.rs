@@ -1,0 +1,19 @@
+//! The swarm without its command line: what one seed does and checks. `tests/swarm.rs` uses it too.
+
+#![allow(
+    unreachable_pub,
+    unused_imports,
+    reason = "a program and a test have it, each with uses of its own"
+)]
+
+mod actor;
+mod acts;
+mod ledger;
+mod plan;
+mod random;
+mod run;
+mod shrink;
+
+pub use plan::{Cut, Plan};
+pub use run::{Outcome, run, run_traced};
+pub use shrink::shrink;

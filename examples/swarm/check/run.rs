@@ -1,0 +1,430 @@
+//! One seed: its world, step by step, and what must hold at the end.
+
+use super::actor::{Actor, Note};
+use super::ledger::{End, Shared, Side};
+use super::plan::{NodePlan, Plan, Step};
+use super::random::Random;
+use sockeye::sim::{Faults, Link, Node, Peer, World};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a seed came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The same for the same seed, always.
+    pub hash: u64,
+    pub turns: u64,
+    pub connections: usize,
+}
+
+struct Player {
+    peer: Peer,
+    end: End,
+    heard: usize,
+    deaf: bool,
+    shut: bool,
+    closed: bool,
+    end_told: bool,
+}
+
+struct Run {
+    world: World,
+    nodes: Vec<Node<Actor, Note>>,
+    players: BTreeMap<usize, Player>,
+    ledger: Shared,
+    random: Random,
+    faults: Faults,
+    link: Link,
+    cuts: Vec<(IpAddr, IpAddr)>,
+}
+
+/// Turns and connections that a seed has at least.
+const TURNS: u64 = 200;
+const CONNECTIONS: usize = 4;
+
+/// What is calm comes to rest within this time.
+const CALM: Duration = Duration::from_secs(20);
+
+/// Where the scripted peers live.
+const PEERS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
+
+/// Runs a plan. A violation is an `Err` that says what was violated.
+pub fn run(plan: Plan) -> Result<Outcome, String> {
+    run_traced(plan, false).0
+}
+
+/// The same, and the trace of all callbacks.
+pub fn run_traced(plan: Plan, traced: bool) -> (Result<Outcome, String>, String) {
+    let (steps, unit, goes_on) = (plan.steps.clone(), plan.unit, plan.goes_on);
+    let mut run = Run::new(plan);
+    // The world is dropped outside: it would speak up while a panic goes by.
+    let result = catch_unwind(AssertUnwindSafe(|| run.play(&steps, unit, goes_on)));
+    let trace = match traced {
+        true => run.world.trace(),
+        false => String::new(),
+    };
+    (result.map_err(|panic| said(&*panic)), trace)
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_owned()
+}
+
+impl Run {
+    fn new(plan: Plan) -> Run {
+        let mut run = Run {
+            world: World::seeded(plan.seed, plan.faults.clone()),
+            nodes: Vec::new(),
+            players: BTreeMap::new(),
+            ledger: Rc::default(),
+            random: Random::new(plan.seed ^ 0x0dd_ba11),
+            faults: plan.faults,
+            link: plan.link,
+            cuts: Vec::new(),
+        };
+        run.world.default_link(run.link.clone());
+        plan.nodes.into_iter().for_each(|node| run.start(node));
+        let count = run.nodes.len();
+        let senders = run.nodes.clone();
+        let senders: Vec<_> = senders
+            .into_iter()
+            .map(|node| run.world.reactor(node).sender())
+            .collect();
+        for node in run.nodes.clone() {
+            run.outside(node, |actor, cx| {
+                actor.senders = senders.clone();
+                actor.places = (1..=count).map(|n| format!("10.0.0.{n}:7000")).collect();
+                actor.listen(cx, 7000);
+            });
+        }
+        run
+    }
+
+    fn start(&mut self, plan: NodePlan) {
+        let index = self.nodes.len();
+        let (config, batch) = (plan.config.clone(), plan.batch);
+        let actor = Actor::new(index, plan, self.ledger.clone());
+        let name = format!("n{}", index + 1);
+        let node = self.world.start_with(&name, config, actor, |_| Ok(()));
+        self.world.batch(node, batch);
+        self.ledger.borrow_mut().posted.push(Default::default());
+        self.nodes.push(node);
+    }
+
+    /// Commands from outside the callbacks of a node.
+    fn outside(
+        &mut self,
+        node: Node<Actor, Note>,
+        act: impl FnOnce(&mut Actor, &mut sockeye::Context),
+    ) {
+        let now = self.world.now();
+        self.world.with(node, |actor, cx| {
+            actor.outside = Some(now);
+            act(actor, cx);
+            actor.outside = None;
+        });
+    }
+
+    fn play(&mut self, steps: &[Step], unit: usize, goes_on: bool) -> Outcome {
+        for step in steps {
+            self.step(*step);
+            self.hear_all();
+        }
+        if goes_on {
+            self.go_on(unit);
+        }
+        self.calm();
+        self.end();
+        let connections = self.ledger.borrow().connections();
+        Outcome {
+            hash: self.world.trace_hash(),
+            turns: self.world.turns(),
+            connections,
+        }
+    }
+
+    /// A seed that was quiet so far goes on for a while.
+    fn go_on(&mut self, unit: usize) {
+        for more in 0.. {
+            let enough = self.ledger.borrow().connections() >= CONNECTIONS;
+            if enough && self.world.turns() >= TURNS {
+                return;
+            }
+            assert!(more < 2000, "nobody can connect any more");
+            if more % 100 == 99 {
+                let all = self.nodes.clone();
+                all.into_iter()
+                    .for_each(|node| self.outside(node, Actor::close_all));
+            }
+            if more % 10 == 0 {
+                let peer = self.players.keys().last().map_or(0, |last| last + 1);
+                let node = self.random.below(self.nodes.len());
+                self.heal();
+                self.step(Step::Listen(node));
+                self.step(Step::Connect {
+                    peer,
+                    node,
+                    buffer: unit,
+                });
+            }
+            let peers: Vec<usize> = self.players.keys().copied().collect();
+            let peer = *self.random.pick(&peers);
+            let len = self.random.skewed(unit);
+            self.step(Step::Send { peer, len });
+            self.world.advance(Duration::from_millis(5));
+            self.hear_all();
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Connect { peer, node, buffer } => self.connect(peer, node, buffer),
+            Step::Send { peer, len } => self.send(peer, len),
+            Step::Shutdown(peer) => self.on_peer(peer, Player::shut),
+            Step::Close(peer) => self.on_peer(peer, Player::close),
+            Step::Reset(peer) => self.on_peer(peer, |player, ledger| {
+                player.over(ledger);
+                player.peer.reset();
+            }),
+            Step::Ignore(peer) => self.on_peer(peer, |player, ledger| {
+                ledger.borrow_mut().half(player.end).held = true;
+                player.deaf = true;
+                player.peer.ignore();
+            }),
+            Step::Hear(peer) => self.on_peer(peer, |player, _| player.listen()),
+            Step::Read { peer, len } => self.on_peer(peer, |player, _| {
+                if !player.closed {
+                    player.peer.read(len);
+                }
+            }),
+            Step::Settle => self.world.settle(),
+            Step::Advance(micros) => self.world.advance(Duration::from_micros(micros)),
+            Step::Cut(one, other) => self.cut(one, other),
+            Step::Heal => self.heal(),
+            Step::Post { node, acts } => {
+                let node = self.nodes[node];
+                let app = self.world.app(node);
+                let to = app.index;
+                app.post(to, acts, false);
+            }
+            Step::Outside { node, acts } => {
+                self.outside(self.nodes[node], |actor, cx| {
+                    (0..acts).for_each(|_| actor.one_act(cx));
+                });
+            }
+            Step::Listen(node) => {
+                self.outside(self.nodes[node], |actor, cx| actor.listen(cx, 7000));
+            }
+            Step::Calm => self.calm(),
+        }
+    }
+
+    fn connect(&mut self, id: usize, node: usize, buffer: usize) {
+        let place = format!("10.0.0.{}:7000", node + 1);
+        let peer = self.world.connect_from(PEERS, place.as_str());
+        peer.receive_buffer(buffer);
+        let end = self.ledger.borrow_mut().end(&peer.addr(), Side::Client);
+        let player = Player {
+            peer,
+            end,
+            heard: 0,
+            deaf: false,
+            shut: false,
+            closed: false,
+            end_told: false,
+        };
+        self.ledger.borrow_mut().half(end).live = true;
+        self.players.insert(id, player);
+    }
+
+    fn send(&mut self, id: usize, len: usize) {
+        let bytes = self.random.bytes(len);
+        if let Some(player) = self.players.get(&id)
+            && !player.shut
+            && !player.closed
+            && !player.peer.was_reset()
+        {
+            player.peer.send(&bytes);
+            self.ledger.borrow_mut().sent(player.end, &bytes);
+        }
+    }
+
+    fn on_peer(&mut self, id: usize, act: impl FnOnce(&mut Player, &Shared)) {
+        if let Some(player) = self.players.get_mut(&id) {
+            act(player, &self.ledger);
+        }
+    }
+
+    fn cut(&mut self, one: usize, other: usize) {
+        let one = self.nodes[one].host();
+        // One more than there are nodes: the peers.
+        let other = self.nodes.get(other).map_or(PEERS, |node| node.host());
+        self.world.cut(one, other);
+        self.ledger.borrow_mut().cut = true;
+        self.cuts.push((one, other));
+    }
+
+    fn heal(&mut self) {
+        for (one, other) in std::mem::take(&mut self.cuts) {
+            self.world.heal(one, other);
+        }
+    }
+
+    /// What the peers have received is what was sent to them.
+    fn hear_all(&mut self) {
+        for player in self.players.values_mut() {
+            if player.closed {
+                continue;
+            }
+            let bytes = player.peer.received_bytes();
+            let mut ledger = self.ledger.borrow_mut();
+            ledger.heard(player.end, player.heard, &bytes);
+            player.heard += bytes.len();
+            if player.peer.was_reset() {
+                ledger.half(player.end).live = false;
+            } else if player.peer.is_closed() && !player.deaf && !player.end_told {
+                player.end_told = true;
+                ledger.ended(player.end);
+            }
+        }
+    }
+
+    /// Nothing goes wrong any more, and everybody listens: so everything arrives.
+    fn calm(&mut self) {
+        self.world.faults(Faults::default());
+        self.heal();
+        self.players.values_mut().for_each(Player::listen);
+        for node in self.nodes.clone() {
+            self.world.app(node).quiet = true;
+        }
+        // What was cut, and what is late; listeners that rest; the handlers' own timers.
+        self.world.advance(Duration::from_secs(2));
+        for node in self.nodes.clone() {
+            let app = self.world.app(node);
+            let to = app.index;
+            app.post(to, 0, true);
+        }
+        self.world.advance(CALM);
+        self.hear_all();
+        self.ledger.borrow_mut().settled();
+        for node in self.nodes.clone() {
+            self.check(node);
+            self.world.app(node).quiet = false;
+        }
+        self.world.faults(self.faults.clone());
+    }
+
+    /// What must hold of a node when nothing moves.
+    fn check(&mut self, node: Node<Actor, Note>) {
+        let now = self.world.now();
+        let ledger = self.ledger.clone();
+        self.world.with(node, |actor, cx| {
+            let name = actor.index + 1;
+            let mut pending = 0;
+            for (conn, life) in &actor.lives {
+                pending += cx.pending(*conn) as u64;
+                let hangs = life.waiting && life.asked.is_none() && life.opened;
+                let calm = cx.pending(*conn) <= actor.limits().low_watermark;
+                assert!(
+                    !hangs || !calm,
+                    "{conn} of n{name}: its on_drain is missing"
+                );
+            }
+            let (accepted, lost) = (actor.accepted, actor.lost);
+            let out = cx.stats().bytes_out;
+            assert!(
+                accepted == out + pending + lost,
+                "n{name}: of {accepted} bytes {out} went out, {pending} are pending, {lost} lost"
+            );
+            for (id, timer) in &actor.timers {
+                assert!(timer.at > now, "{id} of n{name} has not fired");
+            }
+            let waiting = ledger.borrow().posted[actor.index].len();
+            assert!(waiting == 0, "n{name}: {waiting} messages have not come");
+        });
+    }
+
+    /// Everybody leaves: the world comes to rest, and nothing is left of it.
+    fn end(&mut self) {
+        for node in self.nodes.clone() {
+            let grace = Duration::from_secs(self.random.range(1, 5) as u64);
+            let finish = self.random.percent(50);
+            self.outside(node, |actor, cx| {
+                actor.quiet = true;
+                actor.cancel_all(cx);
+                if finish {
+                    actor.finishing = true;
+                    cx.finish(grace);
+                    return;
+                }
+                actor.close_all(cx);
+            });
+        }
+        for player in self.players.values_mut() {
+            match self.random.below(3) {
+                0 => player.shut(&self.ledger),
+                1 => player.close(&self.ledger),
+                _ => {}
+            }
+        }
+        let mut rested = self.world.rest(CALM);
+        self.hear_all();
+        // What somebody began while he was told to leave; and those whose peer only listens.
+        for node in self.nodes.clone() {
+            self.outside(node, |actor, cx| {
+                actor.resume_all(cx);
+                actor.close_all(cx);
+                for listener in actor.listeners.drain(..) {
+                    cx.unlisten(listener);
+                }
+            });
+        }
+        self.players
+            .values_mut()
+            .for_each(|player| player.close(&self.ledger));
+        rested &= self.world.rest(CALM);
+        assert!(rested, "everybody left, and still something is to happen");
+        for node in self.nodes.clone() {
+            let lives = self.world.app(node).lives.len();
+            assert!(lives == 0, "{lives} connections have had no on_close");
+            self.check(node);
+        }
+        self.world.assert_no_leaks();
+    }
+}
+
+impl Player {
+    fn over(&mut self, ledger: &Shared) {
+        self.closed = true;
+        ledger.borrow_mut().half(self.end).live = false;
+    }
+
+    fn listen(&mut self) {
+        if self.deaf && !self.closed {
+            self.deaf = false;
+            self.peer.hear();
+        }
+    }
+
+    fn shut(&mut self, ledger: &Shared) {
+        if !self.closed {
+            self.shut = true;
+            self.peer.shutdown();
+            ledger.borrow_mut().half(self.end).finished = true;
+        }
+    }
+
+    fn close(&mut self, ledger: &Shared) {
+        if !self.closed {
+            self.over(ledger);
+            ledger.borrow_mut().half(self.end).finished = true;
+            self.peer.close();
+        }
+    }
+}

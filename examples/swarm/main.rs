@@ -1,0 +1,159 @@
+//! Random handlers, random peers and random faults, one world a seed; every promise is checked.
+//!
+//! ```text
+//! cargo run --release --features sim --example swarm -- --seeds 10000
+//! cargo run --release --features sim --example swarm -- --seed 7 [--cut steps=0-9,fuel=3]
+//! ```
+
+mod check;
+
+use check::{Cut, Plan, run, run_traced, shrink};
+use clap::Parser;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[derive(Parser)]
+#[command(about = "Looks for a seed that makes the loop break a promise")]
+struct Options {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// Runs this one alone, and prints its trace.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// With --seed: the part of its plan to run.
+    #[arg(long, default_value = "")]
+    cut: Cut,
+    /// Runs every seed twice, and compares the traces.
+    #[arg(long)]
+    twice: bool,
+    /// Worlds at a time; default: one for each core.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Says which seed failed, without looking for a smaller plan.
+    #[arg(long)]
+    no_shrink: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    // A violation is a panic that is caught; it is told of later, once.
+    std::panic::set_hook(Box::new(|_| {}));
+    match options.seed {
+        Some(seed) => one(seed, &options.cut),
+        None => many(&options),
+    }
+}
+
+fn one(seed: u64, cut: &Cut) -> ExitCode {
+    let plan = Plan::new(seed).cut(cut);
+    println!("{plan}");
+    let (result, trace) = run_traced(plan, true);
+    print!("{trace}");
+    match result {
+        Ok(outcome) => {
+            println!("seed {seed}: {outcome:?}");
+            ExitCode::SUCCESS
+        }
+        Err(said) => {
+            println!("seed {seed}: {said}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the threads share.
+#[derive(Default)]
+struct Search {
+    next: AtomicU64,
+    done: AtomicU64,
+    turns: AtomicU64,
+    connections: AtomicU64,
+    over: AtomicBool,
+    failed: Mutex<Option<(u64, String)>>,
+}
+
+fn many(options: &Options) -> ExitCode {
+    let search = Search::default();
+    let began = Instant::now();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.threads.unwrap_or(cores))
+            .map(|_| scope.spawn(|| work(&search, options)))
+            .collect();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            thread::park_timeout(Duration::from_millis(200));
+            if std::io::stderr().is_terminal() {
+                eprint!("\r{}", progress(&search, options, began));
+                let _ = std::io::stderr().flush();
+            }
+        }
+    });
+    eprintln!("\r{}", progress(&search, options, began));
+    let failed = search.failed.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((seed, said)) = failed.as_ref() else {
+        println!("{} seeds, no violation", options.seeds);
+        return ExitCode::SUCCESS;
+    };
+    println!("seed {seed}: {said}");
+    if !options.no_shrink {
+        println!("looking for a smaller plan ...");
+        let (cut, said) = shrink(*seed);
+        println!("{said}\nrepeat it with: --seed {seed} --cut '{cut}'");
+    }
+    ExitCode::FAILURE
+}
+
+fn work(search: &Search, options: &Options) {
+    loop {
+        let index = search.next.fetch_add(1, Ordering::Relaxed);
+        if index >= options.seeds || search.over.load(Ordering::Relaxed) {
+            return;
+        }
+        let seed = options.start + index;
+        let result = run(Plan::new(seed)).and_then(|outcome| match options.twice {
+            true if run(Plan::new(seed)) != Ok(outcome) => Err("it ran otherwise again".to_owned()),
+            _ => Ok(outcome),
+        });
+        search.done.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(outcome) => {
+                search.turns.fetch_add(outcome.turns, Ordering::Relaxed);
+                let connections = outcome.connections as u64;
+                search.connections.fetch_add(connections, Ordering::Relaxed);
+            }
+            Err(said) => {
+                search.over.store(true, Ordering::Relaxed);
+                let mut failed = search.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                if failed.as_ref().is_none_or(|(first, _)| seed < *first) {
+                    *failed = Some((seed, said));
+                }
+            }
+        }
+    }
+}
+
+fn progress(search: &Search, options: &Options, began: Instant) -> String {
+    let done = search.done.load(Ordering::Relaxed);
+    let seconds = began.elapsed().as_secs_f64();
+    let (width, total) = (30, options.seeds.max(1));
+    let filled = (done * width / total) as usize;
+    let bar: String = (0..width as usize)
+        .map(|i| if i < filled { '#' } else { '.' })
+        .collect();
+    let each = |count: &AtomicU64| count.load(Ordering::Relaxed) / done.max(1);
+    format!(
+        "[{bar}] {done}/{} seeds, {seconds:.1} s, {:.0} seeds/s, a seed: {} turns, {} connections",
+        options.seeds,
+        done as f64 / seconds,
+        each(&search.turns),
+        each(&search.connections)
+    )
+}

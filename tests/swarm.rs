@@ -1,0 +1,54 @@
+//! The swarm (`examples/swarm`) on a few thousand seeds, and on those that once found a bug.
+#![cfg(feature = "sim")]
+
+#[path = "../examples/swarm/check/mod.rs"]
+mod check;
+
+use check::{Cut, Plan, run, shrink};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+/// Seeds that CI runs, each twice.
+const SEEDS: u64 = 1000;
+
+/// Seeds that found a bug of the loop (see docs/simulation.md), with the plan as it was cut.
+const KEPT: &[(u64, &str)] = &[(2, ""), (2, "steps=84-84,fuel=29,faults=,link=plain")];
+
+#[test]
+fn no_seed_breaks_a_promise_and_every_seed_runs_the_same_way_twice() {
+    let next = AtomicU64::new(0);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= SEEDS {
+                return;
+            }
+            let first = run(Plan::new(seed));
+            if let Err(said) = first {
+                let (cut, _) = shrink(seed);
+                panic!("seed {seed}: {said}; repeat it with --seed {seed} --cut '{cut}'");
+            }
+            assert_eq!(first, run(Plan::new(seed)), "seed {seed} runs in two ways");
+        }
+    };
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        (0..cores).for_each(|_| drop(scope.spawn(work)));
+    });
+}
+
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    for (seed, cut) in KEPT {
+        let cut: Cut = cut.parse().expect("a cut");
+        let outcome = run(Plan::new(*seed).cut(&cut));
+        assert!(outcome.is_ok(), "seed {seed}, {cut}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_cut_is_read_as_it_is_written() {
+    let text = "steps=0-4.9-9,fuel=3,faults=resets.splits,link=plain,end=early";
+    let cut: Cut = text.parse().expect("a cut");
+    assert_eq!(cut.to_string(), text);
+}
