@@ -122,17 +122,18 @@ impl Input {
 
     /// Appends bytes, as the next read would. For tests of decoders.
     pub fn append(&mut self, bytes: &[u8]) {
-        let mut all = match std::mem::replace(&mut self.store, Store::Own(Vec::new())) {
-            Store::Own(mut all) => {
-                all.truncate(self.end);
-                all.drain(..self.start);
-                all
+        if let Store::Shared(shared) = &self.store {
+            self.store = Store::Own(shared.to_vec());
+        }
+        if let Store::Own(own) = &mut self.store {
+            own.truncate(self.end);
+            if own.capacity() - own.len() < bytes.len() {
+                own.drain(..self.start);
+                self.start = 0;
             }
-            Store::Shared(all) => all[self.start..self.end].to_vec(),
-        };
-        all.extend_from_slice(bytes);
-        (self.start, self.end) = (0, all.len());
-        self.store = Store::Own(all);
+            own.extend_from_slice(bytes);
+            self.end = own.len();
+        }
     }
 
     /// Takes the first `count` bytes, and gives those of them from `start` to `end`.

@@ -335,6 +335,9 @@ fn what_is_no_length_is_malformed_and_shown() {
     }
     let error = fails(LengthPrefixed::varint(99), [0xff; 10], 0);
     assert!(matches!(error, CodecError::Malformed { .. }), "{error}");
+    let lost = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02";
+    let error = fails(LengthPrefixed::varint(99), lost, 0);
+    assert!(matches!(error, CodecError::Malformed { .. }), "{error}");
     // Padded with zeros it is legal.
     gives(LengthPrefixed::varint(99), b"\x83\x80\x80\0abc", &["abc"]);
     let error = fails(LengthPrefixed::u16(99).adjustment(-7), "\0\x03", 0);

@@ -437,9 +437,11 @@ impl FrameHandler<LengthPrefixed, u64> for Sum {
     }
 }
 
-/// Counts lines, sums up frames, and is neither.
+type OnFrame = fn(&mut Context, ConnId, Chunk<'_>);
+
+/// Sends lines back, sums up frames, and is neither.
 struct Parts {
-    lines: Framed<Lines, Recorder<fn(&mut Context, ConnId, Chunk<'_>)>>,
+    lines: Framed<Lines, Recorder<OnFrame>>,
     sums: Framed<LengthPrefixed, Sum>,
 }
 
@@ -468,7 +470,7 @@ fn two_framed_parts_live_under_one_on_event() {
     let seen = Shared::default();
     let recorder = Recorder {
         seen: seen.clone(),
-        on_frame: echo as fn(&mut Context, ConnId, Chunk<'_>),
+        on_frame: echo as OnFrame,
     };
     let mut app = Parts {
         lines: Framed::new(Lines::new(64), recorder),

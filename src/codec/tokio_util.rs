@@ -9,7 +9,7 @@ use tokio_util::codec;
 /// Runs a codec that was written for `tokio_util::codec`, with the feature `tokio-util`.
 ///
 /// Such codecs want a buffer of their own, so every byte is copied once. What they have decoded is
-/// taken from the input, and the rest stays there too, so that a pause holds for them as for others.
+/// taken from the input, and the rest stays there too: so a pause holds for them as for others.
 ///
 /// ```
 /// use sockeye::Input;
