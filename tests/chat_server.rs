@@ -13,6 +13,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -154,6 +155,62 @@ fn a_session_goes_as_the_help_says() {
     ] {
         assert!(log.contains(line), "{line}: {log}");
     }
+}
+
+#[test]
+fn rooms_keep_to_themselves_and_a_whisper_goes_to_one() {
+    let (server, addr) = server(&[]);
+    let mut ann = User::join(addr, "ann");
+    let mut bob = User::join(addr, "bob");
+    let mut cid = User::join(addr, "cid");
+    ann.until("is now cid");
+    bob.until("is now cid");
+    ann.say("/join Rust\n/rooms\n/who\nalone\n/leave x\n");
+    ann.hears(&["* ann comes from the lobby", "* lobby (2), rust (1)"]);
+    ann.hears(&["* in the rust: ann", "* what is /leave? Try /help"]);
+    bob.hears(&["* ann goes to the rust"]);
+    bob.say("/join rust\n/join rust\n/join a:b\n/me waves\n/me\n");
+    let rule = "a name has 1 to 20 letters, digits, dots, dashes or underscores";
+    bob.hears(&[
+        "* bob comes from the lobby",
+        "* you are in the rust already",
+    ]);
+    bob.hears(&[&format!("* a room is called like somebody: {rule}")]);
+    bob.hears(&["* what is /me? Try /help"]);
+    ann.hears(&["* bob comes from the lobby", "~ bob waves"]);
+    cid.hears(&["* ann goes to the rust", "* bob goes to the rust"]);
+    // Wherever they are, and whatever case the name is in.
+    ann.say("/msg CID psst: you\n/msg nobody hi\n/leave\n/leave\n");
+    ann.hears(&["* nobody is called nobody", "* ann comes from the rust"]);
+    ann.hears(&["* you are in the lobby already"]);
+    cid.hears(&["ann (to you only): psst: you", "* ann comes from the rust"]);
+    bob.hears(&["* ann goes to the lobby"]);
+    bob.say("/quit\n");
+    ann.say("hello\n");
+    cid.hears(&["ann: hello"]);
+    stop(server, Signal::TERM);
+}
+
+// M: what another thread posts.
+#[test]
+fn an_announcement_reaches_all_rooms_and_steers_nobodys_terminal() {
+    let args = ["--listen", "127.0.0.1:0", "--announce"];
+    let mut server = Process::start_with("chat_server", &args, Stdio::piped());
+    let addr = server.ip();
+    let mut ann = User::join(addr, "ann");
+    let mut bob = User::join(addr, "bob");
+    bob.say("/join rust\n");
+    ann.until("goes to the rust");
+    bob.until("from the lobby");
+    let mut input = server.stdin();
+    writeln!(input, "soup is \x1b[31mready").unwrap();
+    for one in [&mut ann, &mut bob] {
+        one.hears(&["* announcement: soup is \u{fffd}[31mready"]);
+    }
+    drop(input); // its end ends nothing
+    ann.say("/who\n");
+    ann.hears(&["* in the lobby: ann"]);
+    stop(server, Signal::TERM);
 }
 
 #[test]
