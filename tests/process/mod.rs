@@ -121,7 +121,7 @@ impl Process {
 
     /// Waits until its log satisfies a condition.
     #[track_caller]
-    pub fn until_log(&self, what: &str, condition: impl Fn(&str) -> bool) {
+    pub fn until_log(&self, what: &str, mut condition: impl FnMut(&str) -> bool) {
         until(what, || condition(&self.stderr.lock().unwrap()));
     }
 
