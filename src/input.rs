@@ -127,7 +127,7 @@ impl Input {
         }
         if let Store::Own(own) = &mut self.store {
             own.truncate(self.end);
-            if own.capacity() - own.len() < bytes.len() {
+            if own.capacity() - own.len() < bytes.len() || self.start == self.end {
                 own.drain(..self.start);
                 self.start = 0;
             }
