@@ -13,7 +13,6 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -188,28 +187,6 @@ fn rooms_keep_to_themselves_and_a_whisper_goes_to_one() {
     bob.say("/quit\n");
     ann.say("hello\n");
     cid.hears(&["ann: hello"]);
-    stop(server, Signal::TERM);
-}
-
-// M: what another thread posts.
-#[test]
-fn an_announcement_reaches_all_rooms_and_steers_nobodys_terminal() {
-    let args = ["--listen", "127.0.0.1:0", "--announce"];
-    let mut server = Process::start_with("chat_server", &args, Stdio::piped());
-    let addr = server.ip();
-    let mut ann = User::join(addr, "ann");
-    let mut bob = User::join(addr, "bob");
-    bob.say("/join rust\n");
-    ann.until("goes to the rust");
-    bob.until("from the lobby");
-    let mut input = server.stdin();
-    writeln!(input, "soup is \x1b[31mready").unwrap();
-    for one in [&mut ann, &mut bob] {
-        one.hears(&["* announcement: soup is \u{fffd}[31mready"]);
-    }
-    drop(input); // its end ends nothing
-    ann.say("/who\n");
-    ann.hears(&["* in the lobby: ann"]);
     stop(server, Signal::TERM);
 }
 

@@ -362,3 +362,29 @@ fn a_chat_client_without_a_server_tries_ever_less_often() {
     drop(keyboard);
     assert!(client.wait().success());
 }
+
+// M: what another thread posts. The other tests of the chat server are in `chat_server.rs`.
+#[test]
+fn an_announcement_reaches_everybody_and_steers_nobodys_terminal() {
+    let args = ["--listen", ANY, "--announce"];
+    let mut server = Process::start_with("chat_server", &args, Stdio::piped());
+    let addr = server.ip();
+    let one = peer(addr);
+    assert!(read_line(&one).contains("you are guest1"));
+    let two = peer(addr);
+    assert!(read_line(&two).contains("you are guest2"));
+    assert!(read_line(&one).contains("guest2 has joined"));
+    let mut input = server.stdin();
+    writeln!(input, "soup is \x1b[31mready").unwrap();
+    for stream in [&one, &two] {
+        assert_eq!(
+            read_line(stream),
+            "* announcement: soup is \u{fffd}[31mready\n"
+        );
+    }
+    drop(input); // its end ends nothing
+    (&one).write_all(b"/who\n").unwrap();
+    assert_eq!(read_line(&one), "* in the lobby: guest1, guest2\n");
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+}
