@@ -81,7 +81,7 @@ where
             assert!(frame.len() <= longest);
             frames.push(frame.to_vec());
         }
-        Ok(())
+        Ok::<(), CodecError>(())
     };
     let end = run().map_or_else(End::from, |()| End::Well);
     (frames, end)

@@ -228,9 +228,9 @@ impl LengthPrefixed {
                     _ => header.push(&length.to_be_bytes()[8 - width..]),
                 }
             }
-            // A varint that counts itself gets longer by its own length.
+            // A varint that counts itself: of the width that its length then has, if there is one.
             Prefix::Varint => match (1..=VARINT)
-                .find_map(|width| length(width).filter(|length| varint_len(*length) <= width))
+                .find_map(|width| length(width).filter(|length| varint_len(*length) == width))
             {
                 None => return false,
                 Some(length) => put_varint(length, header),
