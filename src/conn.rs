@@ -132,6 +132,8 @@ pub(crate) struct Conn {
     /// The one timer of all these deadlines.
     pub(crate) timer: Option<Key>,
     pub(crate) linger_left: u32,
+    /// Where unconsumed input may be above the one in `limits`; `u32::MAX`: it may be any.
+    pub(crate) raised_input: u32,
 }
 
 impl Conn {
@@ -158,6 +160,7 @@ impl Conn {
             limit_at: NEVER,
             timer: None,
             linger_left: limits.linger_bytes,
+            raised_input: 0,
             limits,
         }
     }
@@ -189,6 +192,15 @@ impl Conn {
     #[inline]
     pub(crate) fn has_idle(&self) -> bool {
         self.idle != NEVER
+    }
+
+    /// Bytes that the handler may leave.
+    pub(crate) fn input_limit(&self) -> usize {
+        let raised = match self.raised_input {
+            u32::MAX => usize::MAX,
+            raised => raised as usize,
+        };
+        self.limits.input_limit.max(raised)
     }
 
     /// Bytes queued and not yet taken by the system.

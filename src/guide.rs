@@ -5,6 +5,7 @@
 //! | [`echo`] | first steps: a server, a handler, state for each connection |
 //! | [`backpressure`] | peers that read slowly; `Sent::Wait`, `on_drain`, pausing |
 //! | [`half_close`] | what `recv` returning 0 means; request and response |
+//! | [`frames`] | where a message ends: lines, prefixes, delimiters; binary data |
 //! | [`timers`] | timers, deadlines, and every time that a connection is given |
 //! | [`threads`] | messages from other threads, long work, signals |
 //! | [`embedding`] | the reactor in a loop of yours |
@@ -32,6 +33,7 @@ macro_rules! page {
 page!(echo, "echo.md");
 page!(backpressure, "backpressure.md");
 page!(half_close, "half_close.md");
+page!(frames, "frames.md");
 page!(timers, "timers.md");
 page!(threads, "threads.md");
 page!(embedding, "embedding.md");

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
 
+use crate::config::Config;
 use crate::payload::SHARE_FROM;
 
 /// The bytes that `on_data` is offered: everything received and not yet consumed.
@@ -51,6 +52,23 @@ impl Deref for Input {
             Store::Own(bytes) => &bytes[self.start..self.end],
             Store::Shared(bytes) => &bytes[self.start..self.end],
         }
+    }
+}
+
+/// An input to try a decoder on; the loop makes its own.
+///
+/// ```
+/// # use sockeye::Input;
+/// let mut input = Input::from(b"one\ntw".to_vec());
+/// assert_eq!(&input.take(4)[..], b"one\n");
+/// input.append(b"o\n");
+/// assert_eq!(&input[..], b"two\n");
+/// ```
+impl From<Vec<u8>> for Input {
+    fn from(bytes: Vec<u8>) -> Input {
+        let end = bytes.len();
+        let pool = Pool::new(Config::default().receive_buffer);
+        Input::over(Store::Own(bytes), 0, end, pool)
     }
 }
 
@@ -102,6 +120,31 @@ impl Input {
         self.take(usize::MAX)
     }
 
+    /// Appends bytes, as the next read would. For tests of decoders.
+    pub fn append(&mut self, bytes: &[u8]) {
+        if let Store::Shared(shared) = &self.store {
+            self.store = Store::Own(shared.to_vec());
+        }
+        if let Store::Own(own) = &mut self.store {
+            own.truncate(self.end);
+            if own.capacity() - own.len() < bytes.len() || self.start == self.end {
+                own.drain(..self.start);
+                self.start = 0;
+            }
+            own.extend_from_slice(bytes);
+            self.end = own.len();
+        }
+    }
+
+    /// Takes the first `count` bytes, and gives those of them from `start` to `end`.
+    #[inline]
+    pub(crate) fn take_part(&mut self, count: usize, start: usize, end: usize) -> Chunk<'_> {
+        let mut chunk = self.take(count);
+        chunk.end = chunk.end.min(chunk.start + end);
+        chunk.start = chunk.end.min(chunk.start + start);
+        chunk
+    }
+
     fn share(&mut self, start: usize, end: usize) -> Bytes {
         if let Store::Own(bytes) = &mut self.store {
             let owner = Pooled {
@@ -117,7 +160,7 @@ impl Input {
     }
 }
 
-/// Bytes taken from an [`Input`]: they deref to `[u8]`, and go as they are into
+/// Bytes taken from an [`Input`]: they deref to `[u8]`, implement [`Buf`], and go as they are into
 /// [`send`](crate::Context::send).
 ///
 /// To keep them, turn them into [`Bytes`]: small ones are copied, so that a kept line does not
@@ -164,7 +207,37 @@ impl From<Chunk<'_>> for Bytes {
     }
 }
 
+/// `get_u16` and its like read network byte order, and panic when there are too few bytes;
+/// `try_get_u16` does not.
+impl Buf for Chunk<'_> {
+    fn remaining(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self
+    }
+
+    /// # Panics
+    ///
+    /// Above `len`, as [`Buf`] wants it.
+    fn advance(&mut self, count: usize) {
+        assert!(
+            count <= self.len(),
+            "advance by {count} of a chunk of {} bytes",
+            self.len()
+        );
+        self.start += count;
+    }
+}
+
 impl Chunk<'_> {
+    /// Shortens it to its first `len` bytes, to leave out a delimiter for example. What is cut off
+    /// is consumed all the same.
+    pub fn truncate(&mut self, len: usize) {
+        self.end = self.end.min(self.start.saturating_add(len));
+    }
+
     /// Where in the input it is.
     #[inline]
     pub(crate) fn range(&self) -> Range<usize> {
@@ -222,7 +295,7 @@ impl Input {
     /// The receive buffer, to read into; `filled` says how much was read.
     #[inline]
     pub(crate) fn buffer(&mut self) -> &mut [u8] {
-        if let Store::Shared(_) = self.store {
+        if self.needs_buffer() {
             // First drop our share: if it was the last one, the same buffer comes back.
             self.store = Store::Own(Vec::new());
             self.store = Store::Own(self.pool.get());
@@ -230,6 +303,15 @@ impl Input {
         match &mut self.store {
             Store::Own(bytes) => bytes,
             Store::Shared(_) => &mut [],
+        }
+    }
+
+    /// Is its store shared, or no receive buffer (a handler may have appended to it)?
+    #[inline]
+    fn needs_buffer(&self) -> bool {
+        match &self.store {
+            Store::Own(bytes) => bytes.len() != self.pool.capacity,
+            Store::Shared(_) => true,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a send takes: bytes lent or given, in one part or two.
 
 use crate::input::Chunk;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 /// The bytes of one `send`: a frame.
 ///
@@ -24,6 +24,37 @@ pub(crate) enum Part<'a> {
     Lent(&'a [u8]),
     Given(Bytes),
     Chunk(Chunk<'a>),
+    /// A frame's header, made a moment ago.
+    Header(Header),
+}
+
+/// A few bytes that live nowhere else.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Header {
+    bytes: [u8; Header::CAPACITY],
+    len: u8,
+}
+
+impl Header {
+    pub(crate) const CAPACITY: usize = 31;
+
+    /// Appends bytes; those that find no room are left out.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let start = usize::from(self.len);
+        let end = (start + bytes.len()).min(Header::CAPACITY);
+        self.bytes[start..end].copy_from_slice(&bytes[..end - start]);
+        self.len = end as u8; // at most 31
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl<'a> From<Header> for Payload<'a> {
+    fn from(header: Header) -> Payload<'a> {
+        Payload::one(Part::Header(header))
+    }
 }
 
 /// Bytes below which copying is cheaper than sharing.
@@ -46,20 +77,36 @@ impl<'a> Payload<'a> {
         Payload(Parts::One(part))
     }
 
-    /// Copies it.
-    pub(crate) fn append_to(&self, bytes: &mut Vec<u8>) {
-        match &self.0 {
-            Parts::One(part) => bytes.extend_from_slice(part.as_slice()),
-            Parts::Two(head, body) => {
-                bytes.extend_from_slice(head.as_slice());
-                bytes.extend_from_slice(body.as_slice());
-            }
-        }
-    }
-
     /// The bytes to keep, in one piece.
     pub(crate) fn into_bytes(self) -> Bytes {
         self.into_part().into_bytes()
+    }
+
+    /// Its first part; the second may be empty, as in a payload of one part.
+    pub(crate) fn first(&self) -> &[u8] {
+        self.slices()[0]
+    }
+
+    pub(crate) fn slices(&self) -> [&[u8]; 2] {
+        match &self.0 {
+            Parts::One(part) => [part.as_slice(), &[]],
+            Parts::Two(head, body) => [head.as_slice(), body.as_slice()],
+        }
+    }
+
+    pub(crate) fn last(&self) -> Option<u8> {
+        let [head, body] = self.slices();
+        body.last().or(head.last()).copied()
+    }
+
+    /// In one part.
+    pub(crate) fn joined(self) -> Payload<'a> {
+        Payload::one(self.into_part())
+    }
+
+    /// Appends its bytes to a buffer, for those who do not send them.
+    pub fn put_into(&self, buffer: &mut impl BufMut) {
+        self.slices().iter().for_each(|part| buffer.put_slice(part));
     }
 
     fn into_part(self) -> Part<'a> {
@@ -79,6 +126,7 @@ impl Part<'_> {
             Part::Lent(slice) => slice,
             Part::Given(bytes) => bytes,
             Part::Chunk(chunk) => chunk,
+            Part::Header(header) => header.as_slice(),
         }
     }
 
@@ -93,6 +141,7 @@ impl Part<'_> {
             Part::Lent(slice) => Bytes::copy_from_slice(slice),
             Part::Given(bytes) => bytes,
             Part::Chunk(chunk) => chunk.into(),
+            Part::Header(header) => Bytes::copy_from_slice(header.as_slice()),
         }
     }
 }

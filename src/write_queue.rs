@@ -51,6 +51,7 @@ impl WriteQueue {
             Part::Given(bytes) => self.push_bytes(&bytes),
             Part::Chunk(chunk) if chunk.is_large() => self.push_block(chunk.into()),
             Part::Chunk(chunk) => self.push_slice(&chunk),
+            Part::Header(header) => self.push_slice(header.as_slice()),
         }
     }
 

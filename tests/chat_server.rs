@@ -157,6 +157,40 @@ fn a_session_goes_as_the_help_says() {
 }
 
 #[test]
+fn rooms_keep_to_themselves_and_a_whisper_goes_to_one() {
+    let (server, addr) = server(&[]);
+    let mut ann = User::join(addr, "ann");
+    let mut bob = User::join(addr, "bob");
+    let mut cid = User::join(addr, "cid");
+    ann.until("is now cid");
+    bob.until("is now cid");
+    ann.say("/join Rust\n/rooms\n/who\nalone\n/leave x\n");
+    ann.hears(&["* ann comes from the lobby", "* lobby (2), rust (1)"]);
+    ann.hears(&["* in the rust: ann", "* what is /leave? Try /help"]);
+    bob.hears(&["* ann goes to the rust"]);
+    bob.say("/join rust\n/join rust\n/join a:b\n/me waves\n/me\n");
+    let rule = "a name has 1 to 20 letters, digits, dots, dashes or underscores";
+    bob.hears(&[
+        "* bob comes from the lobby",
+        "* you are in the rust already",
+    ]);
+    bob.hears(&[&format!("* a room is called like somebody: {rule}")]);
+    bob.hears(&["* what is /me? Try /help"]);
+    ann.hears(&["* bob comes from the lobby", "~ bob waves"]);
+    cid.hears(&["* ann goes to the rust", "* bob goes to the rust"]);
+    // Wherever they are, and whatever case the name is in.
+    ann.say("/msg CID psst: you\n/msg nobody hi\n/leave\n/leave\n");
+    ann.hears(&["* nobody is called nobody", "* ann comes from the rust"]);
+    ann.hears(&["* you are in the lobby already"]);
+    cid.hears(&["ann (to you only): psst: you", "* ann comes from the rust"]);
+    bob.hears(&["* ann goes to the lobby"]);
+    bob.say("/quit\n");
+    ann.say("hello\n");
+    cid.hears(&["ann: hello"]);
+    stop(server, Signal::TERM);
+}
+
+#[test]
 fn what_one_types_steers_neither_the_terminal_of_another_nor_that_of_the_log() {
     let dir = std::env::temp_dir().join(format!("sockeye-chat-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();

@@ -10,9 +10,10 @@ mod chat;
 #[path = "../examples/chat_server/text.rs"]
 mod text;
 
-use chat::Chat;
+use chat::{Chat, News};
+use sockeye::codec::Lines;
 use sockeye::sim::{Node, Peer, World};
-use sockeye::{Config, Limits, Listen};
+use sockeye::{Config, Framed, Limits, Listen};
 use std::time::Duration;
 
 /// What the service is started with.
@@ -28,7 +29,7 @@ fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-fn open() -> (World, Node<Chat, i32>) {
+fn open() -> (World, Node<Framed<Lines, Chat>, News>) {
     let args = Args {
         idle_warn: minutes(10),
         idle_drop: minutes(1),
@@ -40,7 +41,7 @@ fn open() -> (World, Node<Chat, i32>) {
     let node = world.start_by("chat", Config::default(), |reactor| {
         let listen = Listen::new(PORT).limits(limits).send_buffer(64 * 1024);
         reactor.listen(listen)?;
-        Ok(Chat::new(reactor.context(), args))
+        Ok(Chat::new(reactor.context(), args).framed())
     });
     (world, node)
 }
@@ -163,13 +164,44 @@ fn who_is_silent_is_warned_and_then_dropped() {
     );
 }
 
+// R6, R10: who floods is not read for a moment, in the middle of what was read already.
+#[test]
+fn a_flood_is_held_back_line_by_line() {
+    let (mut world, _) = open();
+    let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
+    ann.received();
+    bob.send(format!("{}\n", "x".repeat(1000)).repeat(9));
+    world.settle();
+    // The fourth line is above the measure: the fifth waits.
+    for count in [4, 4, 1] {
+        assert_eq!(ann.received().matches("bob: xxx").count(), count);
+        world.advance(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn an_announcement_is_heard_in_every_room() {
+    let (mut world, node) = open();
+    let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
+    say(&mut world, &ann, "/join rust");
+    ann.received();
+    bob.received();
+    let news = News::Announcement("soup".to_owned());
+    assert!(world.reactor(node).sender().send(news).is_ok());
+    world.settle();
+    for peer in [&ann, &bob] {
+        assert_eq!(peer.received(), "* announcement: soup\n");
+    }
+}
+
 #[test]
 fn a_signal_says_goodbye_and_leaves_nothing_behind() {
     let (mut world, node) = open();
     let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
     ann.received();
     say(&mut world, &ann, "last words");
-    world.reactor(node).sender().send(15).unwrap();
+    let signal = News::Signal(15);
+    assert!(world.reactor(node).sender().send(signal).is_ok());
     world.settle();
     assert_eq!(ann.received(), "* the server stops: goodbye\n");
     assert_eq!(

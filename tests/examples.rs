@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{ChildStdin, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ fn every_example_explains_itself() {
         assert!(example(name).exists());
         count += 1;
     }
-    assert!(count >= 6);
+    assert!(count >= 8);
 }
 
 #[test]
@@ -255,4 +256,135 @@ fn a_client_without_a_server_fails_and_says_why() {
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("refused"), "{error}");
+}
+
+// R8, R9
+#[test]
+fn a_typed_binary_protocol_answers_in_order_and_survives_what_is_none() {
+    let mut server = Process::start("length_prefixed", &["--serve", "--listen", ANY]);
+    let addr = server.ip();
+    let client = |requests: &[&str]| {
+        let listen = addr.to_string();
+        run(
+            "length_prefixed",
+            &[&["--listen", &listen], requests].concat(),
+        )
+    };
+    let output = client(&["a=3", "a", "b", "a=18446744073709551615", "a", "\u{e4}=0"]);
+    assert!(output.status.success(), "{output:?}");
+    let lines = "a=3: 3\na: 3\nb: unknown\na=18446744073709551615: 18446744073709551615\n\
+                 a: 18446744073709551615\n\u{e4}=0: 0\n";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), lines);
+
+    // A prefix in two pieces, a name with a NUL in it, and two messages in one piece.
+    let mut raw = peer(addr);
+    raw.set_nodelay(true).unwrap();
+    raw.write_all(b"\0\0").unwrap();
+    raw.write_all(b"\0\x0b\x02\0\0\0\0\0\0\x01\x02n\0\0\0\0\x03\x01n\0")
+        .unwrap();
+    let mut answers = [0; 26];
+    raw.read_exact(&mut answers).unwrap();
+    assert_eq!(answers, *b"\0\0\0\x09\x03\0\0\0\0\0\0\x01\x02".repeat(2));
+    // None of these is a message; the server says why, closes, and goes on.
+    let bad: [(&[u8], &str); 5] = [
+        (b"\0\0\0\0", "without a kind"),
+        (b"\0\0\0\x03\x02\0\0", "no known kind and size"),
+        (b"\0\0\0\x02\x01\xff", "no UTF-8"),
+        (b"\0\0\0\x01\x04", "a reply as a request"),
+        (b"\xff\xff\xff\xff", "a frame of 4294967295 bytes"),
+    ];
+    for (bytes, why) in bad {
+        let mut stream = peer(addr);
+        stream.write_all(bytes).unwrap();
+        assert_eq!(read_all(stream), b"");
+        server.until_log(why, |log| log.contains(why));
+    }
+    assert!(!client(&["a=many"]).status.success());
+    assert!(client(&["a"]).status.success());
+    ends_on_sigterm(server);
+}
+
+/// A chat client, and its keyboard.
+fn chat_client(addr: SocketAddr, retry: &str) -> (Process, ChildStdin) {
+    let args = [&addr.to_string(), "--retry", retry];
+    let mut client = Process::start_with("chat_client", &args, Stdio::piped());
+    let keyboard = client.stdin();
+    (client, keyboard)
+}
+
+// C6
+#[test]
+fn a_chat_client_sends_lines_prints_lines_and_connects_again() {
+    let server = TcpListener::bind(ANY).unwrap();
+    let (mut client, mut keyboard) = chat_client(server.local_addr().unwrap(), "10");
+    for round in 0..2 {
+        let (mut stream, _) = server.accept().unwrap();
+        stream.set_read_timeout(Some(process::PATIENCE)).unwrap();
+        stream.write_all(b"one\r\n\x1b[2Jtw").unwrap();
+        assert_eq!(client.line(), "one");
+        writeln!(keyboard, "line {round}").unwrap();
+        assert_eq!(read_line(&stream), format!("line {round}\n"));
+        stream.write_all(b"o\nthe last").unwrap();
+        assert_eq!(client.line(), "\u{fffd}[2Jtwo");
+        drop(stream);
+        assert_eq!(client.line(), "the last");
+    }
+    // The end of the keyboard is ours: then the server's comes, and that is all.
+    let (stream, _) = server.accept().unwrap();
+    client.sleeps();
+    drop(keyboard);
+    assert_eq!(read_all(stream), b"");
+    assert!(client.wait().success());
+    let log = client.log();
+    assert_eq!(log.matches("[connected to 127.0.0.1").count(), 3, "{log}");
+    assert_eq!(
+        log.matches("[peer closed; again in 10ms]").count(),
+        2,
+        "{log}"
+    );
+}
+
+#[test]
+fn a_chat_client_without_a_server_tries_ever_less_often() {
+    let (_bound, nobody) = nobody();
+    let (mut client, mut keyboard) = chat_client(nobody, "5");
+    client.until_log("it has tried four times", |log| {
+        log.contains("again in 40ms")
+    });
+    for time in ["5ms", "10ms", "20ms"] {
+        let words = format!("refused (os error 111); again in {time}]");
+        assert!(client.log().contains(&words), "{}", client.log());
+    }
+    client.until_log("it says that a line is lost", |log| {
+        // Between two attempts it is sure to be.
+        writeln!(keyboard, "hello?").is_ok() && log.contains("that was not sent")
+    });
+    drop(keyboard);
+    assert!(client.wait().success());
+}
+
+// M: what another thread posts. The other tests of the chat server are in `chat_server.rs`.
+#[test]
+fn an_announcement_reaches_everybody_and_steers_nobodys_terminal() {
+    let args = ["--listen", ANY, "--announce"];
+    let mut server = Process::start_with("chat_server", &args, Stdio::piped());
+    let addr = server.ip();
+    let one = peer(addr);
+    assert!(read_line(&one).contains("you are guest1"));
+    let two = peer(addr);
+    assert!(read_line(&two).contains("you are guest2"));
+    assert!(read_line(&one).contains("guest2 has joined"));
+    let mut input = server.stdin();
+    writeln!(input, "soup is \x1b[31mready").unwrap();
+    for stream in [&one, &two] {
+        assert_eq!(
+            read_line(stream),
+            "* announcement: soup is \u{fffd}[31mready\n"
+        );
+    }
+    drop(input); // its end ends nothing
+    (&one).write_all(b"/who\n").unwrap();
+    assert_eq!(read_line(&one), "* in the lobby: guest1, guest2\n");
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
 }

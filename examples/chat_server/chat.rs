@@ -3,16 +3,20 @@
 use crate::Args;
 use crate::text::{clean, is_name};
 use log::info;
-use sockeye::{Closed, ConnId, ConnMap, Context, Deadline, Handler, Input, Origin, TimerId};
+use sockeye::codec::{CodecError, Lines};
+use sockeye::{
+    Chunk, Closed, ConnId, ConnMap, Context, Deadline, FrameHandler, Framed, Origin, TimerId,
+};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Bytes of a line at most.
 const LINE_LIMIT: usize = 4096;
 
-/// What one user may say at once; who says more is not read until the time is over. So nobody can
-/// fill the others' queues faster than they can read. A short line costs the name before it, too.
-/// What all say in one turn must stay below the limit of unread bytes, or those who do read would
-/// be dropped: 1 MiB is enough for 250 who speak at once.
+/// What one user may say at once; who has said more is not read until the time is over. So nobody
+/// can fill the others' queues faster than they can read. A short line costs the name before it,
+/// too. What all say in one turn must stay below the limit of unread bytes, or those who do read
+/// would be dropped: 1 MiB is enough for 125 who speak at once, with one line above this each.
 const FLOOD_BYTES: usize = 4096;
 const LINE_COST: usize = 64;
 const FLOOD_TIME: Duration = Duration::from_millis(100);
@@ -25,8 +29,18 @@ const STATS: u64 = 0;
 const LET_SPEAK: u64 = 1;
 
 const LOBBY: &str = "lobby";
-const HELP: &str = "/nick NAME: change your name; /who: who is here; /quit: leave; /help: this. \
-                    Anything else goes to everybody in your room.";
+const NAME_RULE: &str = "a name has 1 to 20 letters, digits, dots, dashes or underscores";
+const HELP: &str = "/nick NAME: change your name; /who: who is here; /rooms: where others are; \
+                    /join ROOM, /leave: go there, or back to the lobby; /msg NAME TEXT: tell only \
+                    NAME; /me TEXT: say what you do; /quit: leave; /help: this. Anything else goes \
+                    to everybody in your room.";
+
+/// What other threads post.
+pub(crate) enum News {
+    Signal(i32),
+    /// To be told to everybody.
+    Announcement(String),
+}
 
 struct Member {
     name: String,
@@ -61,25 +75,9 @@ impl Chat {
         }
     }
 
-    fn on_line(&mut self, cx: &mut Context, conn: ConnId, line: &[u8]) {
-        let Some(member) = self.members.get_mut(conn) else {
-            return;
-        };
-        // Not `set_idle`: that counts what a user receives, too.
-        cx.set_deadline(conn, self.args.idle_warn);
-        member.warned = false;
-        self.lines += 1;
-        let text = clean(line);
-        let text = text.trim_end();
-        match text.strip_prefix('/') {
-            Some(command) => self.on_command(cx, conn, command),
-            None if text.is_empty() => {}
-            None => {
-                let line = format!("{}: {text}\n", member.name);
-                let room = member.room.clone();
-                self.say(cx, &room, Some(conn), line);
-            }
-        }
+    /// The service as the loop sees it: lines in, the last one too when it has no end.
+    pub(crate) fn framed(self) -> Framed<Lines, Chat> {
+        Framed::new(Lines::new(LINE_LIMIT).or_eof(), self)
     }
 
     fn on_command(&mut self, cx: &mut Context, conn: ConnId, command: &str) {
@@ -92,6 +90,23 @@ impl Chat {
                 let names: Vec<&str> = here.map(|(_, one)| one.name.as_str()).collect();
                 tell(cx, conn, &format!("in the {room}: {}", names.join(", ")));
             }
+            ("rooms", "") => {
+                let mut rooms = BTreeMap::new();
+                for (_, member) in self.members.iter() {
+                    *rooms.entry(&member.room).or_insert(0) += 1;
+                }
+                let rooms = rooms
+                    .iter()
+                    .map(|(room, count)| format!("{room} ({count})"));
+                tell(cx, conn, &rooms.collect::<Vec<_>>().join(", "));
+            }
+            ("join", room) => self.go(cx, conn, &room.to_lowercase()),
+            ("leave", "") => self.go(cx, conn, LOBBY),
+            ("msg", message) => self.whisper(cx, conn, message),
+            ("me", action) if !action.is_empty() => {
+                // Not with the `*` of the server: nobody may speak for it.
+                self.say_as(cx, conn, |name| format!("~ {name} {action}\n"));
+            }
             ("help", "") => tell(cx, conn, HELP),
             ("quit", "") => {
                 tell(cx, conn, "goodbye");
@@ -101,10 +116,40 @@ impl Chat {
         }
     }
 
+    /// To another room.
+    fn go(&mut self, cx: &mut Context, conn: ConnId, room: &str) {
+        if !is_name(room) {
+            return tell(
+                cx,
+                conn,
+                &format!("a room is called like somebody: {NAME_RULE}"),
+            );
+        }
+        let Some(member) = self.members.get_mut(conn).filter(|one| one.room != room) else {
+            return tell(cx, conn, &format!("you are in the {room} already"));
+        };
+        let old = std::mem::replace(&mut member.room, room.to_owned());
+        let name = member.name.clone();
+        self.say(cx, &old, None, format!("* {name} goes to the {room}\n"));
+        self.say(cx, room, None, format!("* {name} comes from the {old}\n"));
+    }
+
+    /// To one other, wherever that is.
+    fn whisper(&self, cx: &mut Context, conn: ConnId, message: &str) {
+        let (name, text) = message.split_once(' ').unwrap_or((message, ""));
+        let mut members = self.members.iter();
+        let to = members.find(|(_, one)| is_same_name(&one.name, name));
+        match (to, self.members.get(conn)) {
+            (Some((to, _)), Some(from)) => {
+                cx.send(to, format!("{} (to you only): {text}\n", from.name));
+            }
+            _ => tell(cx, conn, &format!("nobody is called {name}")),
+        }
+    }
+
     fn rename(&mut self, cx: &mut Context, conn: ConnId, name: &str) {
         if !is_name(name) {
-            let rule = "a name has 1 to 20 letters, digits, dots, dashes or underscores";
-            return tell(cx, conn, rule);
+            return tell(cx, conn, NAME_RULE);
         }
         if self.is_taken(name, conn) {
             return tell(cx, conn, &format!("the name {name} is taken"));
@@ -118,9 +163,15 @@ impl Chat {
     }
 
     fn is_taken(&self, name: &str, by_other_than: ConnId) -> bool {
-        let same = |one: &str| one.to_lowercase() == name.to_lowercase();
         let mut members = self.members.iter();
-        members.any(|(conn, one)| conn != by_other_than && same(&one.name))
+        members.any(|(conn, one)| conn != by_other_than && is_same_name(&one.name, name))
+    }
+
+    /// Sends a line of this member to the others in the room.
+    fn say_as(&self, cx: &mut Context, conn: ConnId, line: impl FnOnce(&str) -> String) {
+        if let Some(member) = self.members.get(conn) {
+            self.say(cx, &member.room, Some(conn), line(&member.name));
+        }
     }
 
     /// Sends a line to everybody in a room. Slow readers are no matter here: their limits are.
@@ -130,25 +181,27 @@ impl Chat {
         cx.broadcast(others, line);
     }
 
-    /// Has this member said enough for now? Then it is not read for a moment.
-    fn hold(&mut self, cx: &mut Context, conn: ConnId, bytes: usize) -> bool {
+    /// Has this member said enough for now? Then it is not read for a moment: what it has sent
+    /// already waits here, and the rest with it.
+    fn hold(&mut self, cx: &mut Context, conn: ConnId, bytes: usize) {
         let Some(member) = self.members.get_mut(conn) else {
-            return false;
+            return;
         };
         if cx.now() >= member.said_since + FLOOD_TIME {
             (member.said, member.said_since) = (0, cx.now());
         }
-        if member.said > 0 && member.said + bytes > FLOOD_BYTES {
-            cx.pause_reads(conn);
+        member.said += bytes;
+        if member.said > FLOOD_BYTES && cx.pause_reads(conn) {
             if self.held.is_empty() {
                 cx.set_timer(FLOOD_TIME, LET_SPEAK);
             }
             self.held.push(conn);
-            return true;
         }
-        member.said += bytes;
-        false
     }
+}
+
+fn is_same_name(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
 }
 
 /// An answer of the server to one user.
@@ -156,14 +209,7 @@ fn tell(cx: &mut Context, conn: ConnId, text: &str) {
     cx.send(conn, format!("* {text}\n"));
 }
 
-fn too_long(cx: &mut Context, conn: ConnId) {
-    let text = format!("a line may have {LINE_LIMIT} bytes, and yours has more: goodbye");
-    tell(cx, conn, &text);
-    cx.close_because(conn, "line too long");
-}
-
-/// The messages are signals, by number.
-impl Handler<i32> for Chat {
+impl FrameHandler<Lines, News> for Chat {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
         let name = loop {
             self.guests += 1;
@@ -192,29 +238,28 @@ impl Handler<i32> for Chat {
         self.members.insert(conn, member);
     }
 
-    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-        while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
-            if end > LINE_LIMIT {
-                return too_long(cx, conn);
-            }
-            if self.hold(cx, conn, end + LINE_COST) {
-                return; // the rest is offered again after `resume_reads`
-            }
-            self.on_line(cx, conn, &input.take(end + 1));
-            if !cx.is_open(conn) {
-                return;
-            }
+    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, line: Chunk<'_>) {
+        let Some(member) = self.members.get_mut(conn) else {
+            return;
+        };
+        // Not `set_idle`: that counts what a user receives, too.
+        cx.set_deadline(conn, self.args.idle_warn);
+        member.warned = false;
+        self.lines += 1;
+        let text = clean(&line);
+        let text = text.trim_end();
+        match text.strip_prefix('/') {
+            Some(command) => self.on_command(cx, conn, command),
+            None if text.is_empty() => {}
+            None => self.say_as(cx, conn, |name| format!("{name}: {text}\n")),
         }
-        if input.len() > LINE_LIMIT {
-            too_long(cx, conn);
-        }
+        self.hold(cx, conn, line.len() + LINE_COST);
     }
 
-    fn on_eof(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-        if !input.is_empty() {
-            self.on_line(cx, conn, &input.take_all());
-        }
-        cx.close(conn);
+    fn on_frame_error(&mut self, cx: &mut Context, conn: ConnId, _: &CodecError) {
+        let text = format!("a line may have {LINE_LIMIT} bytes, and yours has more: goodbye");
+        tell(cx, conn, &text);
+        cx.close_because(conn, "line too long");
     }
 
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, _: Deadline) {
@@ -266,14 +311,20 @@ impl Handler<i32> for Chat {
         cx.set_timer(self.args.stats, STATS);
     }
 
-    /// A first signal stops in peace, a second one at once.
-    fn on_message(&mut self, cx: &mut Context, signal: i32) {
-        info!(
-            "signal {signal}: stopping, {} users are here",
-            self.members.len()
-        );
-        cx.finish(if self.stopping { Duration::ZERO } else { GRACE });
-        self.stopping = true;
+    fn on_message(&mut self, cx: &mut Context, news: News) {
+        match news {
+            News::Announcement(text) => {
+                let line = format!("* announcement: {}\n", clean(text.as_bytes()));
+                cx.broadcast(self.members.ids(), line);
+            }
+            // A first one stops in peace, a second one at once.
+            News::Signal(signal) => {
+                let here = self.members.len();
+                info!("signal {signal}: stopping, {here} users are here");
+                cx.finish(if self.stopping { Duration::ZERO } else { GRACE });
+                self.stopping = true;
+            }
+        }
     }
 
     fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {

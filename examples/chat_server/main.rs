@@ -1,17 +1,19 @@
 //! A chat server: whoever connects is in the lobby, and a line goes to everybody else there.
 //!
-//! It teaches a whole service in one thread: state per connection (`ConnMap`), one line to many
-//! (`broadcast`), limits that keep a slow reader, a flooder and a sleeper from hurting the others,
-//! signals that come in as messages, and a stop that loses nothing.
+//! It teaches a whole service in one thread: lines (`Framed<Lines, _>`), state per connection
+//! (`ConnMap`), one line to many (`broadcast`), limits that keep a slow reader, a flooder and a
+//! sleeper from hurting the others, signals and announcements that other threads post, and a stop
+//! that loses nothing.
 //!
-//! Try it: `cargo run --example chat_server`, then in two other terminals `nc 127.0.0.1 7000`.
+//! Try it: `cargo run --example chat_server`, then in two other terminals `nc 127.0.0.1 7000`, or
+//! `cargo run --example chat_client`.
 //!
 //! This file sets it up; `chat.rs` is the service; `text.rs` is what may reach a terminal.
 
 mod chat;
 mod text;
 
-use chat::Chat;
+use chat::{Chat, News};
 use clap::Parser;
 use log::info;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -44,6 +46,9 @@ struct Args {
     /// Seconds between two lines of statistics in the log
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     stats: Duration,
+    /// Tell everybody each line that comes from standard input
+    #[arg(long)]
+    announce: bool,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -74,13 +79,23 @@ fn main() -> io::Result<()> {
     let sender = reactor.sender();
     thread::spawn(move || {
         for signal in signals.forever() {
-            if sender.send(signal).is_err() {
+            if sender.send(News::Signal(signal)).is_err() {
                 break; // the reactor is gone, and the process soon will be
             }
         }
     });
+    if args.announce {
+        let sender = reactor.sender();
+        thread::spawn(move || {
+            for line in io::stdin().lines().map_while(Result::ok) {
+                if sender.send(News::Announcement(line)).is_err() {
+                    break;
+                }
+            }
+        });
+    }
 
-    let mut chat = Chat::new(reactor.context(), args);
+    let mut chat = Chat::new(reactor.context(), args).framed();
     let report = reactor.run(&mut chat)?;
     info!("{:?}", reactor.context().stats());
     println!(

@@ -1,10 +1,8 @@
 //! What users type, made fit for other users' terminals and for the log.
 
-/// The text of a line, without its end (LF or CRLF). What is no UTF-8 is shown as U+FFFD, and so is
+/// The text of a line. What is no UTF-8 is shown as U+FFFD, and so is
 /// what could steer a terminal: escape sequences begin with a control character.
 pub(crate) fn clean(line: &[u8]) -> String {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
     String::from_utf8_lossy(line)
         .chars()
         .map(|c| match c {

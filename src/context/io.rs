@@ -243,6 +243,29 @@ impl Context {
         }
     }
 
+    /// Offers the end again after the pause that the handler has begun, with what is left of the
+    /// input: reading at the end gives the end again. `false`: there is no pause.
+    pub(crate) fn put_off_eof(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        let paused = conn.has(Flags::PAUSED);
+        if paused {
+            conn.clear(Flags::EOF);
+            conn.set(Flags::READABLE);
+        }
+        paused
+    }
+
+    /// What the handler left of its last input, if the end was put off.
+    pub(crate) fn left_at_eof(&self, id: ConnId, input: Input) -> Option<Box<Leftover>> {
+        let put_off = self
+            .conns
+            .get(id.0)
+            .is_some_and(|conn| !conn.has(Flags::EOF));
+        put_off.then(|| input.into_leftover()).flatten()
+    }
+
     /// There is nothing to read any more. After a failed write that was the last of the input, and
     /// what made the write fail is the reason: the first error wins.
     fn no_input(&mut self, slot: u32) {
@@ -340,7 +363,7 @@ impl Context {
         let Some((key, conn)) = self.conns.at(slot) else {
             return;
         };
-        let too_much = left.len() > conn.limits.input_limit && !conn.has(Flags::PAUSED);
+        let too_much = left.len() > conn.input_limit() && !conn.has(Flags::PAUSED);
         conn.input = Some(left);
         if too_much {
             let id = ConnId(key);

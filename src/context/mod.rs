@@ -50,6 +50,7 @@ use std::time::Duration;
 /// | [`abort`](Self::abort) | `on_close` |
 /// | [`pause_reads`](Self::pause_reads) | nothing: no data and no end until `resume_reads` |
 /// | [`resume_reads`](Self::resume_reads) | `on_data`, `on_eof`, if there is something |
+/// | [`raise_input_limit`](Self::raise_input_limit) | nothing |
 /// | [`set_deadline`](Self::set_deadline), [`set_idle`](Self::set_idle) | `on_deadline` |
 /// | [`clear_deadline`](Self::clear_deadline), [`cancel_timer`](Self::cancel_timer) | its result |
 /// | [`set_timer`](Self::set_timer) | `on_timer` |

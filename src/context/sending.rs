@@ -97,7 +97,7 @@ impl Context {
         let mut broadcast = Broadcast::default();
         if payload.len() < BLOCK_BELOW && self.block.len() < BLOCK_LIMIT {
             let start = self.block.len();
-            payload.append_to(&mut self.block);
+            payload.put_into(&mut self.block);
             let part = start..self.block.len();
             for conn in conns {
                 broadcast.count(self.share(conn, &part));
@@ -197,5 +197,17 @@ impl Context {
             Context::list_ready(conn, id.0.slot, &mut self.ready);
         }
         true
+    }
+
+    /// Lets `on_data` leave up to so many bytes unconsumed, if
+    /// [`Limits::input_limit`](crate::Limits::input_limit) allows less: for protocols whose largest
+    /// message is known only once a connection is there. [`Framed`](crate::Framed) does it by
+    /// itself. It never lowers the limit. Above 4 GiB there is none.
+    /// `false`: no such connection, or it is closing.
+    pub fn raise_input_limit(&mut self, conn: ConnId, bytes: usize) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.live(conn)
+            .map(|conn| conn.raised_input = conn.raised_input.max(bytes))
+            .is_some()
     }
 }

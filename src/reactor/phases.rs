@@ -129,11 +129,15 @@ impl<M> Reactor<M> {
                 let mut input = self
                     .input
                     .prepend(left.map_or_else(Leftover::default, |left| *left));
-                let input = &mut input;
-                self.call(app, tag, EventKind::Eof { conn, input });
+                let event = EventKind::Eof {
+                    conn,
+                    input: &mut input,
+                };
+                self.call(app, tag, event);
                 self.cx.end_if_both_shut(slot);
+                let left = self.cx.left_at_eof(conn, input);
                 self.cx.end_if_reset(slot);
-                None
+                left
             }
             (Next::Open, _) => {
                 let origin = Origin::Connected;

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -49,9 +49,14 @@ pub struct Process {
 
 impl Process {
     pub fn start(name: &str, args: &[&str]) -> Process {
+        Process::start_with(name, args, Stdio::null())
+    }
+
+    /// The same with something to read; for `Stdio::piped()` see `stdin`.
+    pub fn start_with(name: &str, args: &[&str], stdin: Stdio) -> Process {
         let mut child = Command::new(example(name))
             .args(args)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -80,6 +85,11 @@ impl Process {
             stderr,
             reader: Some(reader),
         }
+    }
+
+    /// The writing end of what it reads, once.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
     }
 
     /// The next line that it prints.
@@ -111,7 +121,7 @@ impl Process {
 
     /// Waits until its log satisfies a condition.
     #[track_caller]
-    pub fn until_log(&self, what: &str, condition: impl Fn(&str) -> bool) {
+    pub fn until_log(&self, what: &str, mut condition: impl FnMut(&str) -> bool) {
         until(what, || condition(&self.stderr.lock().unwrap()));
     }
 

@@ -1,0 +1,137 @@
+//! Messages that end with a delimiter.
+
+use super::{CodecError, Decoder, Encoder};
+use crate::input::{Chunk, Input};
+use crate::payload::Payload;
+use memchr::{memchr, memmem};
+use std::sync::Arc;
+
+/// Frames that end with a delimiter, any string of bytes, which the frame does not have; with a
+/// maximum of bytes without it. For lines see [`Lines`](super::Lines).
+#[derive(Clone, Debug)]
+pub struct Delimited {
+    /// Shared by all connections.
+    delimiter: Arc<memmem::Finder<'static>>,
+    max: usize,
+    or_eof: bool,
+    /// Bytes at the start of the input where no delimiter begins.
+    searched: usize,
+}
+
+impl Delimited {
+    /// Frames of `max` bytes at most, each followed by `delimiter`.
+    ///
+    /// # Panics
+    ///
+    /// If the delimiter is empty: every input would have endless many.
+    pub fn new(delimiter: impl AsRef<[u8]>, max: usize) -> Delimited {
+        let delimiter = delimiter.as_ref();
+        assert!(!delimiter.is_empty(), "a delimiter of no bytes");
+        Delimited {
+            delimiter: Arc::new(memmem::Finder::new(delimiter).into_owned()),
+            max,
+            or_eof: false,
+            searched: 0,
+        }
+    }
+
+    /// The end of the stream ends a frame too, unless that would be empty. Without this, what comes
+    /// after the last delimiter is `Truncated`.
+    pub fn or_eof(self) -> Delimited {
+        Delimited {
+            or_eof: true,
+            ..self
+        }
+    }
+
+    fn delimiter(&self) -> &[u8] {
+        self.delimiter.needle()
+    }
+
+    #[inline]
+    fn find(&self, bytes: &[u8]) -> Option<usize> {
+        match *self.delimiter() {
+            [byte] => memchr(byte, bytes),
+            _ => self.delimiter.find(bytes),
+        }
+    }
+}
+
+impl Decoder for Delimited {
+    type Frame<'a> = Chunk<'a>;
+
+    #[inline]
+    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
+        let len = self.delimiter().len();
+        let longest = self.max.saturating_add(len);
+        let window = input.len().min(longest);
+        let searched = self.searched.min(window);
+        if let Some(at) = self.find(&input[searched..window]) {
+            let end = searched + at;
+            self.searched = 0;
+            return Ok(Some(input.take_part(end + len, 0, end)));
+        }
+        if input.len() >= longest {
+            return Err(CodecError::too_long(self.max, None, input));
+        }
+        // Its first bytes may be there already.
+        self.searched = searched.max((window + 1).saturating_sub(len));
+        Ok(None)
+    }
+
+    fn decode_eof<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        match self.or_eof {
+            true if input.len() > self.max => Err(CodecError::too_long(self.max, None, input)),
+            true => Ok(Some(input.take_all())),
+            false => Err(CodecError::truncated(input)),
+        }
+    }
+
+    fn max_input(&self) -> usize {
+        self.max.saturating_add(self.delimiter().len())
+    }
+}
+
+impl Encoder for Delimited {
+    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+        let payload = payload.into().joined();
+        super::check_len(payload.len(), self.max, &payload)?;
+        // A delimiter may begin in the payload's last bytes and end in the delimiter: "a" + "aa".
+        let bytes = payload.first();
+        let tail = &bytes[(bytes.len() + 1).saturating_sub(self.delimiter().len())..];
+        let end = [tail, self.delimiter()].concat();
+        if self.find(bytes).is_some() || self.find(&end) != Some(tail.len()) {
+            let what = "a payload with the delimiter in it";
+            return Err(CodecError::malformed(what, bytes));
+        }
+        Ok(Payload::from((payload, self.delimiter())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R8
+    #[test]
+    fn every_byte_is_searched_once_but_for_those_that_may_begin_a_delimiter() {
+        for delimiter in ["\0", "\r\n.\r\n"] {
+            let mut codec = Delimited::new(delimiter, 9_999);
+            let mut input = Input::from(Vec::new());
+            for count in 1..=9_999 {
+                input.append(b"x");
+                assert!(codec.decode(&mut input).unwrap().is_none());
+                assert_eq!(
+                    codec.searched,
+                    (count + 1_usize).saturating_sub(delimiter.len())
+                );
+            }
+            input.append(delimiter.as_bytes());
+            assert_eq!(codec.decode(&mut input).unwrap().unwrap().len(), 9_999);
+            assert_eq!(codec.searched, 0);
+        }
+    }
+}

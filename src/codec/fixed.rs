@@ -1,0 +1,47 @@
+//! Messages of one length.
+
+use super::{CodecError, Decoder, Encoder};
+use crate::input::{Chunk, Input};
+use crate::payload::Payload;
+
+/// Frames that are all of the same length.
+#[derive(Clone, Copy, Debug)]
+pub struct Fixed(usize);
+
+impl Fixed {
+    /// Frames of `len` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If that is 0: every input would have endless many.
+    pub const fn new(len: usize) -> Fixed {
+        assert!(len > 0, "frames of no bytes");
+        Fixed(len)
+    }
+}
+
+impl Decoder for Fixed {
+    type Frame<'a> = Chunk<'a>;
+
+    #[inline]
+    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
+        Ok((input.len() >= self.0).then(|| input.take(self.0)))
+    }
+
+    fn max_input(&self) -> usize {
+        self.0
+    }
+}
+
+impl Encoder for Fixed {
+    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+        let payload = payload.into();
+        match payload.len() == self.0 {
+            true => Ok(payload),
+            false => {
+                let what = "a payload of another length than all frames have";
+                Err(CodecError::malformed(what, payload.first()))
+            }
+        }
+    }
+}

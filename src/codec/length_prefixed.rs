@@ -1,0 +1,354 @@
+//! Messages that say their length first.
+
+use super::{CodecError, Decoder, Encoder};
+use crate::input::{Chunk, Input};
+use crate::payload::{Header, Payload};
+
+/// Frames that begin with their length; the frame that is given is what the length counts.
+///
+/// Made from the kind of prefix and the maximum of bytes after it; then, if the protocol wants it,
+/// changed by the other methods. Everything here is `const`, so a protocol can be one:
+///
+/// ```
+/// use sockeye::codec::LengthPrefixed;
+///
+/// /// Two bytes of type, then four of length, which count themselves and the type.
+/// const CODEC: LengthPrefixed = LengthPrefixed::u32(1 << 20).offset(2).adjustment(-6).skip(0);
+/// ```
+///
+/// The model is that of Netty's `LengthFieldBasedFrameDecoder`: a frame has `offset` bytes, the
+/// prefix, and then as many bytes as the prefix says plus `adjustment`; the first `skip` bytes of
+/// all that are left out, which by default are those up to the prefix's end. (In `tokio_util` the
+/// length counts from `num_skip` on: its adjustment is smaller by the header's length less
+/// `num_skip`.)
+#[derive(Clone, Copy, Debug)]
+pub struct LengthPrefixed {
+    prefix: Prefix,
+    max: usize,
+    offset: usize,
+    adjustment: i64,
+    counts_itself: bool,
+    skip: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Prefix {
+    Big(usize),
+    Little(usize),
+    Varint,
+    Decimal(usize),
+}
+
+/// The longest varint of 64 bits: seven in each byte.
+const VARINT: usize = 10;
+
+/// Digits that always fit into 64 bits.
+const DIGITS: usize = 19;
+
+impl LengthPrefixed {
+    const fn new(prefix: Prefix, max: usize) -> LengthPrefixed {
+        LengthPrefixed {
+            prefix,
+            max,
+            offset: 0,
+            adjustment: 0,
+            counts_itself: false,
+            skip: None,
+        }
+    }
+
+    /// A prefix of one byte.
+    pub const fn u8(max: usize) -> LengthPrefixed {
+        LengthPrefixed::new(Prefix::Big(1), max)
+    }
+
+    /// A prefix of two bytes, in network byte order.
+    pub const fn u16(max: usize) -> LengthPrefixed {
+        LengthPrefixed::new(Prefix::Big(2), max)
+    }
+
+    /// A prefix of three bytes, in network byte order.
+    pub const fn u24(max: usize) -> LengthPrefixed {
+        LengthPrefixed::new(Prefix::Big(3), max)
+    }
+
+    /// A prefix of four bytes, in network byte order.
+    pub const fn u32(max: usize) -> LengthPrefixed {
+        LengthPrefixed::new(Prefix::Big(4), max)
+    }
+
+    /// A prefix of eight bytes, in network byte order.
+    pub const fn u64(max: usize) -> LengthPrefixed {
+        LengthPrefixed::new(Prefix::Big(8), max)
+    }
+
+    /// A varint as in Protocol Buffers: seven bits a byte, the lowest first, in 10 bytes at most.
+    pub const fn varint(max: usize) -> LengthPrefixed {
+        LengthPrefixed::new(Prefix::Varint, max)
+    }
+
+    /// So many decimal digits, in ASCII: `00042`.
+    ///
+    /// # Panics
+    ///
+    /// If there are none, or more than 19.
+    pub const fn decimal(digits: usize, max: usize) -> LengthPrefixed {
+        assert!(
+            digits > 0 && digits <= DIGITS,
+            "1 to 19 digits are possible"
+        );
+        LengthPrefixed::new(Prefix::Decimal(digits), max)
+    }
+
+    /// The prefix's lowest byte comes first.
+    pub const fn little_endian(self) -> LengthPrefixed {
+        let prefix = match self.prefix {
+            Prefix::Big(width) => Prefix::Little(width),
+            other => other,
+        };
+        LengthPrefixed { prefix, ..self }
+    }
+
+    /// The length counts the prefix's own bytes too.
+    pub const fn counts_itself(self) -> LengthPrefixed {
+        LengthPrefixed {
+            counts_itself: true,
+            ..self
+        }
+    }
+
+    /// Bytes before the prefix.
+    pub const fn offset(self, offset: usize) -> LengthPrefixed {
+        LengthPrefixed { offset, ..self }
+    }
+
+    /// What has to be added to the length for the number of bytes that follow the prefix: less than
+    /// 0 if it counts bytes before that, more if there are some that it does not count.
+    pub const fn adjustment(self, adjustment: i64) -> LengthPrefixed {
+        LengthPrefixed { adjustment, ..self }
+    }
+
+    /// Bytes that are left out at the frame's start; 0: the whole frame is given, with its header.
+    /// Default: those up to the prefix's end.
+    pub const fn skip(self, skip: usize) -> LengthPrefixed {
+        LengthPrefixed {
+            skip: Some(skip),
+            ..self
+        }
+    }
+
+    /// What the prefix says, and where it ends.
+    #[inline]
+    fn header(&self, input: &[u8]) -> Result<Option<(u64, usize)>, CodecError> {
+        let Some(bytes) = input.get(self.offset..) else {
+            return Ok(None);
+        };
+        let found = match self.prefix {
+            Prefix::Big(width) => big(bytes, width).map(|length| (length, width)),
+            Prefix::Little(width) => little(bytes, width).map(|length| (length, width)),
+            Prefix::Varint => varint(bytes)?,
+            Prefix::Decimal(digits) => match bytes.get(..digits) {
+                Some(bytes) => Some((decimal(bytes)?, digits)),
+                None => None,
+            },
+        };
+        Ok(found.map(|(length, width)| (length, self.offset + width)))
+    }
+
+    /// What is to be added to the length for the number of bytes that follow.
+    #[inline]
+    fn added(&self, header: usize) -> i128 {
+        let itself = if self.counts_itself {
+            header - self.offset
+        } else {
+            0
+        };
+        i128::from(self.adjustment) - itself as i128
+    }
+
+    /// How many bytes follow the header.
+    #[inline]
+    fn following(&self, length: u64, header: usize, input: &[u8]) -> Result<usize, CodecError> {
+        let following = i128::from(length) + self.added(header);
+        if following > self.max as i128 {
+            return Err(CodecError::too_long(self.max, Some(length), input));
+        }
+        usize::try_from(following).map_err(|_| {
+            let what = "a length of less than the frame's header";
+            CodecError::malformed(what, &input[..header])
+        })
+    }
+
+    /// A payload as a frame, after the `offset` bytes that come before the prefix.
+    ///
+    /// # Errors
+    ///
+    /// The payload is above the maximum, or its length does not fit into the prefix, or `before`
+    /// has not `offset` bytes.
+    pub fn frame_after<'a>(
+        &self,
+        before: &[u8],
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Payload<'a>, CodecError> {
+        let payload = payload.into();
+        super::check_len(payload.len(), self.max, &payload)?;
+        if before.len() != self.offset {
+            let what = "not as many bytes before the prefix as the offset says";
+            return Err(CodecError::malformed(what, before));
+        }
+        let mut header = Header::default();
+        let fits = self.put_prefix(payload.len(), &mut header);
+        if !fits {
+            let what = "a payload whose length does not fit into the prefix";
+            return Err(CodecError::malformed(what, payload.first()));
+        }
+        if before.len() + header.as_slice().len() > Header::CAPACITY {
+            let header = [before, header.as_slice()].concat();
+            return Ok(Payload::from((header, payload)));
+        }
+        let mut whole = Header::default();
+        whole.push(before);
+        whole.push(header.as_slice());
+        Ok(Payload::from((whole, payload)))
+    }
+
+    /// Writes the prefix of so many bytes, if there is one.
+    fn put_prefix(&self, following: usize, header: &mut Header) -> bool {
+        let length = |width: usize| {
+            let length = following as i128 - self.added(self.offset + width);
+            u64::try_from(length).ok()
+        };
+        match self.prefix {
+            Prefix::Big(width) | Prefix::Little(width) => {
+                let Some(length) = length(width).filter(|length| fits(*length, width)) else {
+                    return false;
+                };
+                match self.prefix {
+                    Prefix::Little(_) => header.push(&length.to_le_bytes()[..width]),
+                    _ => header.push(&length.to_be_bytes()[8 - width..]),
+                }
+            }
+            // A varint that counts itself: of the width that its length then has, if there is one.
+            Prefix::Varint => match (1..=VARINT)
+                .find_map(|width| length(width).filter(|length| varint_len(*length) == width))
+            {
+                None => return false,
+                Some(length) => put_varint(length, header),
+            },
+            Prefix::Decimal(digits) => match length(digits) {
+                Some(length) if length < 10u64.pow(digits as u32) => {
+                    header.push(format!("{length:0digits$}").as_bytes());
+                }
+                _ => return false,
+            },
+        }
+        true
+    }
+}
+
+impl Decoder for LengthPrefixed {
+    type Frame<'a> = Chunk<'a>;
+
+    #[inline]
+    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
+        let bytes: &[u8] = input;
+        let Some((length, header)) = self.header(bytes)? else {
+            return Ok(None);
+        };
+        let following = self.following(length, header, bytes)?;
+        let total = header.saturating_add(following);
+        let skip = self.skip.unwrap_or(header);
+        if skip > total {
+            let what = "a frame of less than the bytes to skip";
+            return Err(CodecError::malformed(what, &bytes[..header]));
+        }
+        match bytes.len() >= total {
+            true => Ok(Some(input.take_part(total, skip, total))),
+            false => Ok(None),
+        }
+    }
+
+    fn max_input(&self) -> usize {
+        let prefix = match self.prefix {
+            Prefix::Big(width) | Prefix::Little(width) | Prefix::Decimal(width) => width,
+            Prefix::Varint => VARINT,
+        };
+        self.max.saturating_add(self.offset + prefix)
+    }
+}
+
+/// With an offset: [`frame_after`](LengthPrefixed::frame_after).
+impl Encoder for LengthPrefixed {
+    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+        self.frame_after(&[], payload)
+    }
+}
+
+#[inline]
+fn big(bytes: &[u8], width: usize) -> Option<u64> {
+    match width {
+        1 => bytes.first().map(|byte| u64::from(*byte)),
+        2 => bytes
+            .first_chunk()
+            .map(|b| u64::from(u16::from_be_bytes(*b))),
+        4 => bytes
+            .first_chunk()
+            .map(|b| u64::from(u32::from_be_bytes(*b))),
+        8 => bytes.first_chunk().map(|b| u64::from_be_bytes(*b)),
+        _ => bytes.first_chunk().map(|[a, b, c]| {
+            let bytes = [0, *a, *b, *c];
+            u64::from(u32::from_be_bytes(bytes))
+        }),
+    }
+}
+
+#[inline]
+fn little(bytes: &[u8], width: usize) -> Option<u64> {
+    // The unused high bytes come first in big-endian order: shift them out.
+    big(bytes, width).map(|length| length.swap_bytes() >> (64 - 8 * width))
+}
+
+#[inline]
+fn varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, CodecError> {
+    let mut length = 0;
+    for (i, byte) in bytes.iter().take(VARINT).enumerate() {
+        length |= u64::from(byte & 0x7f) << (7 * i);
+        if i + 1 == VARINT && *byte > 1 {
+            let what = "a varint of more than 64 bits";
+            return Err(CodecError::malformed(what, &bytes[..VARINT]));
+        }
+        if byte & 0x80 == 0 {
+            return Ok(Some((length, i + 1)));
+        }
+    }
+    Ok(None)
+}
+
+fn varint_len(length: u64) -> usize {
+    let bits = (64 - length.leading_zeros() as usize).max(1);
+    bits.div_ceil(7)
+}
+
+fn put_varint(mut length: u64, header: &mut Header) {
+    while length >= 0x80 {
+        header.push(&[length as u8 | 0x80]);
+        length >>= 7;
+    }
+    header.push(&[length as u8]);
+}
+
+#[inline]
+fn decimal(digits: &[u8]) -> Result<u64, CodecError> {
+    let mut length = 0;
+    for digit in digits {
+        match digit {
+            b'0'..=b'9' => length = length * 10 + u64::from(digit - b'0'),
+            _ => return Err(CodecError::malformed("a length that is no number", digits)),
+        }
+    }
+    Ok(length)
+}
+
+fn fits(length: u64, width: usize) -> bool {
+    width == 8 || length >> (8 * width) == 0
+}

@@ -1,0 +1,55 @@
+//! Messages that the end of the stream ends.
+
+use super::{CodecError, Decoder, Encoder};
+use crate::input::{Chunk, Input};
+use crate::payload::Payload;
+
+/// All that comes until the peer finishes sending is one frame; so is nothing at all.
+///
+/// It waits in memory, so it has a maximum. For more than that, take bytes as they come, in
+/// `on_data`. To send such a frame, send its bytes, then `shutdown_write` or `close`.
+#[derive(Clone, Copy, Debug)]
+pub struct UntilEof {
+    max: usize,
+    given: bool,
+}
+
+impl UntilEof {
+    /// A frame of `max` bytes at most.
+    pub const fn new(max: usize) -> UntilEof {
+        UntilEof { max, given: false }
+    }
+}
+
+impl Decoder for UntilEof {
+    type Frame<'a> = Chunk<'a>;
+
+    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
+        match input.len() > self.max {
+            true => Err(CodecError::too_long(self.max, None, input)),
+            false => Ok(None),
+        }
+    }
+
+    fn decode_eof<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
+        if std::mem::replace(&mut self.given, true) {
+            return Ok(None);
+        }
+        match input.len() > self.max {
+            true => Err(CodecError::too_long(self.max, None, input)),
+            false => Ok(Some(input.take_all())),
+        }
+    }
+
+    fn max_input(&self) -> usize {
+        self.max
+    }
+}
+
+impl Encoder for UntilEof {
+    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+        let payload = payload.into();
+        super::check_len(payload.len(), self.max, &payload)?;
+        Ok(payload)
+    }
+}

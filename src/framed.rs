@@ -1,0 +1,228 @@
+//! A handler of frames as a handler of bytes.
+
+use crate::addr::Addr;
+use crate::closed::{Closed, Deadline, Reason};
+use crate::codec::{CodecError, Decoder};
+use crate::conn::Origin;
+use crate::conn_map::ConnMap;
+use crate::context::Context;
+use crate::handler::{Accept, Handler};
+use crate::id::{ConnId, ListenerId, TimerId, WatchId};
+use crate::input::Input;
+use crate::readiness::Readiness;
+use std::io;
+
+/// What a handler does when whole frames have come: [`Handler`], with
+/// [`on_frame`](FrameHandler::on_frame) in the place of `on_data`.
+///
+/// `C` is the decoder, and `M` what other threads may post. Every other hook is that of
+/// [`Handler`], with the same default.
+#[allow(
+    unused_variables,
+    reason = "the defaults ignore most of what they are given"
+)]
+pub trait FrameHandler<C: Decoder, M = ()> {
+    /// A frame has come. It is borrowed from the input; turn it into `Bytes` to keep it.
+    ///
+    /// If this closes the connection or pauses its reads, no further frame comes, or none until
+    /// `resume_reads`, though it may have arrived already.
+    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: C::Frame<'_>);
+
+    /// What has come is no frame: too long, malformed, or cut off by the end of the stream. When
+    /// this returns, the connection is closed after a flush, with [`Reason::Protocol`] and the
+    /// error, so there is time for a last word. Default: nothing.
+    fn on_frame_error(&mut self, cx: &mut Context, conn: ConnId, error: &CodecError) {}
+
+    /// [`Handler::on_accept`]. Default: keep it.
+    fn on_accept(&mut self, cx: &mut Context, listener: ListenerId, peer: &Addr) -> Accept {
+        Accept::Keep
+    }
+
+    /// [`Handler::on_open`]. Default: nothing.
+    fn on_open(&mut self, cx: &mut Context, conn: ConnId, origin: Origin) {}
+
+    /// [`Handler::on_drain`]. Default: nothing.
+    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {}
+
+    /// [`Handler::on_eof`], after the last frame, and with nothing left over. Default: close, after
+    /// a flush.
+    fn on_eof(&mut self, cx: &mut Context, conn: ConnId) {
+        cx.close(conn);
+    }
+
+    /// [`Handler::on_deadline`]. Default: close after a flush, with reason `TimedOut(which)`.
+    fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
+        cx.close_with(conn, Reason::TimedOut(which));
+    }
+
+    /// [`Handler::on_finish`]. Default: close, after a flush.
+    fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
+        cx.close(conn);
+    }
+
+    /// [`Handler::on_close`]. Default: nothing.
+    fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {}
+
+    /// [`Handler::on_timer`]. Default: nothing.
+    fn on_timer(&mut self, cx: &mut Context, timer: TimerId, key: u64) {}
+
+    /// [`Handler::on_message`]. Default: drop it.
+    fn on_message(&mut self, cx: &mut Context, message: M) {}
+
+    /// [`Handler::on_accept_error`]. Default: nothing.
+    fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {}
+
+    /// [`Handler::on_ready`]. Default: nothing.
+    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, readiness: Readiness) {}
+}
+
+/// A decoder before a handler of frames: together a [`Handler`].
+///
+/// Each connection has a copy of the decoder, and its input limit is raised to the decoder's
+/// maximum.
+///
+/// ```no_run
+/// use sockeye::codec::Lines;
+/// use sockeye::{Chunk, ConnId, Context, FrameHandler, Framed, Reactor};
+///
+/// struct Shout;
+///
+/// impl FrameHandler<Lines> for Shout {
+///     fn on_frame(&mut self, cx: &mut Context, conn: ConnId, line: Chunk<'_>) {
+///         cx.send(conn, (line.to_ascii_uppercase(), "!\n"));
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new()?;
+/// reactor.listen("127.0.0.1:7000")?;
+/// reactor.run(&mut Framed::new(Lines::new(4096), Shout))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// Beside other parts of an application, hand it its events in `on_event`, as any other handler.
+#[derive(Debug)]
+pub struct Framed<C, H> {
+    codec: C,
+    decoders: ConnMap<C>,
+    handler: H,
+}
+
+impl<C, H> Framed<C, H> {
+    /// A decoder for every connection, as it is before anything has come, and the handler.
+    pub fn new(codec: C, handler: H) -> Framed<C, H> {
+        Framed {
+            codec,
+            decoders: ConnMap::new(),
+            handler,
+        }
+    }
+
+    /// The handler of frames.
+    pub fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// The handler of frames, to change.
+    pub fn handler_mut(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// Gives the handler back.
+    pub fn into_handler(self) -> H {
+        self.handler
+    }
+}
+
+impl<C: Decoder + Clone, H> Framed<C, H> {
+    /// The connection's decoder, and the handler.
+    fn parts(&mut self, cx: &mut Context, conn: ConnId) -> (&mut C, &mut H) {
+        let decoder = self.decoders.get_or_insert_with(conn, || {
+            cx.raise_input_limit(conn, self.codec.max_input());
+            self.codec.clone()
+        });
+        (decoder, &mut self.handler)
+    }
+
+    fn fail<M>(&mut self, cx: &mut Context, conn: ConnId, error: CodecError)
+    where
+        H: FrameHandler<C, M>,
+    {
+        self.handler.on_frame_error(cx, conn, &error);
+        cx.close_because(conn, error);
+    }
+}
+
+impl<C, H, M> Handler<M> for Framed<C, H>
+where
+    C: Decoder + Clone,
+    H: FrameHandler<C, M>,
+{
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        let (decoder, handler) = self.parts(cx, conn);
+        loop {
+            match decoder.decode(input) {
+                Ok(Some(frame)) => handler.on_frame(cx, conn, frame),
+                Ok(None) => return,
+                Err(error) => return self.fail(cx, conn, error),
+            }
+            if !cx.wants_input(conn) {
+                return;
+            }
+        }
+    }
+
+    fn on_eof(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        let (decoder, handler) = self.parts(cx, conn);
+        loop {
+            match decoder.decode_eof(input) {
+                Ok(Some(frame)) => handler.on_frame(cx, conn, frame),
+                Ok(None) => return handler.on_eof(cx, conn),
+                Err(error) => return self.fail(cx, conn, error),
+            }
+            if !cx.is_open(conn) || cx.put_off_eof(conn) {
+                return;
+            }
+        }
+    }
+
+    fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {
+        self.decoders.remove(conn);
+        self.handler.on_close(cx, conn, closed);
+    }
+
+    fn on_accept(&mut self, cx: &mut Context, listener: ListenerId, peer: &Addr) -> Accept {
+        self.handler.on_accept(cx, listener, peer)
+    }
+
+    fn on_open(&mut self, cx: &mut Context, conn: ConnId, origin: Origin) {
+        self.handler.on_open(cx, conn, origin);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
+        self.handler.on_drain(cx, conn);
+    }
+
+    fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
+        self.handler.on_deadline(cx, conn, which);
+    }
+
+    fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
+        self.handler.on_finish(cx, conn);
+    }
+
+    fn on_timer(&mut self, cx: &mut Context, timer: TimerId, key: u64) {
+        self.handler.on_timer(cx, timer, key);
+    }
+
+    fn on_message(&mut self, cx: &mut Context, message: M) {
+        self.handler.on_message(cx, message);
+    }
+
+    fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {
+        self.handler.on_accept_error(cx, listener, error);
+    }
+
+    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, readiness: Readiness) {
+        self.handler.on_ready(cx, watch, readiness);
+    }
+}
