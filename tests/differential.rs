@@ -5,8 +5,8 @@
 //! when what was foretold is seen; what never is, is a difference. The kernel is right.
 //!
 //! `cargo test --release --features sim --test differential -- --ignored` runs ten thousand;
-//! `SOCKEYE_SCRIPTS=50000` makes it so many; `SOCKEYE_SCRIPT=7` runs only that one, and says what it
-//! does.
+//! `SOCKEYE_SCRIPTS=50000` makes it so many; `SOCKEYE_SCRIPT=7` runs only that one, and says what
+//! it does.
 #![cfg(all(feature = "sim", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
