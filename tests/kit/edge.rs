@@ -273,6 +273,16 @@ impl Edge {
         }
     }
 
+    /// Changes what goes wrong on the simulated network, for a promise that no loop could keep
+    /// otherwise.
+    pub fn spare(&mut self, on: On, change: impl FnOnce(&mut Faults)) {
+        if let (On::Faulty(_), Side::Sim(world, _)) = (on, &mut self.side) {
+            let mut faults = lossless();
+            change(&mut faults);
+            world.faults(faults);
+        }
+    }
+
     // ---- Time ----
 
     pub fn now(&self) -> Instant {

@@ -91,7 +91,10 @@ fn a_half_closed_peer_gets_a_long_answer_whole(on: On) {
     edge.until_all_closed();
     let id = edge.id(0);
     let life = edge.log().life(id);
-    assert_eq!(life.callbacks, ["open", "data", "eof", "close"]);
+    assert_eq!(
+        (life.received.as_slice(), life.count("eof")),
+        (&b"ask"[..], 1)
+    );
     assert!(life.closed.as_ref().unwrap().is_clean());
     edge.end();
 }
@@ -151,8 +154,8 @@ fn resuming_offers_what_was_left_over(on: On) {
     let mut edge = on.edge(|cx, event| match event {
         EventKind::Data { conn, input } => {
             // Two bytes at a time, then a pause.
-            cx.send(conn, input.take(2));
-            if !input.is_empty() {
+            if input.len() >= 2 {
+                cx.send(conn, input.take(2));
                 cx.pause_reads(conn);
             }
         }

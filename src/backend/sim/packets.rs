@@ -133,7 +133,10 @@ impl Net {
 
     /// It would block although it need not. The edge that must follow then does, later.
     fn blocks_for_once(&mut self, id: SockId) -> bool {
-        let blocks = self.random.chance(self.faults.would_block);
+        // A socket that is over never blocks: the loop may rely on that.
+        let socket = self.socket(id);
+        let over = socket.dead || socket.error.is_some();
+        let blocks = self.random.chance(self.faults.would_block) && !over;
         if blocks {
             let delay = self.random.below(1_000_000);
             self.schedule_at(self.now + delay, Packet::Edge(id));
