@@ -131,6 +131,8 @@ fn a_handler_that_connects_meets_a_scripted_server() {
     assert_eq!(bob.received(), "back");
     bob.close();
     world.settle();
+    world.assert_no_leaks();
+}
 
 struct Keeps(Option<ConnId>, Option<String>);
 
