@@ -346,8 +346,9 @@ impl Actor {
     fn opens(&mut self, cx: &mut Context, conn: ConnId, origin: Origin) {
         if let Origin::Accepted(_) = origin {
             let peer = cx.peer_addr(conn).expect("an open connection has a peer");
-            let end = self.ledger.borrow_mut().end(peer, Side::Server);
-            self.begin(conn, Some(end), self.plan.role);
+            let peer = Some(peer).filter(|peer| peer.ip().is_some());
+            let end = peer.map(|peer| self.ledger.borrow_mut().end(peer, Side::Server));
+            self.begin(conn, end, self.plan.role);
         }
         assert!(cx.is_open(conn), "{conn}: on_open, and it is not");
         let life = self.life(conn);

@@ -216,7 +216,10 @@ impl Actor {
         if !done {
             return;
         }
-        life.asked = Some(asked);
+        // The first error wins; a mere close is none.
+        if matches!(life.asked, None | Some(Asked::Close)) {
+            life.asked = Some(asked);
+        }
         if let Some(end) = life.end {
             let mut ledger = self.ledger.borrow_mut();
             let half = ledger.half(end);
@@ -275,23 +278,33 @@ impl Actor {
     }
 
     pub fn connect(&mut self, cx: &mut Context, role: Role) -> Option<ConnId> {
-        let place = match self.random.percent(5) {
-            true => "10.0.0.1:9".to_owned(),
-            false => self.random.pick(&self.places).clone(),
+        let place = match self.random.below(100) {
+            0..5 => "10.0.0.1:9".to_owned(),
+            5..25 => {
+                let node = self.random.range(1, self.senders.len());
+                format!("unix:/sim/{node}")
+            }
+            _ => self.random.pick(&self.places).clone(),
         };
         let connect = Connect::new(place.as_str())
             .receive_buffer(self.plan.receive_buffer)
             .send_buffer(self.plan.send_buffer);
         let conn = cx.connect(connect);
-        let local = cx.local_addr(conn);
+        // A Unix socket has no name by which its two ends could be told to be one.
+        let local = cx.local_addr(conn).filter(|addr| addr.ip().is_some());
         let end: Option<End> =
             local.map(|local| self.ledger.borrow_mut().end(&local, Side::Client));
         self.begin(conn, end, role);
         Some(conn)
     }
 
-    pub fn listen(&mut self, cx: &mut Context, port: u16) {
-        let place = format!("10.0.0.{}:{port}", self.index + 1);
+    /// On its one address and port, or on its Unix socket.
+    pub fn listen(&mut self, cx: &mut Context, unix: bool) {
+        let number = self.index + 1;
+        let place = match unix {
+            true => format!("unix:/sim/{number}"),
+            false => format!("10.0.0.{number}:7000"),
+        };
         let listen = Listen::new(place.as_str())
             .backlog(self.plan.backlog)
             .receive_buffer(self.plan.receive_buffer)
@@ -415,7 +428,13 @@ impl Actor {
             }
             62..66 => self.shut(cx, conn),
             66..70 => self.set_deadline(cx, conn),
-            70..73 => self.set_idle(cx, conn),
+            70..71 => {
+                let done = cx.clear_deadline(conn);
+                if let Some(life) = self.lives.get_mut(&conn).filter(|_| done) {
+                    life.deadline = None;
+                }
+            }
+            71..74 => self.set_idle(cx, conn),
             _ => self.act_alone(cx),
         }
     }
@@ -432,7 +451,10 @@ impl Actor {
                 self.post(to, acts, false);
             }
             92..95 => self.unlisten(cx),
-            _ => self.listen(cx, 7000),
+            _ => {
+                let unix = self.random.percent(50);
+                self.listen(cx, unix);
+            }
         }
     }
 

@@ -84,7 +84,7 @@ pub struct Plan {
 }
 
 /// How many of the nodes' own actions a plan allows at most.
-const FUEL: usize = 60;
+const FUEL: usize = 120;
 
 /// The close-flush time of nodes that are patient otherwise.
 const CLOSE_FLUSH: Duration = Duration::from_secs(10);
@@ -248,9 +248,9 @@ fn steps(random: &mut Random, unit: usize, nodes: usize) -> Vec<Step> {
         node: random.below(nodes),
         buffer: random.range(unit.div_ceil(10), unit * 4),
     };
-    let mut steps: Vec<Step> = (0..4).map(|peer| connect(random, peer)).collect();
+    let mut steps: Vec<Step> = (0..5).map(|peer| connect(random, peer)).collect();
     let mut peers = steps.len();
-    for _ in 0..random.range(40, 90) {
+    for _ in 0..random.range(60, 140) {
         let peer = random.below(peers);
         steps.push(match random.below(100) {
             0..4 => {

@@ -100,7 +100,8 @@ impl Run {
             run.outside(node, |actor, cx| {
                 actor.senders = senders.clone();
                 actor.places = (1..=count).map(|n| format!("10.0.0.{n}:7000")).collect();
-                actor.listen(cx, 7000);
+                actor.listen(cx, true);
+                actor.listen(cx, false);
             });
         }
         run
@@ -219,7 +220,7 @@ impl Run {
                 });
             }
             Step::Listen(node) => {
-                self.outside(self.nodes[node], |actor, cx| actor.listen(cx, 7000));
+                self.outside(self.nodes[node], |actor, cx| actor.listen(cx, false));
             }
             Step::Calm => self.calm(),
         }
@@ -329,7 +330,20 @@ impl Run {
             let mut pending = 0;
             for (conn, life) in &actor.lives {
                 pending += cx.pending(*conn) as u64;
-                let hangs = life.waiting && life.asked.is_none() && life.opened;
+                let live = life.asked.is_none() && life.opened;
+                let owed = live && life.resumed && !life.paused && !life.eof && life.left > 0;
+                assert!(
+                    !owed,
+                    "{conn} of n{name}: what was left is not offered again"
+                );
+                let over = live && life.shut && life.eof && cx.pending(*conn) == 0;
+                assert!(
+                    !over,
+                    "{conn} of n{name}: both ends have finished, and it is not over"
+                );
+                let late = life.deadline.is_some_and(|at| live && at < now);
+                assert!(!late, "{conn} of n{name}: its deadline has not come");
+                let hangs = life.waiting && live;
                 let calm = cx.pending(*conn) <= actor.limits().low_watermark;
                 assert!(
                     !hangs || !calm,
