@@ -16,7 +16,10 @@ export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 export CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_INCREMENTAL=1
 
 git ls-files -z --cached --others --exclude-standard |
-    xargs -0 cp --parents -t "$copy"
+    while IFS= read -r -d '' file; do
+        # One that was deleted and is not committed yet is still on the list.
+        [[ ! -e $file ]] || cp --parents "$file" "$copy"
+    done
 
 build() {
     (cd "$copy" && nice cargo build --quiet --release --features sim --example swarm)
