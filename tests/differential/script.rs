@@ -215,7 +215,7 @@ fn acts(random: &mut Random, conn: &Conn, count: usize) -> Vec<Act> {
             true => MANY + random.below(1000),
             false => random.few(),
         };
-        acts.push(match random.below(32) {
+        acts.push(match random.below(34) {
             0..5 if !echoes_many => Act::Send(size),
             5 => Act::Pause,
             6..8 => Act::Resume,
@@ -229,8 +229,8 @@ fn acts(random: &mut Random, conn: &Conn, count: usize) -> Vec<Act> {
             14..17 => Act::PeerShut,
             17 => Act::PeerClose,
             18 => Act::PeerReset,
-            19 => Act::PeerIgnore,
-            20 => Act::PeerHear,
+            19..22 => Act::PeerIgnore,
+            22 => Act::PeerHear,
             _ => Act::PeerSend(size),
         });
     }

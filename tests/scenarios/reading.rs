@@ -10,6 +10,7 @@ on_both_edges! {
     data_then_a_reset_gives_all_data_first,
     a_half_closed_peer_gets_a_long_answer_whole,
     a_reset_is_no_end,
+    a_peer_that_closes_with_unread_input_resets,
     stopping_at_a_budget_loses_nothing,
     resuming_delivers_what_the_kernel_holds,
     resuming_offers_what_was_left_over,
@@ -106,6 +107,24 @@ fn a_reset_is_no_end(on: On) {
     let peer = edge.peer(&addr);
     let id = opened(&mut edge, "it only connects");
     peer.reset();
+    edge.until_all_closed();
+    let life = edge.log().life(id);
+    assert_eq!(life.callbacks, ["open", "close"]);
+    assert!(matches!(life.reason(), Reason::Reset));
+    edge.end();
+}
+
+// R3: so it is with close(2) of a socket that holds unread bytes (RFC 2525, section 2.17).
+fn a_peer_that_closes_with_unread_input_resets(on: On) {
+    let mut edge = on.edge(default);
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    let id = opened(&mut edge, "nobody said anything");
+    peer.ignore();
+    edge.cx().send(id, "never read");
+    edge.until("it is on its way", |edge| edge.cx().pending(id) == 0);
+    edge.pass(Duration::from_millis(5));
+    peer.close();
     edge.until_all_closed();
     let life = edge.log().life(id);
     assert_eq!(life.callbacks, ["open", "close"]);
