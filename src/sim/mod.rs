@@ -136,7 +136,7 @@ impl World {
         self.start_by(name, config, |reactor| setup(reactor).map(|()| app))
     }
 
-    /// The same for a handler that is made with the [`Context`](crate::Context) of its reactor, to
+    /// The same for a handler that is made with the [`Context`] of its reactor, to
     /// set a timer for example.
     ///
     /// # Panics
