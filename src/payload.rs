@@ -60,7 +60,7 @@ impl<'a> From<Header> for Payload<'a> {
 /// Bytes below which copying is cheaper than sharing.
 ///
 /// Copying into a queue costs some 50 instructions and a byte's share; a `Bytes` made, queued and
-/// dropped costs about 300, and an entry of its own for the system call (docs/performance.md).
+/// dropped costs about 300, and an entry of its own for the system call.
 pub(crate) const SHARE_FROM: usize = 4096;
 
 impl<'a> Payload<'a> {
