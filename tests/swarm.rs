@@ -11,8 +11,13 @@ use std::thread;
 /// Seeds that CI runs, each twice.
 const SEEDS: u64 = 1000;
 
-/// Seeds that found a bug of the loop (see docs/simulation.md), with the plan as it was cut.
-const KEPT: &[(u64, &str)] = &[(2, ""), (2, "steps=84-84,fuel=29,faults=,link=plain")];
+/// Seeds that find a bug of the loop that was there once (docs/simulation.md), and their cuts. They
+/// bite as long as the plans stay as they are; each bug has a test of its own, too.
+const KEPT: &[(u64, &str)] = &[
+    // A close from outside a turn counted from the time of the last turn.
+    (1, ""),
+    (1, "steps=67-68.74-74,fuel=27,faults=short_io.splits"),
+];
 
 #[test]
 fn no_seed_breaks_a_promise_and_every_seed_runs_the_same_way_twice() {

@@ -84,15 +84,21 @@ fn many(options: &Options) -> ExitCode {
     let search = Search::default();
     let began = Instant::now();
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut told = 0;
     thread::scope(|scope| {
         let workers: Vec<_> = (0..options.threads.unwrap_or(cores))
             .map(|_| scope.spawn(|| work(&search, options)))
             .collect();
         while workers.iter().any(|worker| !worker.is_finished()) {
             thread::park_timeout(Duration::from_millis(200));
+            let minute = began.elapsed().as_secs() / 60;
             if std::io::stderr().is_terminal() {
                 eprint!("\r{}", progress(&search, options, began));
                 let _ = std::io::stderr().flush();
+            } else if minute > told {
+                // For a log, a line a minute.
+                told = minute;
+                eprintln!("{}", progress(&search, options, began));
             }
         }
     });
