@@ -368,6 +368,11 @@ impl World {
         self.seed
     }
 
+    /// Faults so far: how often a chance of [`Faults`] came true.
+    pub fn faults_met(&self) -> u64 {
+        self.net.lock().random.hits
+    }
+
     /// Turns of all reactors so far.
     pub fn turns(&self) -> u64 {
         self.turns

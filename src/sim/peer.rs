@@ -48,6 +48,13 @@ impl Peer {
         self.net.lock().local_addr(self.id)
     }
 
+    /// The address of the other end.
+    pub fn peer_addr(&self) -> Option<Addr> {
+        let mut net = self.net.lock();
+        let other = net.peer(self.id).other?;
+        Some(net.local_addr(other))
+    }
+
     /// What its side of the connection holds unread, before the other side has to wait; 64 KiB
     /// unless you say so.
     pub fn receive_buffer(&self, bytes: usize) {

@@ -280,6 +280,7 @@ impl Actor {
     pub fn connect(&mut self, cx: &mut Context, role: Role) -> Option<ConnId> {
         let place = match self.random.below(100) {
             0..5 => "10.0.0.1:9".to_owned(),
+            25..45 => super::run::SERVER.to_owned(),
             5..25 => {
                 let node = self.random.range(1, self.senders.len());
                 format!("unix:/sim/{node}")

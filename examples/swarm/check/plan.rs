@@ -83,6 +83,9 @@ pub struct Plan {
     pub goes_on: bool,
 }
 
+/// The number of the first peer that the scripted server accepts.
+pub const ACCEPTED: usize = 1000;
+
 /// How many of the nodes' own actions a plan allows at most.
 const FUEL: usize = 120;
 
@@ -222,6 +225,9 @@ fn faults(random: &mut Random) -> Faults {
             false => 0,
         };
     });
+    // At least one, and one that is met in every world.
+    faults.splits = faults.splits.max(20);
+    faults.would_block = faults.would_block.max(10);
     faults
 }
 
@@ -251,7 +257,10 @@ fn steps(random: &mut Random, unit: usize, nodes: usize) -> Vec<Step> {
     let mut steps: Vec<Step> = (0..5).map(|peer| connect(random, peer)).collect();
     let mut peers = steps.len();
     for _ in 0..random.range(60, 140) {
-        let peer = random.below(peers);
+        let peer = match random.percent(20) {
+            true => ACCEPTED + random.below(4),
+            false => random.below(peers),
+        };
         steps.push(match random.below(100) {
             0..4 => {
                 peers += 1;

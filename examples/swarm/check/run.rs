@@ -2,9 +2,11 @@
 
 use super::actor::{Actor, Note};
 use super::ledger::{End, Shared, Side};
+use super::plan::ACCEPTED;
 use super::plan::{NodePlan, Plan, Step};
 use super::random::Random;
-use sockeye::sim::{Faults, Link, Node, Peer, World};
+use sockeye::Addr;
+use sockeye::sim::{Faults, Link, Node, Peer, PeerListener, World};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -35,6 +37,9 @@ struct Run {
     world: World,
     nodes: Vec<Node<Actor, Note>>,
     players: BTreeMap<usize, Player>,
+    /// A scripted server, for nodes that connect.
+    server: PeerListener,
+    accepted: usize,
     ledger: Shared,
     random: Random,
     faults: Faults,
@@ -42,12 +47,15 @@ struct Run {
     cuts: Vec<(IpAddr, IpAddr)>,
 }
 
-/// Turns and connections that a seed has at least.
+/// Turns and connections that a seed has at least; and one fault.
 const TURNS: u64 = 200;
 const CONNECTIONS: usize = 4;
 
 /// What is calm comes to rest within this time.
 const CALM: Duration = Duration::from_secs(20);
+
+/// Where the scripted server listens.
+pub const SERVER: &str = "10.2.0.1:80";
 
 /// Where the scripted peers live.
 const PEERS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
@@ -78,8 +86,11 @@ fn said(panic: &(dyn Any + Send)) -> String {
 
 impl Run {
     fn new(plan: Plan) -> Run {
+        let mut world = World::seeded(plan.seed, plan.faults.clone());
         let mut run = Run {
-            world: World::seeded(plan.seed, plan.faults.clone()),
+            server: world.listen(SERVER),
+            accepted: 0,
+            world,
             nodes: Vec::new(),
             players: BTreeMap::new(),
             ledger: Rc::default(),
@@ -154,7 +165,8 @@ impl Run {
     fn go_on(&mut self, unit: usize) {
         for more in 0.. {
             let enough = self.ledger.borrow().connections() >= CONNECTIONS;
-            if enough && self.world.turns() >= TURNS {
+            let faulty = self.world.faults_met() > 0;
+            if enough && faulty && self.world.turns() >= TURNS {
                 return;
             }
             assert!(more < 2000, "nobody can connect any more");
@@ -164,7 +176,8 @@ impl Run {
                     .for_each(|node| self.outside(node, Actor::close_all));
             }
             if more % 10 == 0 {
-                let peer = self.players.keys().last().map_or(0, |last| last + 1);
+                let clients = self.players.range(..ACCEPTED);
+                let peer = clients.last().map_or(0, |(last, _)| last + 1);
                 let node = self.random.below(self.nodes.len());
                 self.heal();
                 self.step(Step::Listen(node));
@@ -230,7 +243,23 @@ impl Run {
         let place = format!("10.0.0.{}:7000", node + 1);
         let peer = self.world.connect_from(PEERS, place.as_str());
         peer.receive_buffer(buffer);
-        let end = self.ledger.borrow_mut().end(&peer.addr(), Side::Client);
+        let client = peer.addr();
+        self.enter(id, peer, &client, Side::Client);
+    }
+
+    /// The scripted server accepts whoever waits.
+    fn accept(&mut self) {
+        while let Some(peer) = self.server.accept() {
+            let client = peer.peer_addr().expect("who is accepted has a peer");
+            let id = ACCEPTED + self.accepted;
+            self.accepted += 1;
+            self.enter(id, peer, &client, Side::Server);
+        }
+    }
+
+    fn enter(&mut self, id: usize, peer: Peer, client: &Addr, side: Side) {
+        let end = self.ledger.borrow_mut().end(client, side);
+        self.ledger.borrow_mut().half(end).live = true;
         let player = Player {
             peer,
             end,
@@ -240,7 +269,6 @@ impl Run {
             closed: false,
             end_told: false,
         };
-        self.ledger.borrow_mut().half(end).live = true;
         self.players.insert(id, player);
     }
 
@@ -279,6 +307,7 @@ impl Run {
 
     /// What the peers have received is what was sent to them.
     fn hear_all(&mut self) {
+        self.accept();
         for player in self.players.values_mut() {
             if player.closed {
                 continue;
@@ -399,6 +428,7 @@ impl Run {
                 }
             });
         }
+        self.accept();
         self.players
             .values_mut()
             .for_each(|player| player.close(&self.ledger));
