@@ -15,8 +15,8 @@ const SEEDS: u64 = 1000;
 /// bite as long as the plans stay as they are; each bug has a test of its own, too.
 const KEPT: &[(u64, &str)] = &[
     // A close from outside a turn counted from the time of the last turn.
-    (1, ""),
-    (1, "steps=67-68.74-74,fuel=27,faults=short_io.splits"),
+    (5, ""),
+    (5, "steps=43-45,fuel=1,faults=,link=plain,end=early"),
 ];
 
 #[test]

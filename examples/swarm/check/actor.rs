@@ -81,6 +81,10 @@ pub struct Actor {
     /// Bytes that sends took, and those that were reported lost.
     pub accepted: u64,
     pub lost: u64,
+    /// How many `on_close` there were.
+    pub closes: u64,
+    /// `lost` and `closes` when `finish` was called.
+    pub at_finish: Option<(u64, u64)>,
     /// The last timer that fired: turn, time, order.
     fired: Option<(u64, Instant, u64)>,
     inside: bool,
@@ -108,6 +112,8 @@ impl Actor {
             places: Vec::new(),
             accepted: 0,
             lost: 0,
+            closes: 0,
+            at_finish: None,
             fired: None,
             inside: false,
             expiring: false,
@@ -424,6 +430,7 @@ impl Actor {
             panic!("{conn}: on_close for nobody");
         };
         self.lost += closed.undelivered;
+        self.closes += 1;
         self.check_reason(conn, &life, &closed.reason);
         assert!(
             cx.peer_addr(conn).is_some(),

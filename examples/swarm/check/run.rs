@@ -393,6 +393,22 @@ impl Run {
         });
     }
 
+    /// What `finish` reports is what the handler was told since.
+    fn check_report(&mut self, node: Node<Actor, Note>) {
+        let report = self.world.reactor(node).take_report();
+        let app = self.world.app(node);
+        let Some((lost, closes)) = app.at_finish else {
+            return assert!(report.is_none(), "a report that nobody asked for");
+        };
+        let report = report.expect("all are gone, and finish has not ended");
+        let told = (app.lost - lost, app.closes - closes);
+        let said = (report.bytes_lost, report.closed + report.aborted);
+        assert!(
+            report.finished && told == said,
+            "{report:?}, but told: {told:?}"
+        );
+    }
+
     /// Everybody leaves: the world comes to rest, and nothing is left of it.
     fn end(&mut self) {
         for node in self.nodes.clone() {
@@ -403,6 +419,7 @@ impl Run {
                 actor.cancel_all(cx);
                 if finish {
                     actor.finishing = true;
+                    actor.at_finish = Some((actor.lost, actor.closes));
                     cx.finish(grace);
                     return;
                 }
@@ -437,6 +454,7 @@ impl Run {
         for node in self.nodes.clone() {
             let lives = self.world.app(node).lives.len();
             assert!(lives == 0, "{lives} connections have had no on_close");
+            self.check_report(node);
             self.check(node);
         }
         self.world.assert_no_leaks();
