@@ -169,6 +169,11 @@ impl Run {
             if enough && faulty && self.world.turns() >= TURNS {
                 return;
             }
+            if more >= 200 && !faulty {
+                // Chance has spared this one so far.
+                self.faults.would_block = 500;
+                self.world.faults(self.faults.clone());
+            }
             assert!(more < 2000, "nobody can connect any more");
             if more % 100 == 99 {
                 let all = self.nodes.clone();
