@@ -346,6 +346,9 @@ impl Run {
             app.post(to, 0, true);
         }
         self.world.advance(CALM);
+        // Whom the server accepts only now has not read yet, and may have held the other end up.
+        self.hear_all();
+        self.world.advance(CALM);
         self.hear_all();
         self.ledger.borrow_mut().settled();
         for node in self.nodes.clone() {
