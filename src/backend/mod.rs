@@ -80,7 +80,7 @@ impl Stream {
         on!(Stream, self, stream => stream.read(buffer))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         on!(Stream, self, stream => stream.write(bytes))
     }

@@ -1,6 +1,6 @@
 //! The loop's side of the context: what each phase does before it calls the handler.
 
-use super::Context;
+use super::{Context, Ready};
 use crate::addr::Addr;
 use crate::backend::{Source, Stream};
 use crate::closed::{Closed, Reason};
@@ -68,15 +68,16 @@ impl Context {
         } = self;
         let (dirty, accepting, reporting) =
             (&mut self.dirty, &mut self.accepting, &mut self.reporting);
-        let (count, full) = backend.wait(timeout, |source, readiness| match source {
+        // With no work left over, each connection of the batch is looked up once: in the read
+        // phase, which tells it the news too.
+        let at_rest = ready.is_empty();
+        let (count, full) = backend.wait(timeout, |source, news| match source {
+            Source::Conn(slot) if at_rest => ready.push(Ready { slot, news }),
             Source::Conn(slot) => {
-                let Some(conn) = conns.peek(slot) else {
-                    return;
-                };
-                conn.on_readiness(readiness);
-                Context::list_ready(conn, slot, ready);
-                if conn.wants_flush() && conn.has(Flags::WRITABLE) {
-                    Context::list_dirty(conn, slot, dirty);
+                if let Some(conn) = conns.peek(slot) {
+                    conn.on_readiness(news);
+                    Context::list_ready(conn, slot, ready);
+                    Context::list_for_flush(conn, slot, dirty);
                 }
             }
             Source::Listener(slot) => {
@@ -93,7 +94,7 @@ impl Context {
                 let Some(watch) = watches.peek(slot) else {
                     return;
                 };
-                watch.readiness |= readiness;
+                watch.readiness |= news;
                 if !std::mem::replace(&mut watch.listed, true) {
                     reporting.push_back(slot);
                 }
@@ -103,6 +104,21 @@ impl Context {
         self.batch_full = full;
         self.stats.budget_hits.events += u64::from(full);
         Ok(count)
+    }
+
+    /// The read phase ends early: tells the news to a connection that it does not get to. Answers
+    /// whether the entry is to stay on the ready list.
+    pub(crate) fn put_off(&mut self, entry: &mut Ready) -> bool {
+        let news = std::mem::take(&mut entry.news);
+        if news == Readiness::default() {
+            return true;
+        }
+        let Some(conn) = self.conns.peek(entry.slot) else {
+            return false;
+        };
+        conn.on_readiness(news);
+        Context::list_for_flush(conn, entry.slot, &mut self.dirty);
+        conn.wants_read() && conn.raise(Flags::IN_READY)
     }
 
     /// Accepts one connection from a listener of the list.
@@ -184,9 +200,14 @@ impl Context {
 
     /// The next thing to tell of a connection of the ready list. Reads one receive buffer at most.
     #[inline]
-    pub(crate) fn next_input(&mut self, slot: u32, input: &mut Input) -> Option<Step> {
+    pub(crate) fn next_input(&mut self, entry: Ready, input: &mut Input) -> Option<Step> {
+        let slot = entry.slot;
         let (key, conn) = self.conns.at(slot)?;
+        conn.on_readiness(entry.news);
         conn.clear(Flags::IN_READY);
+        if conn.queue.is_some() {
+            Context::list_for_flush(conn, slot, &mut self.dirty);
+        }
         let (id, tag) = (ConnId(key), conn.tag);
         let step = |next, left, more| {
             Some(Step {
@@ -198,6 +219,7 @@ impl Context {
             })
         };
         if !conn.is_plainly_readable() {
+            Context::list_for_flush(conn, slot, &mut self.dirty);
             if !conn.wants_read() {
                 return None;
             }

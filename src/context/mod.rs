@@ -23,6 +23,7 @@ use crate::config::{Config, Limits};
 use crate::conn::{Conn, Flags};
 use crate::id::{ConnId, Key, Tag};
 use crate::listener::Listener;
+use crate::readiness::Readiness;
 use crate::slots::Slots;
 use crate::stats::{Report, Stats};
 use crate::timers::Timers;
@@ -69,7 +70,7 @@ pub struct Context {
     pub(crate) timers: Timers<Due>,
 
     /// Connections with something to read: the software ready list.
-    pub(crate) ready: Vec<u32>,
+    pub(crate) ready: Vec<Ready>,
     /// Connections with something to flush.
     pub(crate) dirty: Vec<u32>,
     /// Connections that are over, and whose `on_close` is still to come.
@@ -95,6 +96,14 @@ pub struct Context {
     pub(crate) stats: Stats,
     pub(crate) stopping: bool,
     pub(crate) finishing: Option<Finishing>,
+}
+
+/// An entry of the ready list.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    pub(crate) slot: u32,
+    /// What the system has said and the connection does not know yet, if this comes from a wait.
+    pub(crate) news: Readiness,
 }
 
 /// A graceful stop under way.
@@ -221,10 +230,18 @@ impl Context {
 
     /// Puts a connection on the ready list if there is something to read and it is not there yet.
     #[inline]
-    pub(crate) fn list_ready(conn: &mut Conn, slot: u32, ready: &mut Vec<u32>) {
-        if conn.wants_read() && !conn.has(Flags::IN_READY) {
-            conn.set(Flags::IN_READY);
-            ready.push(slot);
+    pub(crate) fn list_ready(conn: &mut Conn, slot: u32, ready: &mut Vec<Ready>) {
+        if conn.wants_read() && conn.raise(Flags::IN_READY) {
+            let news = Readiness::default();
+            ready.push(Ready { slot, news });
+        }
+    }
+
+    /// The same for the list of connections to flush.
+    #[inline]
+    pub(crate) fn list_for_flush(conn: &mut Conn, slot: u32, dirty: &mut Vec<u32>) {
+        if conn.wants_flush() && conn.has(Flags::WRITABLE) {
+            Context::list_dirty(conn, slot, dirty);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Reactor;
 use crate::conn::Origin;
-use crate::context::{Accepted, Context, Due, Newcomer, Next};
+use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
 use crate::input::Leftover;
@@ -77,8 +77,8 @@ impl<M> Reactor<M> {
         let budget = ready.len().min(self.cx.config.reads_per_turn);
         let mut done = budget;
         self.cx.crowded = false;
-        for (index, slot) in ready[..budget].iter().enumerate() {
-            self.read_conn(app, *slot);
+        for (index, entry) in ready[..budget].iter().enumerate() {
+            self.read_conn(app, *entry);
             if self.cx.crowded {
                 done = index + 1;
                 break;
@@ -89,6 +89,7 @@ impl<M> Reactor<M> {
         } else {
             self.cx.stats.budget_hits.reads += 1;
             ready.drain(..done);
+            ready.retain_mut(|entry| self.cx.put_off(entry));
         }
         // What is left over comes first in the next turn, then what is still readable.
         if !self.cx.ready.is_empty() {
@@ -99,10 +100,11 @@ impl<M> Reactor<M> {
     }
 
     #[inline]
-    fn read_conn<H: Handler<M>>(&mut self, app: &mut H, slot: u32) {
-        let Some(step) = self.cx.next_input(slot, &mut self.input) else {
+    fn read_conn<H: Handler<M>>(&mut self, app: &mut H, entry: Ready) {
+        let Some(step) = self.cx.next_input(entry, &mut self.input) else {
             return;
         };
+        let slot = entry.slot;
         let (conn, tag) = (step.conn, step.tag);
         let before = self.cx.dirty.len();
         let left = match (step.next, step.left) {

@@ -9,7 +9,7 @@ use mio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use mio::net::{UnixListener, UnixStream};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
@@ -100,15 +100,11 @@ impl Stream {
         on!(self, stream => stream.read(buffer))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            #[cfg(unix)]
-            Stream::Unix(stream) => {
-                stream.try_io(|| SockRef::from(&*stream).send_with_flags(bytes, NO_SIGNAL))
-            }
-        }
+        on!(self, stream => stream.try_io(|| {
+            SockRef::from(&*stream).send_with_flags(bytes, NO_SIGNAL)
+        }))
     }
 
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
