@@ -334,6 +334,15 @@ impl Conn {
         }
     }
 
+    /// The read phase has come to it, with news from the wait or without.
+    #[inline]
+    pub(crate) fn leave_ready_list(&mut self, news: Readiness) {
+        self.flags.0 = (self.flags.0 | u16::from(news.directions())) & !Flags::IN_READY.0;
+        if news.is_unusual() {
+            self.on_readiness(news);
+        }
+    }
+
     /// An edge. Errors and hang-ups count as readable, for a read will meet them; and an error as
     /// writable too.
     #[inline]

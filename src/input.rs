@@ -231,17 +231,17 @@ impl Buf for Chunk<'_> {
     }
 }
 
-impl Chunk<'_> {
+impl<'a> Chunk<'a> {
     /// Shortens it to its first `len` bytes, to leave out a delimiter for example. What is cut off
     /// is consumed all the same.
     pub fn truncate(&mut self, len: usize) {
         self.end = self.end.min(self.start.saturating_add(len));
     }
 
-    /// Where in the input it is.
+    /// The input, and from where to where in it.
     #[inline]
-    pub(crate) fn range(&self) -> Range<usize> {
-        self.start..self.end
+    pub(crate) fn into_parts(self) -> (&'a mut Input, usize, usize) {
+        (self.input, self.start, self.end)
     }
 
     /// Is it worth sharing?

@@ -203,8 +203,7 @@ impl Context {
     pub(crate) fn next_input(&mut self, entry: Ready, input: &mut Input) -> Option<Step> {
         let slot = entry.slot;
         let (key, conn) = self.conns.at(slot)?;
-        conn.on_readiness(entry.news);
-        conn.clear(Flags::IN_READY);
+        conn.leave_ready_list(entry.news);
         if conn.queue.is_some() {
             Context::list_for_flush(conn, slot, &mut self.dirty);
         }

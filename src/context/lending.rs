@@ -45,7 +45,6 @@ impl Lending {
         self.borrower = key;
         self.may_borrow = conn.can_borrow();
         self.disturbed = false;
-        self.lent = (0, 0);
         self.high = conn.limits.high_watermark;
     }
 
@@ -88,14 +87,14 @@ impl Context {
     /// Lends a chunk of the running callback's input to its own connection, once. `None`: it has
     /// to be queued.
     #[inline]
-    pub(super) fn lend(&mut self, id: ConnId, range: Range<usize>) -> Option<Sent> {
+    pub(super) fn lend(&mut self, id: ConnId, start: usize, end: usize) -> Option<Sent> {
         let lending = &mut self.lending;
-        if !lending.may_borrow || lending.borrower != id.0 || range.is_empty() {
+        if !lending.may_borrow || lending.borrower != id.0 {
             return None;
         }
-        let len = range.len();
+        let len = end - start;
         lending.may_borrow = false;
-        lending.lent = (range.start as u32, range.end as u32);
+        lending.lent = (start as u32, end as u32);
         if len <= lending.high {
             return Some(Sent::Queued);
         }

@@ -4,6 +4,7 @@ use super::Context;
 use crate::closed::Reason;
 use crate::conn::{Admission, Flags};
 use crate::id::ConnId;
+use crate::input::Input;
 use crate::payload::{Part, Parts, Payload};
 use crate::write_queue::WriteQueue;
 use bytes::Bytes;
@@ -69,13 +70,24 @@ impl Context {
     /// the peer has them: only its answer can say so.
     #[inline]
     pub fn send<'a>(&mut self, conn: ConnId, payload: impl Into<Payload<'a>>) -> Sent {
-        let payload = payload.into();
-        if let Parts::One(Part::Chunk(chunk)) = &payload.0
-            && let Some(sent) = self.lend(conn, chunk.range())
-        {
-            return sent;
+        match payload.into().0 {
+            Parts::One(Part::Chunk(chunk)) => {
+                let (input, start, end) = chunk.into_parts();
+                match self.lend(conn, start, end) {
+                    Some(sent) => sent,
+                    None => self.queue_chunk(conn, input, start, end),
+                }
+            }
+            parts => self.send_queued(conn, Payload(parts)),
         }
-        self.send_queued(conn, payload)
+    }
+
+    /// Apart from `send`, and with arguments that fit into registers: so a handler that answers
+    /// with its input needs no stack for it.
+    #[inline(never)]
+    fn queue_chunk(&mut self, conn: ConnId, input: &mut Input, start: usize, end: usize) -> Sent {
+        let chunk = input.chunk_of(start..end);
+        self.queue(conn, end - start, |queue| queue.push(chunk.into()))
     }
 
     /// Apart from `send`, which is compiled into every handler.

@@ -108,24 +108,24 @@ impl<M> Reactor<M> {
         let (conn, tag) = (step.conn, step.tag);
         let before = self.cx.dirty.len();
         let left = match (step.next, step.left) {
-            (Next::Data, None) => {
+            (Next::Data, left) => {
+                let mut joined = left.map(|left| self.input.prepend(*left));
                 self.turn.callbacks += 1;
-                let (cx, input) = (&mut self.cx, &mut self.input);
+                let cx = &mut self.cx;
+                let input = joined.as_mut().unwrap_or(&mut self.input);
                 enter(cx, app, tag, EventKind::Data { conn, input });
-                match cx.lending.end() {
-                    Some(lent) => cx.repay(slot, &mut self.input, lent, before),
-                    None => cx.flush_own(slot, before),
+                if let Some(joined) = joined {
+                    joined.into_leftover()
+                } else {
+                    match cx.lending.end() {
+                        Some(lent) => cx.repay(slot, &mut self.input, lent, before),
+                        None => cx.flush_own(slot, before),
+                    }
+                    if !step.more && self.input.is_used_up() {
+                        return;
+                    }
+                    return self.cx.after_input(slot, self.input.leftover());
                 }
-                if !step.more && self.input.is_used_up() {
-                    return;
-                }
-                return self.cx.after_input(slot, self.input.leftover());
-            }
-            (Next::Data, Some(left)) => {
-                let mut joined = self.input.prepend(*left);
-                let input = &mut joined;
-                self.call(app, tag, EventKind::Data { conn, input });
-                joined.into_leftover()
             }
             (Next::Eof, left) => {
                 let mut input = self
