@@ -28,7 +28,10 @@ use crate::payload::SHARE_FROM;
 /// # }
 /// ```
 pub struct Input {
-    store: Store,
+    /// The bytes, and more room: all of it is initialized. Empty when they are shared.
+    own: Vec<u8>,
+    /// Some of it was kept by the handler or by a queue, without a copy: then here is all of it.
+    shared: Option<Bytes>,
     start: usize,
     end: usize,
     /// Bytes from which a chunk is shared instead of copied. What is shared pins the whole buffer,
@@ -37,21 +40,12 @@ pub struct Input {
     pool: Pool,
 }
 
-enum Store {
-    Own(Vec<u8>),
-    /// Some of it was kept by the handler or by a queue, without a copy.
-    Shared(Bytes),
-}
-
 impl Deref for Input {
     type Target = [u8];
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.store {
-            Store::Own(bytes) => &bytes[self.start..self.end],
-            Store::Shared(bytes) => &bytes[self.start..self.end],
-        }
+        self.range(self.start, self.end)
     }
 }
 
@@ -68,7 +62,7 @@ impl From<Vec<u8>> for Input {
     fn from(bytes: Vec<u8>) -> Input {
         let end = bytes.len();
         let pool = Pool::new(Config::default().receive_buffer);
-        Input::over(Store::Own(bytes), 0, end, pool)
+        Input::over(bytes, 0, end, pool)
     }
 }
 
@@ -122,18 +116,17 @@ impl Input {
 
     /// Appends bytes, as the next read would. For tests of decoders.
     pub fn append(&mut self, bytes: &[u8]) {
-        if let Store::Shared(shared) = &self.store {
-            self.store = Store::Own(shared.to_vec());
+        if let Some(shared) = self.shared.take() {
+            self.own = shared.to_vec();
         }
-        if let Store::Own(own) = &mut self.store {
-            own.truncate(self.end);
-            if own.capacity() - own.len() < bytes.len() || self.start == self.end {
-                own.drain(..self.start);
-                self.start = 0;
-            }
-            own.extend_from_slice(bytes);
-            self.end = own.len();
+        let own = &mut self.own;
+        own.truncate(self.end);
+        if own.capacity() - own.len() < bytes.len() || self.start == self.end {
+            own.drain(..self.start);
+            self.start = 0;
         }
+        own.extend_from_slice(bytes);
+        self.end = own.len();
     }
 
     /// Takes the first `count` bytes, and gives those of them from `start` to `end`.
@@ -146,17 +139,14 @@ impl Input {
     }
 
     fn share(&mut self, start: usize, end: usize) -> Bytes {
-        if let Store::Own(bytes) = &mut self.store {
-            let owner = Pooled {
-                bytes: std::mem::take(bytes),
-                pool: self.pool.clone(),
-            };
-            self.store = Store::Shared(Bytes::from_owner(owner));
-        }
-        match &self.store {
-            Store::Own(_) => Bytes::new(),
-            Store::Shared(bytes) => bytes.slice(start..end),
-        }
+        let (own, pool) = (&mut self.own, &self.pool);
+        let shared = self.shared.get_or_insert_with(|| {
+            Bytes::from_owner(Pooled {
+                bytes: std::mem::take(own),
+                pool: pool.clone(),
+            })
+        });
+        shared.slice(start..end)
     }
 }
 
@@ -176,10 +166,7 @@ impl Deref for Chunk<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.input.store {
-            Store::Own(bytes) => &bytes[self.start..self.end],
-            Store::Shared(bytes) => &bytes[self.start..self.end],
-        }
+        self.input.range(self.start, self.end)
     }
 }
 
@@ -269,19 +256,16 @@ impl Input {
     /// An input over a receive buffer of `capacity` bytes.
     pub(crate) fn new(capacity: usize) -> Input {
         let pool = Pool::new(capacity);
-        Input::over(Store::Own(pool.get()), 0, 0, pool)
+        Input::over(pool.get(), 0, 0, pool)
     }
 
-    fn over(store: Store, start: usize, end: usize, pool: Pool) -> Input {
-        let capacity = match &store {
-            Store::Own(bytes) => bytes.len(),
-            Store::Shared(bytes) => bytes.len(),
-        };
+    fn over(own: Vec<u8>, start: usize, end: usize, pool: Pool) -> Input {
         Input {
-            store,
             start,
             end,
-            share_from: SHARE_FROM.max(capacity / 8),
+            share_from: SHARE_FROM.max(own.len() / 8),
+            own,
+            shared: None,
             pool,
         }
     }
@@ -295,24 +279,18 @@ impl Input {
     /// The receive buffer, to read into; `filled` says how much was read.
     #[inline]
     pub(crate) fn buffer(&mut self) -> &mut [u8] {
-        if self.needs_buffer() {
-            // First drop our share: if it was the last one, the same buffer comes back.
-            self.store = Store::Own(Vec::new());
-            self.store = Store::Own(self.pool.get());
+        // It is shared, or a handler has appended to it.
+        if self.own.len() != self.pool.capacity {
+            self.renew();
         }
-        match &mut self.store {
-            Store::Own(bytes) => bytes,
-            Store::Shared(_) => &mut [],
-        }
+        &mut self.own
     }
 
-    /// Is its store shared, or no receive buffer (a handler may have appended to it)?
-    #[inline]
-    fn needs_buffer(&self) -> bool {
-        match &self.store {
-            Store::Own(bytes) => bytes.len() != self.pool.capacity,
-            Store::Shared(_) => true,
-        }
+    #[cold]
+    fn renew(&mut self) {
+        // First drop our share: if it was the last one, the same buffer comes back.
+        self.shared = None;
+        self.own = self.pool.get();
     }
 
     /// `count` bytes were read into the buffer.
@@ -330,16 +308,21 @@ impl Input {
         left.bytes.extend_from_slice(self);
         let Leftover { bytes, start } = left;
         let end = bytes.len();
-        Input::over(Store::Own(bytes), start, end, self.pool.clone())
+        Input::over(bytes, start, end, self.pool.clone())
     }
 
     /// Bytes that were taken and lent: they stay where they are until the next read.
     #[inline]
-    pub(crate) fn range(&self, range: &Range<usize>) -> &[u8] {
-        match &self.store {
-            Store::Own(bytes) => &bytes[range.start..range.end],
-            Store::Shared(bytes) => &bytes[range.start..range.end],
+    pub(crate) fn range(&self, start: usize, end: usize) -> &[u8] {
+        match self.own.get(start..end) {
+            Some(bytes) => bytes,
+            None => self.shared_range(start, end),
         }
+    }
+
+    fn shared_range(&self, start: usize, end: usize) -> &[u8] {
+        let shared = self.shared.as_ref();
+        shared.and_then(|bytes| bytes.get(start..end)).unwrap_or(&[])
     }
 
     /// The same, to be queued.
@@ -366,12 +349,11 @@ impl Input {
     /// The same for an input made by `prepend`: its memory is kept unless most of it is used up.
     pub(crate) fn into_leftover(self) -> Option<Box<Leftover>> {
         let (len, start) = (self.len(), self.start);
-        match self.store {
-            Store::Own(bytes) if len > 0 && len >= bytes.len() / 2 => {
-                Some(Box::new(Leftover { bytes, start }))
-            }
-            _ => self.leftover(),
+        if len == 0 || self.shared.is_some() || len < self.own.len() / 2 {
+            return self.leftover();
         }
+        let bytes = self.own;
+        Some(Box::new(Leftover { bytes, start }))
     }
 }
 

@@ -13,16 +13,25 @@ use std::ops::Range;
 
 /// Who may borrow the input of the running callback, and what it has borrowed.
 pub(crate) struct Lending {
+    state: State,
     /// The connection whose callback runs.
     borrower: Key,
-    /// It may borrow: nothing is lent to it yet, or queued that would have to go first.
-    may_borrow: bool,
-    /// Something was queued or ended since the callback began: what is lent cannot simply go out.
-    disturbed: bool,
-    /// What is lent, by its places in the input; empty: nothing.
+    /// What is lent, by its places in the input.
     lent: (u32, u32),
     /// Bytes above which the borrower has to wait: its high watermark.
     high: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum State {
+    /// Nothing is lent, nor may it be.
+    Closed,
+    /// The borrower may borrow: nothing is queued that would have to go first.
+    Offered,
+    /// Some of the input is lent.
+    Lent,
+    /// The same, and something was queued or ended since: what is lent cannot simply go out.
+    Disturbed,
 }
 
 impl Lending {
@@ -32,8 +41,7 @@ impl Lending {
                 slot: 0,
                 generation: 0,
             },
-            may_borrow: false,
-            disturbed: false,
+            state: State::Closed,
             lent: (0, 0),
             high: 0,
         }
@@ -43,30 +51,38 @@ impl Lending {
     #[inline]
     pub(super) fn begin(&mut self, key: Key, conn: &Conn) {
         self.borrower = key;
-        self.may_borrow = conn.can_borrow();
-        self.disturbed = false;
+        self.state = match conn.can_borrow() {
+            true => State::Offered,
+            false => State::Closed,
+        };
         self.high = conn.limits.high_watermark;
     }
 
     /// Something is queued, for whomever, or a connection changes its state.
     #[inline]
     pub(super) fn disturb(&mut self) {
-        self.may_borrow = false;
-        self.disturbed = true;
+        self.state = match self.state {
+            State::Closed | State::Offered => State::Closed,
+            State::Lent | State::Disturbed => State::Disturbed,
+        };
     }
 
-    /// The callback has returned: what it has lent.
+    /// The callback has returned, and borrowed nothing.
     #[inline]
-    pub(crate) fn end(&mut self) -> Option<Range<usize>> {
-        let (start, end) = std::mem::take(&mut self.lent);
-        self.may_borrow = false;
-        (start < end).then_some(start as usize..end as usize)
+    pub(crate) fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    /// Is something lent?
+    #[inline]
+    pub(crate) fn has_lent(&self) -> bool {
+        self.state >= State::Lent
     }
 
     /// Bytes lent to this connection: they are pending.
     #[inline]
     pub(super) fn lent_to(&self, slot: u32) -> usize {
-        match self.borrower.slot == slot {
+        match self.has_lent() && self.borrower.slot == slot {
             true => (self.lent.1 - self.lent.0) as usize,
             false => 0,
         }
@@ -74,10 +90,10 @@ impl Lending {
 
     /// The connection is over: what it borrowed is lost.
     pub(super) fn forget(&mut self, slot: u32) -> usize {
-        self.disturb();
         let lent = self.lent_to(slot);
-        if lent > 0 {
-            self.lent = (0, 0);
+        match lent {
+            0 => self.disturb(),
+            _ => self.state = State::Closed,
         }
         lent
     }
@@ -89,11 +105,11 @@ impl Context {
     #[inline]
     pub(super) fn lend(&mut self, id: ConnId, start: usize, end: usize) -> Option<Sent> {
         let lending = &mut self.lending;
-        if !lending.may_borrow || lending.borrower != id.0 {
+        if lending.state != State::Offered || lending.borrower != id.0 {
             return None;
         }
         let len = end - start;
-        lending.may_borrow = false;
+        lending.state = State::Lent;
         lending.lent = (start as u32, end as u32);
         if len <= lending.high {
             return Some(Sent::Queued);
@@ -105,21 +121,16 @@ impl Context {
     /// The callback has returned with input lent to its connection: writes it, if the callback has
     /// queued nothing else, and queues what is left.
     #[inline]
-    pub(crate) fn repay(
-        &mut self,
-        slot: u32,
-        input: &mut Input,
-        lent: Range<usize>,
-        dirty_before: usize,
-    ) {
+    pub(crate) fn repay(&mut self, slot: u32, input: &mut Input, dirty_before: usize) {
+        let (start, end) = (self.lending.lent.0 as usize, self.lending.lent.1 as usize);
+        let state = std::mem::replace(&mut self.lending.state, State::Closed);
+        if state == State::Disturbed {
+            return self.queue_lent(slot, input, start..end, dirty_before);
+        }
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        if self.lending.disturbed {
-            return self.queue_lent(slot, input, lent, dirty_before);
-        }
-        let bytes = input.range(&lent);
-        let len = bytes.len();
+        let bytes = input.range(start, end);
         match conn.write_slice(bytes) {
             Written::Bytes(count) => {
                 if conn.has_idle() {
@@ -127,14 +138,14 @@ impl Context {
                 }
                 self.stats.writes += 1;
                 self.stats.bytes_out += count as u64;
-                if count == len && conn.is_at_ease() {
+                if count == bytes.len() && conn.is_at_ease() {
                     return;
                 }
-                self.queue_rest(slot, input, lent.start + count..lent.end);
+                self.queue_rest(slot, input, start + count..end);
             }
-            Written::Nothing => self.queue_rest(slot, input, lent),
+            Written::Nothing => self.queue_rest(slot, input, start..end),
             Written::Failed(error) => {
-                conn.lost += len as u64;
+                conn.lost += bytes.len() as u64;
                 self.write_failed(slot, Reason::from_io(error));
             }
         }

@@ -109,23 +109,29 @@ impl<M> Reactor<M> {
         let before = self.cx.dirty.len();
         let left = match (step.next, step.left) {
             (Next::Data, left) => {
-                let mut joined = left.map(|left| self.input.prepend(*left));
+                // What was left before goes in front, and that is the input for once.
+                let receive = left.map(|left| {
+                    let joined = self.input.prepend(*left);
+                    std::mem::replace(&mut self.input, joined)
+                });
                 self.turn.callbacks += 1;
-                let cx = &mut self.cx;
-                let input = joined.as_mut().unwrap_or(&mut self.input);
+                let (cx, input) = (&mut self.cx, &mut self.input);
                 enter(cx, app, tag, EventKind::Data { conn, input });
-                if let Some(joined) = joined {
-                    joined.into_leftover()
-                } else {
-                    match cx.lending.end() {
-                        Some(lent) => cx.repay(slot, &mut self.input, lent, before),
-                        None => cx.flush_own(slot, before),
+                match cx.lending.has_lent() {
+                    true => cx.repay(slot, &mut self.input, before),
+                    false => {
+                        cx.lending.close();
+                        cx.flush_own(slot, before);
                     }
-                    if !step.more && self.input.is_used_up() {
-                        return;
-                    }
-                    return self.cx.after_input(slot, self.input.leftover());
                 }
+                if let Some(receive) = receive {
+                    let joined = std::mem::replace(&mut self.input, receive);
+                    return self.cx.after_input(slot, joined.into_leftover());
+                }
+                if step.more || !self.input.is_used_up() {
+                    self.cx.after_input(slot, self.input.leftover());
+                }
+                return;
             }
             (Next::Eof, left) => {
                 let mut input = self
