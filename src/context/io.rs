@@ -243,11 +243,12 @@ impl Context {
                 }
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
-                let (left, more) = (conn.input.take(), conn.has(Flags::READABLE));
-                if left.is_none() {
-                    self.lending.begin(key, conn);
+                let more = conn.has(Flags::READABLE);
+                if conn.input.is_some() {
+                    return step(Next::Data, conn.input.take(), more);
                 }
-                step(Next::Data, left, more)
+                self.lending.begin(key, conn);
+                step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
                 conn.set(Flags::EOF);

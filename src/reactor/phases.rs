@@ -117,12 +117,14 @@ impl<M> Reactor<M> {
                 self.turn.callbacks += 1;
                 let (cx, input) = (&mut self.cx, &mut self.input);
                 enter(cx, app, tag, EventKind::Data { conn, input });
-                match cx.lending.has_lent() {
-                    true => cx.repay(slot, &mut self.input, before),
-                    false => {
-                        cx.lending.close();
-                        cx.flush_own(slot, before);
+                if cx.lending.has_lent() {
+                    cx.repay(slot, &mut self.input, before);
+                    if !step.more && self.input.is_used_up() {
+                        return;
                     }
+                } else {
+                    cx.lending.close();
+                    cx.flush_own(slot, before);
                 }
                 if let Some(receive) = receive {
                     let joined = std::mem::replace(&mut self.input, receive);

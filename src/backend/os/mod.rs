@@ -33,13 +33,17 @@ fn token(source: Source) -> Token {
     Token((slot as usize) << 2 | kind)
 }
 
+/// A connection's slot, as almost always.
 #[inline]
+fn conn_of(token: Token) -> Option<u32> {
+    (token.0 & 3 == 0).then_some((token.0 >> 2) as u32)
+}
+
+#[cold]
 fn source(token: Token) -> Source {
     let slot = (token.0 >> 2) as u32;
-    if token.0 & 3 == 0 {
-        return Source::Conn(slot); // as almost always
-    }
     match token.0 & 3 {
+        0 => Source::Conn(slot),
         1 => Source::Listener(slot),
         2 => Source::Watch(slot),
         _ => Source::Wake,
@@ -107,7 +111,11 @@ impl Os {
         }
         let mut count = 0;
         for event in self.events.iter() {
-            each(source(event.token()), readiness(event));
+            let (token, readiness) = (event.token(), readiness(event));
+            match conn_of(token) {
+                Some(slot) => each(Source::Conn(slot), readiness),
+                None => each(source(token), readiness),
+            }
             count += 1;
         }
         Ok((count, count >= self.events.capacity()))
