@@ -209,16 +209,13 @@ impl Context {
 
     /// Is work left over, so that the loop must not sleep?
     pub(crate) fn has_work(&self) -> bool {
-        let lists = self.ready.is_empty()
-            && self.dirty.is_empty()
-            && self.ended.is_empty()
-            && self.accepting.is_empty()
-            && self.reporting.is_empty();
-        let to_tell = self
-            .finishing
-            .as_ref()
-            .is_some_and(|f| !f.to_tell.is_empty());
-        !lists || self.batch_full || to_tell
+        let listed = self.ready.len()
+            | self.dirty.len()
+            | self.ended.len()
+            | self.accepting.len()
+            | self.reporting.len();
+        let to_tell = |finishing: &Finishing| !finishing.to_tell.is_empty();
+        listed > 0 || self.batch_full || self.finishing.as_ref().is_some_and(to_tell)
     }
 
     /// Nobody has a part of the block any more. A large one is given back to the allocator.

@@ -131,11 +131,11 @@ impl<M> Reactor<M> {
     /// Only what makes waiting impossible. What happens to connections and listeners is told to the
     /// handler.
     pub fn run<H: Handler<M>>(&mut self, app: &mut H) -> io::Result<Report> {
+        // A stop from before `run` does not wait for anything. In a foreign loop it means nothing.
+        let mut timeout = self.cx.is_leaving().then_some(Duration::ZERO);
         loop {
-            // A stop from before `run` does not wait for anything. In a foreign loop it means
-            // nothing.
-            let timeout = self.cx.is_leaving().then_some(Duration::ZERO);
-            if self.turn(app, timeout)?.stopped {
+            self.pass(app, timeout.take())?;
+            if std::mem::take(&mut self.cx.stopping) {
                 return Ok(Report::default());
             }
             if let Some(report) = self.take_report() {
@@ -148,7 +148,7 @@ impl<M> Reactor<M> {
     ///
     /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it.
     pub fn take_report(&mut self) -> Option<Report> {
-        match self.cx.has_finished() {
+        match self.cx.finishing.is_some() && self.cx.has_finished() {
             true => self.cx.end_finishing(),
             false => None,
         }
@@ -179,6 +179,13 @@ impl<M> Reactor<M> {
         app: &mut H,
         timeout: Option<Duration>,
     ) -> io::Result<Turn> {
+        self.pass(app, timeout)?;
+        self.turn.more = self.has_work();
+        self.turn.stopped = std::mem::take(&mut self.cx.stopping);
+        Ok(self.turn)
+    }
+
+    fn pass<H: Handler<M>>(&mut self, app: &mut H, timeout: Option<Duration>) -> io::Result<()> {
         if self.in_turn {
             let text = "a callback panicked: this reactor can only be dropped";
             return Err(io::Error::other(text));
@@ -193,10 +200,8 @@ impl<M> Reactor<M> {
         self.flush_and_reap(app);
         // What is created outside of callbacks inherits nothing from the last one.
         self.cx.current_tag = Tag::default();
-        self.turn.more = self.has_work();
-        self.turn.stopped = std::mem::take(&mut self.cx.stopping);
         self.in_turn = false;
-        Ok(self.turn)
+        Ok(())
     }
 
     /// When the next `turn` is due although the descriptor is not readable: now, if work is left

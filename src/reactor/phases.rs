@@ -26,6 +26,9 @@ impl<M> Reactor<M> {
 
     /// 2. Accepts from the listeners in turn, so that a busy one does not starve another.
     pub(super) fn accept<H: Handler<M>>(&mut self, app: &mut H) {
+        if self.cx.accepting.is_empty() {
+            return;
+        }
         for _ in 0..self.cx.config.accepts_per_turn {
             let Some(slot) = self.cx.accepting.pop_front() else {
                 return;
@@ -237,7 +240,9 @@ impl<M> Reactor<M> {
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
         for _ in 0..self.cx.config.rounds_per_turn {
             if self.cx.dirty.is_empty() {
-                self.cx.clear_block();
+                if !self.cx.block.is_empty() {
+                    self.cx.clear_block();
+                }
                 if self.cx.ended.is_empty() {
                     return;
                 }
