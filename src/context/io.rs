@@ -106,19 +106,25 @@ impl Context {
         Ok(count)
     }
 
-    /// The read phase ends early: tells the news to a connection that it does not get to. Answers
-    /// whether the entry is to stay on the ready list.
-    pub(crate) fn put_off(&mut self, entry: &mut Ready) -> bool {
-        let news = std::mem::take(&mut entry.news);
-        if news == Readiness::default() {
-            return true;
-        }
-        let Some(conn) = self.conns.peek(entry.slot) else {
-            return false;
-        };
-        conn.on_readiness(news);
-        Context::list_for_flush(conn, entry.slot, &mut self.dirty);
-        conn.wants_read() && conn.raise(Flags::IN_READY)
+    /// The read phase has ended without all of the ready list: those that it did not get to are
+    /// told their news, and stay on the list if they want to be read.
+    #[cold]
+    pub(crate) fn put_off(&mut self, done: usize) {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.drain(..done);
+        ready.retain_mut(|entry| {
+            let news = std::mem::take(&mut entry.news);
+            if news == Readiness::default() {
+                return true;
+            }
+            let Some(conn) = self.conns.peek(entry.slot) else {
+                return false;
+            };
+            conn.on_readiness(news);
+            Context::list_for_flush(conn, entry.slot, &mut self.dirty);
+            conn.wants_read() && conn.raise(Flags::IN_READY)
+        });
+        self.ready = ready;
     }
 
     /// Accepts one connection from a listener of the list.

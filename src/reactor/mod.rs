@@ -30,6 +30,8 @@ pub struct Reactor<M = ()> {
     mailbox: Mailbox<M>,
     /// The loop's one receive buffer.
     input: Input,
+    /// The receive buffer, while `input` is what a callback is offered in its place.
+    aside: Option<Input>,
     /// What the current turn has done.
     turn: Turn,
     /// A turn has begun and not ended: a callback has panicked in it, if another one begins.
@@ -95,6 +97,7 @@ impl<M> Reactor<M> {
             cx,
             mailbox,
             input,
+            aside: None,
             turn: Turn::default(),
             in_turn: false,
         }

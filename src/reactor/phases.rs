@@ -76,30 +76,26 @@ impl<M> Reactor<M> {
     ///    It ends early when a queue grows above its high watermark, so that a member of a busy
     ///    room who does read is not taken for one who does not.
     pub(super) fn read<H: Handler<M>>(&mut self, app: &mut H) {
-        let mut ready = std::mem::take(&mut self.cx.ready);
-        let budget = ready.len().min(self.cx.config.reads_per_turn);
-        let mut done = budget;
+        let waiting = self.cx.ready.len();
+        let budget = waiting.min(self.cx.config.reads_per_turn);
+        let mut done = 0;
         self.cx.crowded = false;
-        for (index, entry) in ready[..budget].iter().enumerate() {
-            self.read_conn(app, *entry);
-            if self.cx.crowded {
-                done = index + 1;
-                break;
-            }
+        while done < budget && !self.cx.crowded {
+            let entry = self.cx.ready[done];
+            done += 1;
+            self.read_conn(app, entry);
         }
-        if done == ready.len() {
-            ready.clear();
-        } else {
+        if done < waiting {
             self.cx.stats.budget_hits.reads += 1;
-            ready.drain(..done);
-            ready.retain_mut(|entry| self.cx.put_off(entry));
         }
         // What is left over comes first in the next turn, then what is still readable.
-        if !self.cx.ready.is_empty() {
-            ready.append(&mut self.cx.ready);
+        match done == self.cx.ready.len() {
+            true => self.cx.ready.clear(),
+            false => self.cx.put_off(done),
         }
-        self.cx.ready = ready;
-        self.report(app);
+        if !self.cx.reporting.is_empty() {
+            self.report(app);
+        }
     }
 
     #[inline]
@@ -113,10 +109,10 @@ impl<M> Reactor<M> {
         let left = match (step.next, step.left) {
             (Next::Data, left) => {
                 // What was left before goes in front, and that is the input for once.
-                let receive = left.map(|left| {
+                if let Some(left) = left {
                     let joined = self.input.prepend(*left);
-                    std::mem::replace(&mut self.input, joined)
-                });
+                    self.aside = Some(std::mem::replace(&mut self.input, joined));
+                }
                 self.turn.callbacks += 1;
                 let (cx, input) = (&mut self.cx, &mut self.input);
                 enter(cx, app, tag, EventKind::Data { conn, input });
@@ -129,14 +125,11 @@ impl<M> Reactor<M> {
                     cx.lending.close();
                     cx.flush_own(slot, before);
                 }
-                if let Some(receive) = receive {
-                    let joined = std::mem::replace(&mut self.input, receive);
-                    return self.cx.after_input(slot, joined.into_leftover());
-                }
-                if step.more || !self.input.is_used_up() {
-                    self.cx.after_input(slot, self.input.leftover());
-                }
-                return;
+                let left = match self.aside.take() {
+                    Some(receive) => std::mem::replace(&mut self.input, receive).into_leftover(),
+                    None => self.input.leftover(),
+                };
+                return self.cx.after_input(slot, left);
             }
             (Next::Eof, left) => {
                 let mut input = self
@@ -238,20 +231,21 @@ impl<M> Reactor<M> {
 
     /// 6 and 7, until they come to rest or a number of rounds is over.
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
+        if self.cx.dirty.len() | self.cx.ended.len() | self.cx.block.len() == 0 {
+            return;
+        }
         for _ in 0..self.cx.config.rounds_per_turn {
-            if self.cx.dirty.is_empty() {
-                if !self.cx.block.is_empty() {
-                    self.cx.clear_block();
-                }
-                if self.cx.ended.is_empty() {
-                    return;
-                }
+            if self.cx.dirty.is_empty() && self.cx.ended.is_empty() {
+                break;
             }
             self.flush(app);
             self.reap(app);
         }
         let at_rest = self.cx.dirty.is_empty() && self.cx.ended.is_empty();
         self.cx.stats.budget_hits.rounds += u64::from(!at_rest);
+        if self.cx.dirty.is_empty() {
+            self.cx.clear_block();
+        }
     }
 
     /// 6. Writes those that have something to write, as many as there are now, one write each. What
