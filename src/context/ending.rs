@@ -83,8 +83,8 @@ impl Context {
         if conn.has(Flags::WRITE_FAILED) {
             return self.end(slot, Reason::Local);
         }
+        // If the flush phase cannot end it, it arms the timer.
         Context::list_dirty(conn, slot, &mut self.dirty);
-        self.arm(slot);
     }
 
     /// Ends it now: RST to the peer, what is pending is dropped, `on_close` with reason `Aborted`.

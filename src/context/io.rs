@@ -285,13 +285,12 @@ impl Context {
         paused
     }
 
-    /// What the handler left of its last input, if the end was put off.
-    pub(crate) fn left_at_eof(&self, id: ConnId, input: Input) -> Option<Box<Leftover>> {
-        let put_off = self
-            .conns
-            .get(id.0)
-            .is_some_and(|conn| !conn.has(Flags::EOF));
-        put_off.then(|| input.into_leftover()).flatten()
+    /// The end was told. Answers whether it was put off, so that what is left is still wanted.
+    pub(crate) fn after_eof(&mut self, slot: u32) -> bool {
+        self.end_if_both_shut(slot);
+        self.end_if_reset(slot);
+        let conn = self.conns.peek(slot);
+        conn.is_some_and(|conn| !conn.has(Flags::EOF))
     }
 
     /// There is nothing to read any more. After a failed write that was the last of the input, and

@@ -106,53 +106,53 @@ impl<M> Reactor<M> {
         let slot = entry.slot;
         let (conn, tag) = (step.conn, step.tag);
         let before = self.cx.dirty.len();
-        let left = match (step.next, step.left) {
-            (Next::Data, left) => {
-                // What was left before goes in front, and that is the input for once.
-                if let Some(left) = left {
-                    let joined = self.input.prepend(*left);
-                    self.aside = Some(std::mem::replace(&mut self.input, joined));
-                }
-                self.turn.callbacks += 1;
-                let (cx, input) = (&mut self.cx, &mut self.input);
-                enter(cx, app, tag, EventKind::Data { conn, input });
-                if cx.lending.has_lent() {
-                    cx.repay(slot, &mut self.input, before);
-                    if !step.more && self.input.is_used_up() {
-                        return;
-                    }
-                } else {
-                    cx.lending.close();
-                    cx.flush_own(slot, before);
-                }
-                let left = match self.aside.take() {
-                    Some(receive) => std::mem::replace(&mut self.input, receive).into_leftover(),
-                    None => self.input.leftover(),
-                };
-                return self.cx.after_input(slot, left);
+        if let Some(left) = step.left {
+            // What was left before goes in front, and that is the input for once.
+            let joined = self.input.prepend(*left);
+            self.aside = Some(std::mem::replace(&mut self.input, joined));
+        }
+        self.turn.callbacks += 1;
+        if !matches!(step.next, Next::Data) {
+            self.begin_or_end(app, slot, conn, tag, matches!(step.next, Next::Eof));
+            return self.cx.flush_own(slot, before);
+        }
+        let (cx, input) = (&mut self.cx, &mut self.input);
+        enter(cx, app, tag, EventKind::Data { conn, input });
+        if cx.lending.has_lent() {
+            cx.repay(slot, &mut self.input, before);
+            if !step.more && self.input.is_used_up() {
+                return;
             }
-            (Next::Eof, left) => {
-                let mut input = self
-                    .input
-                    .prepend(left.map_or_else(Leftover::default, |left| *left));
-                let event = EventKind::Eof {
-                    conn,
-                    input: &mut input,
-                };
-                self.call(app, tag, event);
-                self.cx.end_if_both_shut(slot);
-                let left = self.cx.left_at_eof(conn, input);
-                self.cx.end_if_reset(slot);
-                left
-            }
-            (Next::Open, _) => {
-                let origin = Origin::Connected;
-                self.call(app, tag, EventKind::Open { conn, origin });
-                None
-            }
-        };
+        } else {
+            cx.lending.close();
+            cx.flush_own(slot, before);
+        }
+        let left = self.left_over();
         self.cx.after_input(slot, left);
-        self.cx.flush_own(slot, before);
+    }
+
+    /// Tells of a connection's beginning, or of its peer's end.
+    #[inline(never)]
+    fn begin_or_end<H: Handler<M>>(&mut self, app: &mut H, slot: u32, conn: ConnId, tag: Tag, eof: bool) {
+        let mut left = None;
+        let (cx, input) = (&mut self.cx, &mut self.input);
+        if eof {
+            enter(cx, app, tag, EventKind::Eof { conn, input });
+            let put_off = self.cx.after_eof(slot);
+            left = self.left_over().filter(|_| put_off);
+        } else {
+            let origin = Origin::Connected;
+            enter(cx, app, tag, EventKind::Open { conn, origin });
+        }
+        self.cx.after_input(slot, left);
+    }
+
+    /// What the handler left of its input.
+    fn left_over(&mut self) -> Option<Box<Leftover>> {
+        match self.aside.take() {
+            Some(receive) => std::mem::replace(&mut self.input, receive).into_leftover(),
+            None => self.input.leftover(),
+        }
     }
 
     /// Tells of watched descriptors.
