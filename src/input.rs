@@ -322,7 +322,9 @@ impl Input {
 
     fn shared_range(&self, start: usize, end: usize) -> &[u8] {
         let shared = self.shared.as_ref();
-        shared.and_then(|bytes| bytes.get(start..end)).unwrap_or(&[])
+        shared
+            .and_then(|bytes| bytes.get(start..end))
+            .unwrap_or(&[])
     }
 
     /// The same, to be queued.

@@ -133,7 +133,9 @@ impl Context {
         if let Some(timer) = conn.timer.take() {
             self.timers.cancel(timer);
         }
-        self.release_queue(slot);
+        if let Some(queue) = conn.queue.take() {
+            self.spare_queues.keep(queue);
+        }
         self.ended.push(slot);
     }
 
@@ -207,7 +209,9 @@ impl Context {
         if !closing {
             conn.limit_at = NEVER;
         }
-        self.release_queue(slot);
+        if let Some(queue) = conn.queue.take() {
+            self.spare_queues.keep(queue);
+        }
         if closing {
             self.finish_closing(slot);
         } else if shut {

@@ -48,6 +48,7 @@ pub(crate) struct Step {
     pub(crate) more: bool,
 }
 
+#[derive(PartialEq, Eq)]
 pub(crate) enum Next {
     Open,
     Data,
@@ -192,6 +193,7 @@ impl Context {
         let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
         conn.attach(stream);
         conn.progress = self.time.tick(&self.backend);
+        let idle = conn.has_idle();
         self.stats.accepted += 1;
         self.stats.opened += 1;
         let id = ConnId(self.conns.insert(conn));
@@ -200,7 +202,9 @@ impl Context {
         if let Some(finishing) = &mut self.finishing {
             finishing.to_tell.push_back(id);
         }
-        self.arm(slot);
+        if idle {
+            self.arm(slot);
+        }
         Ok(id)
     }
 

@@ -2,7 +2,7 @@
 
 use super::Reactor;
 use crate::conn::Origin;
-use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready};
+use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready, Step};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
 use crate::input::Leftover;
@@ -100,24 +100,23 @@ impl<M> Reactor<M> {
 
     #[inline]
     fn read_conn<H: Handler<M>>(&mut self, app: &mut H, entry: Ready) {
-        let Some(step) = self.cx.next_input(entry, &mut self.input) else {
+        let Some(mut step) = self.cx.next_input(entry, &mut self.input) else {
             return;
         };
-        let slot = entry.slot;
-        let (conn, tag) = (step.conn, step.tag);
+        let (slot, conn) = (entry.slot, step.conn);
         let before = self.cx.dirty.len();
-        if let Some(left) = step.left {
+        if let Some(left) = step.left.take() {
             // What was left before goes in front, and that is the input for once.
             let joined = self.input.prepend(*left);
             self.aside = Some(std::mem::replace(&mut self.input, joined));
         }
         self.turn.callbacks += 1;
-        if !matches!(step.next, Next::Data) {
-            self.begin_or_end(app, slot, conn, tag, matches!(step.next, Next::Eof));
+        if step.next != Next::Data {
+            self.open_or_end(app, &step);
             return self.cx.flush_own(slot, before);
         }
         let (cx, input) = (&mut self.cx, &mut self.input);
-        enter(cx, app, tag, EventKind::Data { conn, input });
+        enter(cx, app, step.tag, EventKind::Data { conn, input });
         if cx.lending.has_lent() {
             cx.repay(slot, &mut self.input, before);
             if !step.more && self.input.is_used_up() {
@@ -131,19 +130,24 @@ impl<M> Reactor<M> {
         self.cx.after_input(slot, left);
     }
 
-    /// Tells of a connection's beginning, or of its peer's end.
+    /// Tells that a connect is through, or that the peer has finished. Apart from `read_conn`, so
+    /// that the usual way is straight.
     #[inline(never)]
-    fn begin_or_end<H: Handler<M>>(&mut self, app: &mut H, slot: u32, conn: ConnId, tag: Tag, eof: bool) {
-        let mut left = None;
+    fn open_or_end<H: Handler<M>>(&mut self, app: &mut H, step: &Step) {
+        let (slot, conn) = (step.conn.0.slot, step.conn);
         let (cx, input) = (&mut self.cx, &mut self.input);
-        if eof {
-            enter(cx, app, tag, EventKind::Eof { conn, input });
-            let put_off = self.cx.after_eof(slot);
-            left = self.left_over().filter(|_| put_off);
-        } else {
-            let origin = Origin::Connected;
-            enter(cx, app, tag, EventKind::Open { conn, origin });
-        }
+        let left = match step.next {
+            Next::Eof => {
+                enter(cx, app, step.tag, EventKind::Eof { conn, input });
+                let put_off = self.cx.after_eof(slot);
+                self.left_over().filter(|_| put_off)
+            }
+            Next::Open | Next::Data => {
+                let origin = Origin::Connected;
+                enter(cx, app, step.tag, EventKind::Open { conn, origin });
+                None
+            }
+        };
         self.cx.after_input(slot, left);
     }
 
@@ -273,7 +277,7 @@ impl<M> Reactor<M> {
             if let Some((conn, tag, closed)) = self.cx.epitaph(slot) {
                 self.call(app, tag, EventKind::Close { conn, closed });
             }
-            self.cx.conns.remove(slot);
+            self.cx.conns.discard(slot);
         }
         self.cx.ended.drain(..count);
     }
