@@ -230,6 +230,12 @@ impl<M> Reactor<M> {
             .collect()
     }
 
+    /// Connections and listeners.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sockets(&self) -> usize {
+        self.cx.conns.len() + self.cx.listeners.len()
+    }
+
     #[cfg(feature = "sim")]
     pub(crate) fn stats(&self) -> &crate::stats::Stats {
         &self.cx.stats

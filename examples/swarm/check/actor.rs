@@ -322,12 +322,7 @@ impl Handler<Note> for Actor {
     fn on_message(&mut self, cx: &mut Context, note: Note) {
         assert!(!self.inside, "a message inside a callback");
         self.inside = true;
-        let expected = self.ledger.borrow_mut().posted[self.index].pop_front();
-        assert!(
-            expected == Some(note.id),
-            "message {} out of order",
-            note.id
-        );
+        self.ledger.borrow_mut().message(self.index, note.id);
         if note.resume {
             self.resume_all(cx);
         }

@@ -377,7 +377,7 @@ impl Actor {
         }
     }
 
-    /// A message from another thread, which may come at any point of a turn.
+    /// A message from a callback, whichever that is.
     pub fn post(&mut self, to: usize, acts: usize, resume: bool) {
         let mut ledger = self.ledger.borrow_mut();
         ledger.messages += 1;
