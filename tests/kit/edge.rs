@@ -9,7 +9,7 @@ use super::real_peer::RealPeer;
 use super::{App, Kit, Log, PATIENCE};
 use sockeye::sim::{self, Faults, Link, Node, World};
 use sockeye::{Addr, Config, ConnId, Connect, Context, EventKind, Listen, Reactor, Sender};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -194,6 +194,7 @@ impl Edge {
         let peer = Peer {
             end,
             heard: Rc::default(),
+            finished: Rc::default(),
         };
         self.peers.push(peer.clone());
         peer
@@ -415,6 +416,7 @@ impl Server {
 pub struct Peer {
     end: End,
     heard: Rc<RefCell<Vec<u8>>>,
+    finished: Rc<Cell<bool>>,
 }
 
 #[derive(Clone)]
@@ -438,18 +440,24 @@ macro_rules! either {
 
 impl Peer {
     pub fn send(&self, bytes: impl AsRef<[u8]>) {
-        either!(self, peer => peer.send(bytes.as_ref()));
+        // A wrong use on the simulated network; on a real one it is an error that nobody looks at.
+        if !self.finished.get() && !self.was_reset() {
+            either!(self, peer => peer.send(bytes.as_ref()));
+        }
     }
 
     pub fn shutdown(&self) {
+        self.finished.set(true);
         either!(self, peer => peer.shutdown());
     }
 
     pub fn close(&self) {
+        self.finished.set(true);
         either!(self, peer => peer.close());
     }
 
     pub fn reset(&self) {
+        self.finished.set(true);
         either!(self, peer => peer.reset());
     }
 
