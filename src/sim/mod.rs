@@ -48,6 +48,7 @@ use node::{AnyNode, Running};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use trace::Trace;
 
@@ -83,6 +84,8 @@ fn seed_asked_for() -> Option<u64> {
 
 /// Handlers, peers, the network between them, and the clock.
 pub struct World {
+    /// Tells it from others.
+    id: u64,
     net: SharedNet,
     nodes: Vec<Box<dyn AnyNode>>,
     names: Vec<String>,
@@ -112,7 +115,9 @@ impl World {
 
     /// A world of this seed, with these faults.
     pub fn seeded(seed: u64, faults: Faults) -> World {
+        static WORLDS: AtomicU64 = AtomicU64::new(0);
         World {
+            id: WORLDS.fetch_add(1, Ordering::Relaxed),
             net: SharedNet::new(Net::new(seed, faults)),
             nodes: Vec::new(),
             names: Vec::new(),
@@ -190,7 +195,7 @@ impl World {
             Err(error) => panic!("{name} does not start: {error}"),
         }
         self.names.push(name.to_owned());
-        Node::new(index)
+        Node::new(self.id, index)
     }
 
     /// The handler of a node.
@@ -259,11 +264,8 @@ impl World {
         &mut self,
         node: Node<H, M>,
     ) -> &mut Running<H, M> {
-        let any = self.nodes.get_mut(node.index()).map(|node| node.as_any());
-        match any.and_then(|any| any.downcast_mut()) {
-            Some(running) => running,
-            None => panic!("this node is of another world"),
-        }
+        let any = self.nodes[node.index(self.id)].as_any();
+        any.downcast_mut().expect("a node knows its types")
     }
 
     /// Connects a scripted peer, from 10.1.0.1. It reads at once whatever comes. If nobody listens
@@ -346,10 +348,8 @@ impl World {
     /// When the node is of another world.
     #[track_caller]
     pub fn batch<H, M>(&mut self, node: Node<H, M>, events: usize) {
-        let Some(node) = self.nodes.get(node.index()) else {
-            panic!("this node is of another world");
-        };
-        self.net.lock().set_batch(node.poller(), events);
+        let poller = self.nodes[node.index(self.id)].poller();
+        self.net.lock().set_batch(poller, events);
     }
 
     // ---- Time ----

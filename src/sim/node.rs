@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 /// Names a handler of a world, with its type.
 pub struct Node<H, M = ()> {
     index: usize,
+    /// Its world.
+    world: u64,
     of: PhantomData<fn() -> (H, M)>,
 }
 
@@ -29,14 +31,18 @@ impl<H, M> Clone for Node<H, M> {
 impl<H, M> Copy for Node<H, M> {}
 
 impl<H, M> Node<H, M> {
-    pub(super) fn new(index: usize) -> Node<H, M> {
+    pub(super) fn new(world: u64, index: usize) -> Node<H, M> {
         Node {
             index,
+            world,
             of: PhantomData,
         }
     }
 
-    pub(super) fn index(self) -> usize {
+    /// Its place in this world.
+    #[track_caller]
+    pub(super) fn index(self, world: u64) -> usize {
+        assert!(self.world == world, "this node is of another world");
         self.index
     }
 

@@ -4,7 +4,7 @@
 //! scenario says to it means the same on both, and only conditions are waited for: on real sockets
 //! by turning until they hold, on the simulated network by letting its clock run.
 
-use super::places::{black_hole, refusing};
+use super::places::{black_hole, listening, refusing};
 use super::real_peer::RealPeer;
 use super::{App, Kit, Log, PATIENCE};
 use sockeye::sim::{self, Faults, Link, Node, World};
@@ -209,6 +209,27 @@ impl Edge {
                 Server::Real(listener)
             }
             Side::Sim(world, _) => Server::Sim(world.listen("127.0.0.1:0")),
+        }
+    }
+
+    /// A server with a backlog of this size.
+    pub fn server_holding(&mut self, backlog: u32) -> Server {
+        match &mut self.side {
+            Side::Real(_) => Server::Real(listening(backlog)),
+            Side::Sim(world, _) => {
+                Server::Sim(world.listen(Listen::new("127.0.0.1:0").backlog(backlog)))
+            }
+        }
+    }
+
+    /// Posts a message from another thread, at any moment.
+    pub fn post(&mut self, message: u64) {
+        match &mut self.side {
+            Side::Real(real) => {
+                let sender = real.kit.sender();
+                std::thread::spawn(move || sender.send(message).unwrap());
+            }
+            Side::Sim(world, node) => world.post(*node, message),
         }
     }
 

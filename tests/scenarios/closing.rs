@@ -1,7 +1,7 @@
 //! Closing and identity: X1 to X11.
 
 use crate::kit::edge::On;
-use crate::kit::{Life, default, echo, pattern};
+use crate::kit::{Life, default, echo, pattern, slot_of};
 use sockeye::{Config, ConnId, EventKind, Listen, Reason, Sent};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 on_both_edges! {
     closing_oneself_in_any_callback_gives_one_on_close_and_no_more,
     closing_another_of_the_same_batch_silences_it,
+    a_stale_id_reaches_no_later_owner_of_its_slot,
     a_close_sends_all_that_is_queued_and_then_the_end,
     a_peer_that_never_reads_is_given_up_after_a_close,
     a_close_with_unread_input_does_not_kill_the_answer,
@@ -105,6 +106,32 @@ fn closing_another_of_the_same_batch_silences_it(on: On) {
         new.iter()
             .all(|peer| peer.count() == 0 && !peer.is_closed())
     );
+    edge.end();
+}
+
+// X3
+fn a_stale_id_reaches_no_later_owner_of_its_slot(on: On) {
+    let mut edge = on.edge(default);
+    let addr = edge.listen();
+    for round in 1..=100 {
+        let peer = edge.peer(&addr);
+        edge.until_open(round);
+        peer.close();
+        edge.until_all_closed();
+    }
+    let old = edge.log().ids.clone();
+    let slots: std::collections::HashSet<_> = old.iter().map(|id| slot_of(*id)).collect();
+    assert!(slots.len() <= 2, "slots are used again: {slots:?}");
+    let peer = edge.peer(&addr);
+    edge.until_open(101);
+    let new = edge.id(100);
+    for id in old {
+        assert_eq!(edge.cx().send(id, "to nobody"), Sent::Gone);
+        assert!(!edge.cx().close(id) && !edge.cx().abort(id) && !edge.cx().pause_reads(id));
+    }
+    edge.cx().send(new, "to you");
+    edge.until("it comes", |_| peer.count() == 6);
+    assert!(edge.cx().is_open(new));
     edge.end();
 }
 
