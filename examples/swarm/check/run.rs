@@ -347,8 +347,6 @@ impl Run {
         }
         // What was cut, and what is late; listeners that rest; the handlers' own timers.
         self.world.advance(Duration::from_secs(2));
-        // Who was not accepted yet is not read from.
-        self.accept();
         for node in self.nodes.clone() {
             let app = self.world.app(node);
             let to = app.index;
