@@ -236,6 +236,12 @@ impl<M> Reactor<M> {
         self.cx.conns.len() + self.cx.listeners.len()
     }
 
+    /// For questions only: `context` would end the time of the last turn.
+    #[cfg(feature = "sim")]
+    pub(crate) fn questions(&self) -> &Context {
+        &self.cx
+    }
+
     #[cfg(feature = "sim")]
     pub(crate) fn stats(&self) -> &crate::stats::Stats {
         &self.cx.stats

@@ -236,6 +236,21 @@ impl World {
         act(app, cx)
     }
 
+    /// Runs `check` after every turn of a node, with its handler and a [`Context`] for questions: for
+    /// what must always hold. There is one; the last is kept.
+    ///
+    /// # Panics
+    ///
+    /// When the node is of another world.
+    #[track_caller]
+    pub fn after_each_turn<H: Handler<M> + 'static, M: 'static>(
+        &mut self,
+        node: Node<H, M>,
+        check: impl FnMut(&mut H, &Context) + 'static,
+    ) {
+        self.running(node).check_with(Box::new(check));
+    }
+
     /// Posts a message as another thread would: it comes at some point of the next turns, in the
     /// middle of one perhaps, as the seed has it. Messages to full mailboxes are posted again.
     ///

@@ -72,7 +72,11 @@ pub(super) struct Running<H, M> {
     /// Turns one after the other that claimed work and did none.
     idle_turns: usize,
     stats: Stats,
+    check: Option<Check<H>>,
 }
+
+/// What must hold after every turn.
+pub(super) type Check<H> = Box<dyn FnMut(&mut H, &Context)>;
 
 /// Turns without progress that may follow each other while work is claimed: a readiness that was
 /// none may cost each connection and listener one, if the budgets are one, and a signal another.
@@ -101,11 +105,16 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
             asleep: None,
             idle_turns: 0,
             stats: Stats::default(),
+            check: None,
         })
     }
 
     pub(super) fn app(&mut self) -> &mut H {
         &mut self.app.inner
+    }
+
+    pub(super) fn check_with(&mut self, check: Check<H>) {
+        self.check = Some(check);
     }
 
     pub(super) fn reactor(&mut self) -> &mut Reactor<M> {
@@ -142,6 +151,9 @@ impl<H: Handler<M> + 'static, M: 'static> AnyNode for Running<H, M> {
         let result = self.reactor.turn(&mut self.app, Some(Duration::ZERO));
         let turn = result.expect("a simulated wait does not fail");
         self.asleep = Some(self.reactor.next_wakeup());
+        if let Some(check) = &mut self.check {
+            check(&mut self.app.inner, self.reactor.questions());
+        }
         self.watch_for_spin(turn)
     }
 

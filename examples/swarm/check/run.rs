@@ -125,6 +125,7 @@ impl Run {
         let name = format!("n{}", index + 1);
         let node = self.world.start_with(&name, config, actor, |_| Ok(()));
         self.world.batch(node, batch);
+        self.world.after_each_turn(node, Actor::after_turn);
         let mut ledger = self.ledger.borrow_mut();
         ledger.posted.push(Default::default());
         ledger.posted_outside.push(Default::default());
