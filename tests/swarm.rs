@@ -1,5 +1,5 @@
-//! The swarm (`examples/swarm`) on a thousand seeds, each twice, and on those that once found a bug.
-//! CI runs thousands more in release (`.ci/run`).
+//! The swarm (`examples/swarm`) on a thousand seeds, each twice, and on those that once found a
+//! bug. CI runs thousands more in release (`.ci/run`).
 #![cfg(feature = "sim")]
 
 #[path = "../examples/swarm/check/mod.rs"]

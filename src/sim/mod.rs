@@ -236,8 +236,8 @@ impl World {
         act(app, cx)
     }
 
-    /// Runs `check` after every turn of a node, with its handler and a [`Context`] for questions: for
-    /// what must always hold. There is one; the last is kept.
+    /// Runs `check` after every turn of a node, with its handler and a [`Context`] for questions:
+    /// for what must always hold. There is one; the last is kept.
     ///
     /// # Panics
     ///

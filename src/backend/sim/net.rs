@@ -65,6 +65,11 @@ enum Edge {
     Listener(Addr),
 }
 
+/// A time in ticks of the network's clock; the longest stand for ever.
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Net {
     pub(crate) fn new(seed: u64, faults: Faults) -> Net {
         Net {
@@ -92,8 +97,7 @@ impl Net {
 
     /// The tick of an instant that a reactor named.
     pub(crate) fn tick(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.epoch);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        nanos(at.saturating_duration_since(self.epoch))
     }
 
     /// When the next packet arrives.

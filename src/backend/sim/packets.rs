@@ -1,9 +1,8 @@
 //! TCP as a program sees it: what reads and writes do, and what travels between the two ends.
 
-use super::net::Net;
+use super::net::{Net, nanos};
 use super::socket::{Owner, SockId, Socket, State};
 use crate::addr::Addr;
-use crate::clock::{after, nanos};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 
@@ -224,7 +223,8 @@ impl Net {
         let here = self.sockets[from.0].host;
         let link = self.link(here, self.destination(&packet)).clone();
         let jitter = self.random.below(nanos(link.jitter));
-        let mut at = after(self.now, link.latency).saturating_add(jitter);
+        let delay = nanos(link.latency).saturating_add(jitter);
+        let mut at = self.now.saturating_add(delay);
         if let Some(bandwidth) = link.bandwidth {
             let busy = self
                 .busy
