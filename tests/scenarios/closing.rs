@@ -1,7 +1,7 @@
 //! Closing and identity: X1 to X11.
 
 use crate::kit::edge::On;
-use crate::kit::{Life, default, echo, pattern, slot_of};
+use crate::kit::{Life, default, echo, pattern, slot_of, unix_path};
 use sockeye::{Config, ConnId, EventKind, Listen, Reason, Sent};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,6 +15,8 @@ on_both_edges! {
     a_peer_that_never_reads_is_given_up_after_a_close,
     a_close_with_unread_input_does_not_kill_the_answer,
     an_abort_is_a_reset,
+    an_abort_of_a_unix_socket_is_an_end_unless_input_is_unread,
+    a_write_to_a_unix_socket_that_is_gone_fails_at_once,
     closing_twice_in_any_way_is_closing_once,
     after_shutdown_write_the_peers_end_is_awaited,
     what_does_not_end_within_the_grace_is_aborted,
@@ -233,6 +235,57 @@ fn an_abort_is_a_reset(on: On) {
     let closed = edge.log().life(id).closed.as_ref().unwrap();
     assert!(matches!(closed.reason, Reason::Aborted));
     assert_eq!(closed.undelivered, 777);
+    edge.end();
+}
+
+// X6: a Unix socket has no RST, but one that is closed with unread input tells the other end
+// (unix_release_sock() in af_unix.c).
+fn an_abort_of_a_unix_socket_is_an_end_unless_input_is_unread(on: On) {
+    for unread in [false, true] {
+        let mut edge = on.edge(default);
+        let place = sockeye::Addr::unix(unix_path());
+        edge.listen_on(place.clone());
+        let conn = edge.connect(place);
+        edge.until_open(2);
+        let other = edge.log().ids.iter().copied().find(|id| *id != conn);
+        let other = other.unwrap();
+        edge.cx().pause_reads(conn);
+        edge.cx().send(conn, "last words");
+        if unread {
+            edge.cx().send(other, "unread");
+        }
+        edge.until("they are there", |edge| {
+            edge.log().life(other).received == b"last words" && edge.cx().pending(other) == 0
+        });
+        edge.cx().abort(conn);
+        edge.until_all_closed();
+        let reason = format!("{:?}", edge.log().life(other).reason());
+        assert_eq!(reason, if unread { "Reset" } else { "Eof" });
+        edge.end();
+    }
+}
+
+// W4: and what is written after that fails at once, so all of it counts as undelivered.
+fn a_write_to_a_unix_socket_that_is_gone_fails_at_once(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        EventKind::Eof { .. } => {}
+        other => default(cx, other),
+    });
+    let place = sockeye::Addr::unix(unix_path());
+    edge.listen_on(place.clone());
+    let conn = edge.connect(place);
+    edge.until_open(2);
+    let other = edge.log().ids.iter().copied().find(|id| *id != conn);
+    let other = other.unwrap();
+    edge.cx().close(conn);
+    edge.until("the end comes", |edge| {
+        edge.log().life(other).count("eof") == 1
+    });
+    edge.cx().send(other, "to nobody");
+    edge.until_all_closed();
+    let closed = edge.log().life(other).closed.as_ref().unwrap();
+    assert!(matches!(closed.reason, Reason::Reset), "{closed:?}");
+    assert_eq!(closed.undelivered, 9);
     edge.end();
 }
 

@@ -22,6 +22,7 @@ on_both_edges! {
     a_refused_peer_gets_no_callback_but_on_accept,
     a_unix_connect_is_through_at_once_and_reported_from_the_loop,
     a_unix_connect_to_a_full_backlog_fails_at_once,
+    who_waits_at_a_unix_listener_that_closes_is_reset,
     reconnecting_in_on_close_starves_nobody,
     whom_a_backlog_has_no_room_for_waits,
     an_accept_storm_does_not_starve_the_established,
@@ -62,6 +63,20 @@ fn a_unix_connect_to_a_full_backlog_fails_at_once(on: On) {
     let full = ErrorKind::WouldBlock;
     assert!(matches!(life.reason(), Reason::ConnectFailed(e) if e.kind() == full));
     edge.until_open(4);
+    edge.end();
+}
+
+// L5
+fn who_waits_at_a_unix_listener_that_closes_is_reset(on: On) {
+    let mut edge = on.edge(default);
+    let listener = edge.reactor().listen(Addr::unix(unix_path())).unwrap();
+    let place = edge.cx().listener_addr(listener).unwrap().clone();
+    let conn = edge.connect(place);
+    assert!(edge.cx().unlisten(listener));
+    edge.until_all_closed();
+    edge.until("it is told", |edge| edge.log().is_closed(conn));
+    assert!(matches!(edge.log().life(conn).reason(), Reason::Reset));
+    assert_eq!(edge.log().accepts, 0);
     edge.end();
 }
 

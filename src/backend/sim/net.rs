@@ -360,8 +360,7 @@ impl Net {
     pub(crate) fn unlisten(&mut self, key: &Addr) {
         let backlog = self.listeners.remove(key).map(|listener| listener.backlog);
         for id in backlog.unwrap_or_default() {
-            self.reset_on_close(id);
-            self.close(id);
+            self.reset_waiting(id);
         }
     }
 
@@ -380,8 +379,7 @@ impl Net {
         }
         listener.backlog.pop_front();
         if self.random.chance(self.faults.accept_aborted) {
-            self.reset_on_close(waiting);
-            self.close(waiting);
+            self.reset_waiting(waiting);
             return Err(ErrorKind::ConnectionAborted.into());
         }
         let other = self.sockets[waiting.0].other;

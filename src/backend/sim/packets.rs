@@ -1,5 +1,6 @@
 //! TCP as a program sees it: what reads and writes do, and what travels between the two ends.
 
+use super::faults::Link;
 use super::net::{Net, nanos};
 use super::socket::{Owner, SockId, Socket, State};
 use crate::addr::Addr;
@@ -83,9 +84,10 @@ impl Net {
         if let Some(error) = socket.error.take() {
             return Err(error.into());
         }
-        if socket.dead || socket.shut {
+        if socket.dead || socket.shut || self.unix_peer_is_gone(id) {
             return Err(ErrorKind::BrokenPipe.into());
         }
+        let socket = self.socket(id);
         let room = socket.room().min(bytes.len());
         if room < bytes.len() {
             socket.starved = true;
@@ -130,7 +132,9 @@ impl Net {
         if socket.state == State::Closed {
             return;
         }
-        let rude = socket.reset_on_close || !socket.inbox.is_empty();
+        // Unix sockets know no linger, but they know unread input: unix_release_sock().
+        let resets = socket.reset_on_close && !socket.is_unix();
+        let rude = resets || !socket.inbox.is_empty();
         let connecting = socket.state == State::Connecting;
         socket.state = State::Closed;
         socket.owner = Owner::Nobody;
@@ -141,6 +145,14 @@ impl Net {
             self.transmit(id);
         }
         self.socket(id).inbox.clear();
+    }
+
+    /// Who waits in a backlog is reset, over a Unix socket too.
+    pub(super) fn reset_waiting(&mut self, id: SockId) {
+        let socket = self.socket(id);
+        socket.state = State::Closed;
+        socket.inbox.clear();
+        self.reset_other(id);
     }
 
     // ---- Faults ----
@@ -197,8 +209,29 @@ impl Net {
         }
     }
 
+    /// What a Unix socket was written is in the other's queue already, whatever comes then.
+    fn flush_unix(&mut self, id: SockId) {
+        let socket = self.socket(id);
+        if socket.is_unix()
+            && !socket.outbox.is_empty()
+            && let Some(other) = socket.other
+        {
+            let bytes: Vec<u8> = socket.outbox.drain(..).collect();
+            self.socket(other).incoming += bytes.len();
+            self.send(id, Packet::Data(other, bytes), 0);
+        }
+    }
+
+    /// A Unix socket is told at once that nobody will read what it writes: unix_stream_sendmsg().
+    fn unix_peer_is_gone(&mut self, id: SockId) -> bool {
+        let socket = self.socket(id);
+        let other = socket.other.filter(|_| socket.is_unix());
+        other.is_some_and(|other| self.socket(other).state == State::Closed)
+    }
+
     /// RST to the other end, and nothing more from this one.
     fn reset_other(&mut self, id: SockId) {
+        self.flush_unix(id);
         let socket = self.socket(id);
         let was_dead = std::mem::replace(&mut socket.dead, true);
         // Both have finished: there is nothing left to reset (tcp_need_reset() in tcp.c).
@@ -221,7 +254,10 @@ impl Net {
     /// one.
     pub(super) fn send(&mut self, from: SockId, packet: Packet, bytes: usize) {
         let here = self.sockets[from.0].host;
-        let link = self.link(here, self.destination(&packet)).clone();
+        let link = match self.sockets[from.0].is_unix() {
+            true => Link::default(),
+            false => self.link(here, self.destination(&packet)).clone(),
+        };
         let jitter = self.random.below(nanos(link.jitter));
         let delay = nanos(link.latency).saturating_add(jitter);
         let mut at = self.now.saturating_add(delay);
@@ -273,9 +309,10 @@ impl Net {
             | Packet::Rst(to)
             | Packet::Window(to) => self.sockets[to.0].other,
         };
+        let from = from.map(|from| &self.sockets[from.0]);
         from.is_some_and(|from| {
-            self.link(self.sockets[from.0].host, self.destination(packet))
-                .cut
+            let link = self.link(from.host, self.destination(packet));
+            link.cut && !from.is_unix()
         })
     }
 

@@ -100,6 +100,10 @@ impl Socket {
         }
     }
 
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self.local, Addr::Unix(_))
+    }
+
     /// Room in the inbox that nothing on its way will take.
     pub(crate) fn window(&self) -> usize {
         self.inbox_limit
