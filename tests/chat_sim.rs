@@ -219,3 +219,44 @@ fn a_signal_says_goodbye_and_leaves_nothing_behind() {
     world.settle();
     assert!(late.was_reset());
 }
+
+#[test]
+fn who_is_cut_off_hears_later_what_was_said_and_is_dropped_if_it_lasts() {
+    let (mut world, node) = open();
+    let ann = join(&mut world, "ann");
+    let far = [10, 1, 0, 9].into();
+    let bob = world.connect_from(far, PORT);
+    bob.send("/nick bob\n");
+    world.settle();
+    bob.received();
+    ann.received();
+    for round in 0..3 {
+        world.cut(node.host(), far);
+        say(&mut world, &ann, &format!("round {round}"));
+        bob.send(format!("I say {round}\n"));
+        world.advance(Duration::from_secs(30));
+        assert_eq!(
+            (bob.received(), ann.received()),
+            (String::new(), String::new())
+        );
+        world.heal(node.host(), far);
+        world.settle();
+        assert_eq!(bob.received(), format!("ann: round {round}\n"));
+        assert_eq!(ann.received(), format!("bob: I say {round}\n"));
+    }
+    // Nobody hears of a peer that is gone for good; its silence ends it.
+    world.cut(node.host(), far);
+    world.advance(minutes(8));
+    say(&mut world, &ann, "still here");
+    world.advance(minutes(4));
+    let heard = ann.received();
+    assert!(
+        heard.ends_with("* bob has left: closed because: silent for too long\n"),
+        "{heard}"
+    );
+    assert!(ann.is_open() && bob.is_open(), "bob does not know yet");
+    world.heal(node.host(), far);
+    world.settle();
+    assert!(bob.is_closed());
+    assert!(bob.received().ends_with("goodbye\n"));
+}

@@ -169,3 +169,38 @@ fn a_close_long_after_the_last_turn_has_all_its_time_to_flush() {
     assert_eq!(world.app(node).1.as_deref(), Some("closed here"));
     world.assert_no_leaks();
 }
+
+/// Says a lot to whoever comes, and closes.
+struct Talker;
+
+impl Handler for Talker {
+    fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: sockeye::Origin) {
+        cx.send(conn, vec![b'x'; 1 << 20]);
+        cx.close(conn);
+    }
+
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {
+        panic!("closing, it reads nothing");
+    }
+}
+
+// X4, and a line of docs/guide/endings.md
+#[test]
+fn two_that_close_with_full_buffers_wait_for_each_other_until_the_close_flush_timeout() {
+    let mut world = World::new();
+    world.start("one", Talker, |reactor| {
+        reactor.listen("10.0.0.1:7").map(drop)
+    });
+    world.start("other", Talker, |reactor: &mut sockeye::Reactor| {
+        reactor.context().connect("10.0.0.1:7");
+        Ok(())
+    });
+    let timeout = sockeye::Limits::default().close_flush;
+    world.advance(timeout - Duration::from_millis(1));
+    assert!(!world.trace().contains("close"));
+    world.advance(Duration::from_millis(1));
+    let trace = world.trace();
+    let closes = trace.matches("close timed out (close flush)").count();
+    assert_eq!(closes, 2, "{trace}");
+    world.assert_no_leaks();
+}

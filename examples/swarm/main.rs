@@ -75,6 +75,8 @@ struct Search {
     next: AtomicU64,
     done: AtomicU64,
     turns: AtomicU64,
+    /// Of all traces, whatever their order.
+    hash: AtomicU64,
     connections: AtomicU64,
     over: AtomicBool,
     failed: Mutex<Option<(u64, String)>>,
@@ -105,7 +107,8 @@ fn many(options: &Options) -> ExitCode {
     eprintln!("\r{}", progress(&search, options, began));
     let failed = search.failed.lock().unwrap_or_else(PoisonError::into_inner);
     let Some((seed, said)) = failed.as_ref() else {
-        println!("{} seeds, no violation", options.seeds);
+        let hash = search.hash.load(Ordering::Relaxed);
+        println!("{} seeds, no violation, traces {hash:016x}", options.seeds);
         return ExitCode::SUCCESS;
     };
     println!("seed {seed}: {said}");
@@ -132,6 +135,8 @@ fn work(search: &Search, options: &Options) {
         match result {
             Ok(outcome) => {
                 search.turns.fetch_add(outcome.turns, Ordering::Relaxed);
+                let hash = outcome.hash.wrapping_mul(2 * seed + 1);
+                search.hash.fetch_add(hash, Ordering::Relaxed);
                 let connections = outcome.connections as u64;
                 search.connections.fetch_add(connections, Ordering::Relaxed);
             }

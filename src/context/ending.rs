@@ -278,6 +278,10 @@ impl Context {
         let mut scratch = [0; 512];
         match conn.stream.as_mut().map(|stream| stream.read(&mut scratch)) {
             Some(Ok(count)) if count > 0 => self.linger(slot, count),
+            // A signal has decided nothing: the next flush asks again.
+            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                Context::list_dirty(conn, slot, &mut self.dirty);
+            }
             _ => self.end(slot, Reason::Local),
         }
     }

@@ -238,6 +238,18 @@ impl<M> Reactor<M> {
             .collect()
     }
 
+    /// Connections and listeners.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sockets(&self) -> usize {
+        self.cx.conns.len() + self.cx.listeners.len()
+    }
+
+    /// For questions only: `context` would end the time of the last turn.
+    #[cfg(feature = "sim")]
+    pub(crate) fn questions(&self) -> &Context {
+        &self.cx
+    }
+
     #[cfg(feature = "sim")]
     pub(crate) fn stats(&self) -> &crate::stats::Stats {
         &self.cx.stats

@@ -37,24 +37,58 @@ pub use peer::{Peer, PeerListener};
 
 use crate::addr::{Target, ToAddr};
 use crate::backend::sim::{Net, SharedNet};
+use crate::clock::after;
 use crate::config::Config;
 use crate::context::Context;
 use crate::handler::Handler;
+use crate::mailbox::SendError;
 use crate::options::Listen;
 use crate::reactor::Reactor;
 use node::{AnyNode, Running};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use trace::Trace;
 
 /// Turns at one moment of virtual time after which it is a spin: work is claimed for ever.
 const SPIN: usize = 100_000;
 
+/// The seeds that a test is to try: these, or the one that the environment names (`SOCKEYE_SEED`),
+/// so that a failing test is repeated by what it says.
+///
+/// ```
+/// for seed in sockeye::sim::seeds(0..20) {
+///     let mut world = sockeye::sim::World::seeded(seed, sockeye::sim::Faults::some());
+///     // ...
+/// }
+/// ```
+///
+/// # Panics
+///
+/// When `SOCKEYE_SEED` is no number.
+#[track_caller]
+pub fn seeds(seeds: Range<u64>) -> Range<u64> {
+    seed_asked_for().map_or(seeds, |seed| seed..seed.saturating_add(1))
+}
+
+#[track_caller]
+fn seed_asked_for() -> Option<u64> {
+    let text = std::env::var("SOCKEYE_SEED").ok()?;
+    match text.parse() {
+        Ok(seed) => Some(seed),
+        Err(error) => panic!("SOCKEYE_SEED={text:?}: {error}"),
+    }
+}
+
 /// Handlers, peers, the network between them, and the clock.
 pub struct World {
+    /// Tells it from others.
+    id: u64,
     net: SharedNet,
     nodes: Vec<Box<dyn AnyNode>>,
+    names: Vec<String>,
     seed: u64,
     trace: Trace,
     /// Turns made since the world began.
@@ -74,19 +108,19 @@ impl World {
     /// # Panics
     ///
     /// When `SOCKEYE_SEED` is no number.
+    #[track_caller]
     pub fn new() -> World {
-        let seed = match std::env::var("SOCKEYE_SEED") {
-            Ok(text) => text.parse().expect("SOCKEYE_SEED must be a number"),
-            Err(_) => 1,
-        };
-        World::seeded(seed, Faults::default())
+        World::seeded(seed_asked_for().unwrap_or(1), Faults::default())
     }
 
     /// A world of this seed, with these faults.
     pub fn seeded(seed: u64, faults: Faults) -> World {
+        static WORLDS: AtomicU64 = AtomicU64::new(0);
         World {
+            id: WORLDS.fetch_add(1, Ordering::Relaxed),
             net: SharedNet::new(Net::new(seed, faults)),
             nodes: Vec::new(),
+            names: Vec::new(),
             seed,
             trace: Trace::default(),
             turns: 0,
@@ -160,15 +194,26 @@ impl World {
             Ok(running) => self.nodes.push(Box::new(running)),
             Err(error) => panic!("{name} does not start: {error}"),
         }
-        Node::new(index)
+        self.names.push(name.to_owned());
+        Node::new(self.id, index)
     }
 
     /// The handler of a node.
+    ///
+    /// # Panics
+    ///
+    /// When the node is of another world.
+    #[track_caller]
     pub fn app<H: Handler<M> + 'static, M: 'static>(&mut self, node: Node<H, M>) -> &mut H {
         self.running(node).app()
     }
 
     /// The reactor of a node: commands from outside callbacks, senders.
+    ///
+    /// # Panics
+    ///
+    /// When the node is of another world.
+    #[track_caller]
     pub fn reactor<H: Handler<M> + 'static, M: 'static>(
         &mut self,
         node: Node<H, M>,
@@ -177,6 +222,11 @@ impl World {
     }
 
     /// Commands from outside callbacks, with the handler at hand.
+    ///
+    /// # Panics
+    ///
+    /// When the node is of another world.
+    #[track_caller]
     pub fn with<H: Handler<M> + 'static, M: 'static, R>(
         &mut self,
         node: Node<H, M>,
@@ -186,21 +236,69 @@ impl World {
         act(app, cx)
     }
 
+    /// Runs `check` after every turn of a node, with its handler and a [`Context`] for questions:
+    /// for what must always hold. There is one; the last is kept.
+    ///
+    /// # Panics
+    ///
+    /// When the node is of another world.
+    #[track_caller]
+    pub fn after_each_turn<H: Handler<M> + 'static, M: 'static>(
+        &mut self,
+        node: Node<H, M>,
+        check: impl FnMut(&mut H, &Context) + 'static,
+    ) {
+        self.running(node).check_with(Box::new(check));
+    }
+
+    /// Posts a message as another thread would: it comes at some point of the next turns, in the
+    /// middle of one perhaps, as the seed has it. Messages to full mailboxes are posted again.
+    ///
+    /// # Panics
+    ///
+    /// When the node is of another world.
+    #[track_caller]
+    pub fn post<H, M>(&mut self, node: Node<H, M>, message: M)
+    where
+        H: Handler<M> + 'static,
+        M: Send + 'static,
+    {
+        let sender = self.running(node).reactor().sender();
+        let mut message = Some(message);
+        self.net.lock().post(Box::new(move || {
+            let result = message.take().map(|message| sender.send(message));
+            if let Some(Err(SendError::Full(again))) = result {
+                message = Some(again);
+            }
+            message.is_none()
+        }));
+    }
+
+    #[track_caller]
     fn running<H: Handler<M> + 'static, M: 'static>(
         &mut self,
         node: Node<H, M>,
     ) -> &mut Running<H, M> {
-        let any = self.nodes[node.index()].as_any();
-        any.downcast_mut().expect("this node is of another world")
+        let any = self.nodes[node.index(self.id)].as_any();
+        any.downcast_mut().expect("a node knows its types")
     }
 
-    /// Connects a scripted peer, from 10.1.0.1. It reads at once whatever comes.
+    /// Connects a scripted peer, from 10.1.0.1. It reads at once whatever comes. If nobody listens
+    /// there, [`Peer::was_reset`] says so, and nothing can be sent.
+    ///
+    /// # Panics
+    ///
+    /// When it is no address, or a Unix path on which nobody listens.
     #[track_caller]
     pub fn connect(&mut self, addr: impl Into<ToAddr>) -> Peer {
         self.connect_from(Ipv4Addr::new(10, 1, 0, 1).into(), addr)
     }
 
     /// The same from a host of your choice, for links of its own.
+    ///
+    /// # Panics
+    ///
+    /// When it is no address.
     #[track_caller]
     pub fn connect_from(&mut self, host: IpAddr, addr: impl Into<ToAddr>) -> Peer {
         Peer::connect(&self.net, host, addr.into())
@@ -218,7 +316,8 @@ impl World {
             Target::Addr(addr) => addr.ip().map(|addr| addr.ip()),
             Target::Name(_) => None,
         };
-        let host = host.unwrap_or(Ipv4Addr::new(10, 1, 0, 2).into());
+        let somewhere = Ipv4Addr::new(10, 1, 0, 2).into();
+        let host = host.filter(|ip| !ip.is_unspecified()).unwrap_or(somewhere);
         PeerListener::listen(&self.net, host, &listen)
     }
 
@@ -231,7 +330,7 @@ impl World {
 
     /// Sets what lies between all hosts that have no link of their own.
     pub fn default_link(&mut self, link: Link) {
-        self.net.lock().default_link = link;
+        self.net.lock().set_default_link(link);
     }
 
     /// Cuts the link between two hosts, until `heal`.
@@ -258,8 +357,13 @@ impl World {
     }
 
     /// Bounds the events of one wait of a node, as `Config::events_per_wait` does on a real system.
+    ///
+    /// # Panics
+    ///
+    /// When the node is of another world.
+    #[track_caller]
     pub fn batch<H, M>(&mut self, node: Node<H, M>, events: usize) {
-        let poller = self.nodes[node.index()].poller();
+        let poller = self.nodes[node.index(self.id)].poller();
         self.net.lock().set_batch(poller, events);
     }
 
@@ -280,8 +384,11 @@ impl World {
     pub fn settle(&mut self) {
         for _ in 0..SPIN {
             let delivered = self.net.lock().deliver_due();
-            let turned = self.turn_each();
-            if !delivered && !turned {
+            let turned = match self.turn_each() {
+                Ok(turned) => turned,
+                Err(spin) => panic!("{spin} (seed {})", self.seed),
+            };
+            if !delivered && !turned && !self.net.run_posts() {
                 return;
             }
         }
@@ -291,11 +398,15 @@ impl World {
         );
     }
 
-    /// Lets time pass, and everything happen that is due meanwhile.
+    /// Lets time pass, and everything happen that is due meanwhile. A timer that is always set
+    /// again makes this as long as the time is: a year takes long.
+    ///
+    /// # Panics
+    ///
+    /// As `settle` does.
     #[track_caller]
     pub fn advance(&mut self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let end = self.net.lock().now.saturating_add(nanos);
+        let end = after(self.net.lock().now, time);
         self.settle();
         while self.jump(end) {
             self.settle();
@@ -306,10 +417,13 @@ impl World {
 
     /// Lets time pass until nothing more will ever happen by itself, or `horizon` is over. Answers
     /// whether it came to rest.
+    ///
+    /// # Panics
+    ///
+    /// As `settle` does.
     #[track_caller]
     pub fn rest(&mut self, horizon: Duration) -> bool {
-        let nanos = u64::try_from(horizon.as_nanos()).unwrap_or(u64::MAX);
-        let end = self.net.lock().now.saturating_add(nanos);
+        let end = after(self.net.lock().now, horizon);
         self.settle();
         while self.jump(end) {
             self.settle();
@@ -342,7 +456,7 @@ impl World {
     }
 
     /// One turn of each reactor that has a reason for one, in an order of chance.
-    fn turn_each(&mut self) -> bool {
+    fn turn_each(&mut self) -> Result<bool, String> {
         let mut order: Vec<usize> = (0..self.nodes.len()).collect();
         if order.len() > 1 {
             self.net.lock().random.shuffle(&mut order);
@@ -353,12 +467,13 @@ impl World {
             let now = self.net.lock().instant();
             let due = node.wakes_at().is_some_and(|at| at <= now);
             if due || self.net.lock().has_events(node.poller()) {
-                node.turn();
+                node.turn()
+                    .map_err(|spin| format!("{}: {spin}", self.names[index]))?;
                 self.turns += 1;
                 any = true;
             }
         }
-        any
+        Ok(any)
     }
 
     // ---- What happened ----
@@ -404,9 +519,9 @@ impl World {
             "open sockets: {open:?} (seed {})",
             self.seed
         );
-        for node in &self.nodes {
+        for (node, name) in self.nodes.iter().zip(&self.names) {
             let leaks = node.leaks();
-            assert!(leaks.is_empty(), "{leaks} (seed {})", self.seed);
+            assert!(leaks.is_empty(), "{name} has {leaks} (seed {})", self.seed);
         }
     }
 }

@@ -17,7 +17,15 @@ pub struct Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peer({})", self.id.0)
+        let state = match () {
+            () if self.net.lock().peer(self.id).was_refused() => "refused",
+            () if self.was_reset() => "reset",
+            () if self.is_open() => "open",
+            () if self.is_connected() => "half open",
+            () if self.net.lock().peer(self.id).state == State::Closed => "closed",
+            () => "connecting",
+        };
+        write!(f, "Peer({} {state})", self.addr())
     }
 }
 
@@ -61,9 +69,28 @@ impl Peer {
         self.net.lock().peer(self.id).inbox_limit = bytes.max(1);
     }
 
-    /// Sends. There is no limit to what waits on this side.
+    /// Sends. There is no limit to what waits on this side. To a connection that the other side has
+    /// reset nothing is sent, as on a real network.
+    ///
+    /// # Panics
+    ///
+    /// When this peer has closed or finished sending, or its connect was refused: then the test is
+    /// wrong.
+    #[track_caller]
     pub fn send(&self, bytes: impl AsRef<[u8]>) {
-        self.net.lock().peer_send(self.id, bytes.as_ref());
+        let mut net = self.net.lock();
+        let socket = net.peer(self.id);
+        let wrong = match (socket.state, socket.shut, socket.was_refused()) {
+            (State::Closed, ..) => Some("this peer has closed"),
+            (_, true, _) => Some("this peer has finished sending"),
+            (.., true) => Some("its connect was refused: nobody listens there"),
+            _ => None,
+        };
+        let Some(wrong) = wrong else {
+            return net.peer_send(self.id, bytes.as_ref());
+        };
+        drop(net);
+        panic!("{self:?} cannot send: {wrong}");
     }
 
     /// What has come since the last time, as text.
@@ -121,9 +148,7 @@ impl Peer {
 
     /// Has the other side finished sending, or is the connection gone?
     pub fn is_closed(&self) -> bool {
-        let mut net = self.net.lock();
-        let socket = net.peer(self.id);
-        socket.fin_received || socket.dead
+        self.net.lock().peer(self.id).has_ended()
     }
 
     /// Was it reset or refused?
@@ -143,6 +168,7 @@ impl Peer {
 #[derive(Debug)]
 pub struct PeerListener {
     net: SharedNet,
+    key: Addr,
     addr: Addr,
 }
 
@@ -150,8 +176,9 @@ impl PeerListener {
     #[track_caller]
     pub(super) fn listen(net: &SharedNet, host: IpAddr, listen: &Listen) -> PeerListener {
         match net.lock().peer_listen(host, listen) {
-            Ok(addr) => PeerListener {
+            Ok((key, addr)) => PeerListener {
                 net: net.clone(),
+                key,
                 addr,
             },
             Err(error) => panic!("a peer cannot listen on {}: {error}", listen.target),
@@ -165,7 +192,7 @@ impl PeerListener {
 
     /// Accepts who waits longest. `None`: nobody does.
     pub fn accept(&self) -> Option<Peer> {
-        let id = self.net.lock().peer_accept(&self.addr)?;
+        let id = self.net.lock().peer_accept(&self.key)?;
         Some(Peer {
             net: self.net.clone(),
             id,
@@ -176,6 +203,6 @@ impl PeerListener {
 /// It listens no more; who waits is reset.
 impl Drop for PeerListener {
     fn drop(&mut self) {
-        self.net.lock().unlisten(&self.addr);
+        self.net.lock().unlisten(&self.key);
     }
 }

@@ -1,5 +1,7 @@
 //! What happened, as text that can be compared.
 
+use crate::backend::sim::name_of_exhausted;
+use crate::closed::{Closed, Reason};
 use crate::context::Context;
 use crate::handler::{Event, EventKind, Handler};
 use crate::id::ConnId;
@@ -14,6 +16,8 @@ pub(super) struct Trace(Arc<Mutex<Lines>>);
 #[derive(Default)]
 struct Lines {
     text: String,
+    /// The rest is not kept.
+    full: bool,
     hash: u64,
 }
 
@@ -47,10 +51,13 @@ impl Trace {
         for byte in line.bytes().chain([b'\n']) {
             lines.hash = (lines.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        if lines.text.len() + line.len() < KEEP {
-            lines.text.push_str(line);
-            lines.text.push('\n');
+        if lines.full {
+            return;
         }
+        lines.full = lines.text.len() + line.len() >= KEEP;
+        let kept = if lines.full { "..." } else { line };
+        lines.text.push_str(kept);
+        lines.text.push('\n');
     }
 }
 
@@ -94,13 +101,28 @@ impl NodeTrace {
             }
             EventKind::Finish { conn } => write!(line, "c{} finish", self.conn(*conn)),
             EventKind::Close { conn, closed } => {
-                write!(line, "c{} close {closed}", self.conn(*conn))
+                write!(line, "c{} close {}", self.conn(*conn), ending(closed))
             }
             EventKind::Timer { key, .. } => write!(line, "timer {key}"),
-            EventKind::AcceptError { error, .. } => write!(line, "accept error {:?}", error.kind()),
+            EventKind::AcceptError { error, .. } => match name_of_exhausted(error) {
+                Some(name) => write!(line, "accept error {name}"),
+                None => write!(line, "accept error {error}"),
+            },
             EventKind::Ready { readiness, .. } => write!(line, "ready {readiness:?}"),
         };
         self.trace.line(&line);
+    }
+}
+
+/// As its `Display`, but for an error whose text is the system's own.
+fn ending(closed: &Closed) -> String {
+    let name = match &closed.reason {
+        Reason::ConnectFailed(error) | Reason::Io(error) => name_of_exhausted(error),
+        _ => None,
+    };
+    match name {
+        Some(name) => format!("{name}, {} bytes undelivered", closed.undelivered),
+        None => closed.to_string(),
     }
 }
 

@@ -145,6 +145,25 @@ fn a_close_with_unread_input_lingers_and_discards() {
     assert!(!bench.script.socket(socket, |socket| socket.reset));
 }
 
+// X5
+#[test]
+fn a_signal_at_the_last_read_of_a_close_does_not_decide_about_unread_input() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.script.socket(socket, |socket| {
+        let unread = Ok(b"unread".to_vec());
+        let signal = Err(io::ErrorKind::Interrupted);
+        socket.reads.extend([signal, unread]);
+    });
+    bench.cx().send(conn, "answer");
+    bench.cx().close(conn);
+    bench.settle();
+    assert_eq!(bench.seen(), ["open"], "it lingers");
+    bench.script.arrives(socket, b"");
+    bench.settle();
+    assert_eq!(bench.seen(), ["close closed here"]);
+}
+
 #[test]
 fn lingering_is_bounded_in_time_and_in_bytes() {
     for bytes in [true, false] {

@@ -226,7 +226,7 @@ fn acts(random: &mut Random, conn: &Conn, count: usize) -> Vec<Act> {
         acts.push(match random.below(34) {
             0..5 if !echoes_many => Act::Send(size),
             5 if !echoes_many => Act::Pause,
-            6..8 => Act::Resume,
+            6..8 if !echoes_many => Act::Resume,
             8 if !echoes_many => Act::ShutWrite,
             9 if !echoes_many => Act::Close,
             10 if !echoes_many => Act::CloseBecause,

@@ -4,12 +4,12 @@
 //! scenario says to it means the same on both, and only conditions are waited for: on real sockets
 //! by turning until they hold, on the simulated network by letting its clock run.
 
-use super::places::{black_hole, refusing};
+use super::places::{black_hole, listening, refusing};
 use super::real_peer::RealPeer;
 use super::{App, Kit, Log, PATIENCE};
 use sockeye::sim::{self, Faults, Link, Node, World};
 use sockeye::{Addr, Config, ConnId, Connect, Context, EventKind, Listen, Reactor, Sender};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -194,6 +194,7 @@ impl Edge {
         let peer = Peer {
             end,
             heard: Rc::default(),
+            finished: Rc::default(),
         };
         self.peers.push(peer.clone());
         peer
@@ -208,6 +209,27 @@ impl Edge {
                 Server::Real(listener)
             }
             Side::Sim(world, _) => Server::Sim(world.listen("127.0.0.1:0")),
+        }
+    }
+
+    /// A server with a backlog of this size.
+    pub fn server_holding(&mut self, backlog: u32) -> Server {
+        match &mut self.side {
+            Side::Real(_) => Server::Real(listening(backlog)),
+            Side::Sim(world, _) => {
+                Server::Sim(world.listen(Listen::new("127.0.0.1:0").backlog(backlog)))
+            }
+        }
+    }
+
+    /// Posts a message from another thread, at any moment.
+    pub fn post(&mut self, message: u64) {
+        match &mut self.side {
+            Side::Real(real) => {
+                let sender = real.kit.sender();
+                std::thread::spawn(move || sender.send(message).unwrap());
+            }
+            Side::Sim(world, node) => world.post(*node, message),
         }
     }
 
@@ -415,6 +437,7 @@ impl Server {
 pub struct Peer {
     end: End,
     heard: Rc<RefCell<Vec<u8>>>,
+    finished: Rc<Cell<bool>>,
 }
 
 #[derive(Clone)]
@@ -438,18 +461,24 @@ macro_rules! either {
 
 impl Peer {
     pub fn send(&self, bytes: impl AsRef<[u8]>) {
-        either!(self, peer => peer.send(bytes.as_ref()));
+        // A wrong use on the simulated network; on a real one it is an error that nobody looks at.
+        if !self.finished.get() && !self.was_reset() {
+            either!(self, peer => peer.send(bytes.as_ref()));
+        }
     }
 
     pub fn shutdown(&self) {
+        self.finished.set(true);
         either!(self, peer => peer.shutdown());
     }
 
     pub fn close(&self) {
+        self.finished.set(true);
         either!(self, peer => peer.close());
     }
 
     pub fn reset(&self) {
+        self.finished.set(true);
         either!(self, peer => peer.reset());
     }
 

@@ -2,7 +2,7 @@
 
 use super::PATIENCE;
 use socket2::{Domain, Socket, Type};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,6 +58,14 @@ pub fn refusing() -> (Socket, SocketAddr) {
 /// The same on an address of your choice.
 pub fn refusing_at(addr: &str) -> (Socket, SocketAddr) {
     socket_at(addr)
+}
+
+/// A listener with a backlog of this size.
+pub fn listening(backlog: u32) -> TcpListener {
+    let (socket, _) = socket_at("127.0.0.1:0");
+    socket.listen(backlog as i32).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.into()
 }
 
 /// A port that stays silent: its backlog is full, so that the kernel drops every further SYN.

@@ -1,7 +1,7 @@
 //! Closing and identity: X1 to X11.
 
 use crate::kit::edge::On;
-use crate::kit::{Life, default, echo, pattern};
+use crate::kit::{Life, default, echo, pattern, slot_of, unix_path};
 use sockeye::{Config, ConnId, EventKind, Listen, Reason, Sent};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,10 +10,13 @@ use std::time::Duration;
 on_both_edges! {
     closing_oneself_in_any_callback_gives_one_on_close_and_no_more,
     closing_another_of_the_same_batch_silences_it,
+    a_stale_id_reaches_no_later_owner_of_its_slot,
     a_close_sends_all_that_is_queued_and_then_the_end,
     a_peer_that_never_reads_is_given_up_after_a_close,
     a_close_with_unread_input_does_not_kill_the_answer,
     an_abort_is_a_reset,
+    an_abort_of_a_unix_socket_is_an_end_unless_input_is_unread,
+    a_write_to_a_unix_socket_that_is_gone_fails_at_once,
     closing_twice_in_any_way_is_closing_once,
     after_shutdown_write_the_peers_end_is_awaited,
     what_does_not_end_within_the_grace_is_aborted,
@@ -105,6 +108,32 @@ fn closing_another_of_the_same_batch_silences_it(on: On) {
         new.iter()
             .all(|peer| peer.count() == 0 && !peer.is_closed())
     );
+    edge.end();
+}
+
+// X3
+fn a_stale_id_reaches_no_later_owner_of_its_slot(on: On) {
+    let mut edge = on.edge(default);
+    let addr = edge.listen();
+    for round in 1..=100 {
+        let peer = edge.peer(&addr);
+        edge.until_open(round);
+        peer.close();
+        edge.until_all_closed();
+    }
+    let old = edge.log().ids.clone();
+    let slots: std::collections::HashSet<_> = old.iter().map(|id| slot_of(*id)).collect();
+    assert!(slots.len() <= 2, "slots are used again: {slots:?}");
+    let peer = edge.peer(&addr);
+    edge.until_open(101);
+    let new = edge.id(100);
+    for id in old {
+        assert_eq!(edge.cx().send(id, "to nobody"), Sent::Gone);
+        assert!(!edge.cx().close(id) && !edge.cx().abort(id) && !edge.cx().pause_reads(id));
+    }
+    edge.cx().send(new, "to you");
+    edge.until("it comes", |_| peer.count() == 6);
+    assert!(edge.cx().is_open(new));
     edge.end();
 }
 
@@ -206,6 +235,57 @@ fn an_abort_is_a_reset(on: On) {
     let closed = edge.log().life(id).closed.as_ref().unwrap();
     assert!(matches!(closed.reason, Reason::Aborted));
     assert_eq!(closed.undelivered, 777);
+    edge.end();
+}
+
+// X6: a Unix socket has no RST, but one that is closed with unread input tells the other end
+// (unix_release_sock() in af_unix.c).
+fn an_abort_of_a_unix_socket_is_an_end_unless_input_is_unread(on: On) {
+    for unread in [false, true] {
+        let mut edge = on.edge(default);
+        let place = sockeye::Addr::unix(unix_path());
+        edge.listen_on(place.clone());
+        let conn = edge.connect(place);
+        edge.until_open(2);
+        let other = edge.log().ids.iter().copied().find(|id| *id != conn);
+        let other = other.unwrap();
+        edge.cx().pause_reads(conn);
+        edge.cx().send(conn, "last words");
+        if unread {
+            edge.cx().send(other, "unread");
+        }
+        edge.until("they are there", |edge| {
+            edge.log().life(other).received == b"last words" && edge.cx().pending(other) == 0
+        });
+        edge.cx().abort(conn);
+        edge.until_all_closed();
+        let reason = format!("{:?}", edge.log().life(other).reason());
+        assert_eq!(reason, if unread { "Reset" } else { "Eof" });
+        edge.end();
+    }
+}
+
+// W4: and what is written after that fails at once, so all of it counts as undelivered.
+fn a_write_to_a_unix_socket_that_is_gone_fails_at_once(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        EventKind::Eof { .. } => {}
+        other => default(cx, other),
+    });
+    let place = sockeye::Addr::unix(unix_path());
+    edge.listen_on(place.clone());
+    let conn = edge.connect(place);
+    edge.until_open(2);
+    let other = edge.log().ids.iter().copied().find(|id| *id != conn);
+    let other = other.unwrap();
+    edge.cx().close(conn);
+    edge.until("the end comes", |edge| {
+        edge.log().life(other).count("eof") == 1
+    });
+    edge.cx().send(other, "to nobody");
+    edge.until_all_closed();
+    let closed = edge.log().life(other).closed.as_ref().unwrap();
+    assert!(matches!(closed.reason, Reason::Reset), "{closed:?}");
+    assert_eq!(closed.undelivered, 9);
     edge.end();
 }
 

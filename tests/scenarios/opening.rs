@@ -1,9 +1,11 @@
-//! Connecting, listening and accepting: C1 to C7, L2 to L8.
+//! Connecting, listening and accepting: C1 to C7, L2 to L8 without L7.
 
 use crate::kit::edge::On;
-use crate::kit::{default, echo};
-use sockeye::{Accept, Config, Connect, EventKind, Origin, Reason};
+use crate::kit::{default, echo, unix_path};
+use sockeye::{Accept, Addr, Config, Connect, EventKind, Listen, Origin, Reason};
+use std::cell::Cell;
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::Duration;
 
 on_both_edges! {
@@ -18,6 +20,153 @@ on_both_edges! {
     a_listener_closed_in_on_accept_accepts_nobody_else,
     a_listener_closed_in_on_open_accepts_nobody_else,
     a_refused_peer_gets_no_callback_but_on_accept,
+    a_unix_connect_is_through_at_once_and_reported_from_the_loop,
+    a_unix_connect_to_a_full_backlog_fails_at_once,
+    who_waits_at_a_unix_listener_that_closes_is_reset,
+    reconnecting_in_on_close_starves_nobody,
+    whom_a_backlog_has_no_room_for_waits,
+    an_accept_storm_does_not_starve_the_established,
+    an_address_in_use_is_an_error_of_listen,
+}
+
+// C4
+fn a_unix_connect_is_through_at_once_and_reported_from_the_loop(on: On) {
+    let mut edge = on.edge(default);
+    let place = Addr::unix(unix_path());
+    edge.listen_on(place.clone());
+    let conn = edge.connect(place);
+    edge.cx().send(conn, "hi");
+    assert!(edge.log().ids.is_empty(), "a callback inside of connect");
+    edge.until_open(2);
+    let other = |edge: &mut crate::kit::edge::Edge| {
+        let ids = edge.log().ids.clone();
+        ids.into_iter().find(|id| *id != conn).unwrap()
+    };
+    edge.until("it hears", |edge| {
+        let other = other(edge);
+        edge.log().life(other).received == b"hi"
+    });
+    edge.cx().close(conn);
+    edge.until_all_closed();
+    edge.end();
+}
+
+// C4
+fn a_unix_connect_to_a_full_backlog_fails_at_once(on: On) {
+    let mut edge = on.edge(default);
+    let place = Addr::unix(unix_path());
+    edge.listen_on(Listen::new(place.clone()).backlog(1));
+    // Linux holds one more than was asked for.
+    let conns = [0, 1, 2].map(|_| edge.connect(place.clone()));
+    edge.until("the third fails", |edge| edge.log().is_closed(conns[2]));
+    let life = edge.log().life(conns[2]);
+    let full = ErrorKind::WouldBlock;
+    assert!(matches!(life.reason(), Reason::ConnectFailed(e) if e.kind() == full));
+    edge.until_open(4);
+    edge.end();
+}
+
+// L5
+fn who_waits_at_a_unix_listener_that_closes_is_reset(on: On) {
+    let mut edge = on.edge(default);
+    let listener = edge.reactor().listen(Addr::unix(unix_path())).unwrap();
+    let place = edge.cx().listener_addr(listener).unwrap().clone();
+    let conn = edge.connect(place);
+    assert!(edge.cx().unlisten(listener));
+    edge.until_all_closed();
+    edge.until("it is told", |edge| edge.log().is_closed(conn));
+    assert!(matches!(edge.log().life(conn).reason(), Reason::Reset));
+    assert_eq!(edge.log().accepts, 0);
+    edge.end();
+}
+
+// C6
+fn reconnecting_in_on_close_starves_nobody(on: On) {
+    let (left, at_timer) = (Rc::new(Cell::new(300)), Rc::new(Cell::new(None)));
+    let (counter, told) = (left.clone(), at_timer.clone());
+    let place: Rc<Cell<Option<Addr>>> = Rc::default();
+    let to = place.clone();
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Close { .. } if counter.get() > 0 => {
+            counter.set(counter.get() - 1);
+            let addr = to.take();
+            cx.connect(addr.clone().unwrap());
+            to.set(addr);
+        }
+        EventKind::Timer { .. } => told.set(Some(counter.get())),
+        other => default(cx, other),
+    });
+    let addr = edge.refusing();
+    place.set(Some(addr.clone()));
+    edge.connect(addr);
+    edge.cx().set_timer(Duration::ZERO, 1);
+    edge.until("all were tried", |edge| edge.log().closed() == 301);
+    assert!(at_timer.get() > Some(0), "the timer had to wait");
+    edge.end();
+}
+
+// C2: a client whose SYN was dropped is not connected, and tries again.
+fn whom_a_backlog_has_no_room_for_waits(on: On) {
+    let mut edge = on.edge(default);
+    let server = edge.server_holding(1);
+    let conns: Vec<_> = (0..4).map(|_| edge.connect(server.addr())).collect();
+    edge.until_open(2);
+    edge.pass(Duration::from_millis(20));
+    assert_eq!(
+        edge.log().count("open"),
+        2,
+        "Linux holds one more than asked"
+    );
+    let peers = [0, 1, 2, 3].map(|_| edge.accept(&server));
+    edge.until_open(4);
+    for conn in conns {
+        edge.cx().close(conn);
+    }
+    peers.iter().for_each(|peer| peer.close());
+    edge.until_all_closed();
+    edge.end();
+}
+
+// L4
+fn an_accept_storm_does_not_starve_the_established(on: On) {
+    let mut config = Config::default();
+    config.accepts_per_turn = 2;
+    let (opens, at_data) = (Cell::new(0), Rc::new(Cell::new(None)));
+    let told = at_data.clone();
+    let mut edge = on.edge_with(config, move |cx, event| {
+        match event {
+            EventKind::Open { .. } => opens.set(opens.get() + 1),
+            EventKind::Data { .. } => told.set(Some(opens.get())),
+            _ => {}
+        }
+        echo(cx, event);
+    });
+    let addr = edge.listen();
+    let first = edge.peer(&addr);
+    edge.until_open(1);
+    edge.spare(on, |faults| {
+        (faults.late_edges, faults.would_block) = (0, 0);
+        faults.interrupts = 0;
+    });
+    let storm: Vec<_> = (0..50).map(|_| edge.peer(&addr)).collect();
+    first.send("x");
+    edge.until("it is served", |_| first.count() == 1);
+    assert!(at_data.get() < Some(40), "{at_data:?} were accepted first");
+    edge.until_open(51);
+    storm.iter().for_each(|peer| peer.close());
+    edge.end();
+}
+
+// L6
+fn an_address_in_use_is_an_error_of_listen(on: On) {
+    let mut edge = on.edge(echo);
+    let addr = edge.listen();
+    let error = edge.reactor().listen(addr.clone()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    let peer = edge.peer(&addr);
+    peer.send("hi");
+    edge.until("the first one serves", |_| peer.count() == 2);
+    edge.end();
 }
 
 // C1

@@ -16,6 +16,7 @@ on_both_edges! {
     progress_in_either_direction_puts_off_the_idle_deadline,
     a_set_deadline_is_not_put_off_by_traffic,
     a_flood_of_messages_starves_nobody,
+    no_wakeup_by_another_thread_is_lost,
     messages_come_in_order,
     one_that_blasts_does_not_starve_the_others,
     no_callback_runs_inside_another,
@@ -206,6 +207,20 @@ fn a_flood_of_messages_starves_nobody(on: On) {
         ["late"],
         "the timer fired before the flood was over"
     );
+    edge.end();
+}
+
+// M1
+fn no_wakeup_by_another_thread_is_lost(on: On) {
+    let mut edge = on.edge(default);
+    for number in 0..200 {
+        edge.post(number);
+        edge.until("it comes", |edge| {
+            edge.log().messages.len() > number as usize
+        });
+    }
+    (200..300).for_each(|number| edge.post(number));
+    edge.until("all come", |edge| edge.log().messages.len() == 300);
     edge.end();
 }
 

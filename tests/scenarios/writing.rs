@@ -13,6 +13,8 @@ on_both_edges! {
     a_send_above_the_hard_limit_may_be_dropped,
     refilling_in_on_drain_a_hundred_times_loses_no_drain,
     bytes_from_all_callbacks_arrive_in_the_order_of_the_calls,
+    a_reset_in_the_middle_of_a_write_ends_one_and_no_other,
+    small_and_large_frames_to_a_blocked_peer_arrive_whole_and_in_order,
     after_shutdown_write_or_close_a_send_is_gone,
     no_drain_comes_after_a_close,
     a_refilling_handler_does_not_starve_a_timer,
@@ -177,6 +179,67 @@ fn bytes_from_all_callbacks_arrive_in_the_order_of_the_calls(on: On) {
     slow.hear();
     edge.until("all has come", |_| slow.count() == said.borrow().len());
     assert!(slow.received() == *said.borrow());
+    edge.end();
+}
+
+// W4
+fn a_reset_in_the_middle_of_a_write_ends_one_and_no_other(on: On) {
+    let mut edge = on.edge_with(low_marks(), default);
+    let addr = edge.listen_on(small("127.0.0.1:0"));
+    let slow = edge.small_peer(&addr);
+    edge.until_open(1);
+    let id = edge.id(0);
+    let other = edge.peer(&addr);
+    edge.until_open(2);
+    let other_id = edge.id(1);
+    slow.ignore();
+    edge.cx().send(id, pattern(1_000_000));
+    edge.pass(Duration::from_millis(2));
+    assert!(edge.cx().pending(id) > 0);
+    slow.reset();
+    edge.until("it is over", |edge| edge.log().is_closed(id));
+    let closed = edge.log().life(id).closed.as_ref().unwrap();
+    assert!(matches!(closed.reason, Reason::Reset) && closed.undelivered > 0);
+    assert_eq!(edge.cx().pending(id), 0);
+    edge.cx().send(other_id, "go on");
+    edge.until("the other goes on", |_| other.count() == 5);
+    edge.end();
+}
+
+// W7, W8
+fn small_and_large_frames_to_a_blocked_peer_arrive_whole_and_in_order(on: On) {
+    let mut config = Config::default();
+    config.limits.hard_limit = usize::MAX;
+    let mut edge = on.edge_with(config, default);
+    let addr = edge.listen_on(small("127.0.0.1:0"));
+    let peer = edge.small_peer(&addr);
+    edge.until_open(1);
+    let id = edge.id(0);
+    peer.ignore();
+    let all = pattern(400_000);
+    let (mut at, mut number) = (0, 0);
+    while at < all.len() {
+        // A large one is shared, and what is small is copied: pieces of one write.
+        let size = if number % 50 == 0 {
+            20_000
+        } else {
+            1 + number % 3
+        };
+        let frame = &all[at..all.len().min(at + size)];
+        match number % 2 {
+            0 => edge.cx().send(id, frame.to_vec()),
+            _ => edge.cx().send(id, frame),
+        };
+        (at, number) = (at + frame.len(), number + 1);
+        if number % 300 == 0 {
+            edge.turn_a_few_times();
+        }
+    }
+    edge.pass(Duration::from_millis(2));
+    assert!(edge.cx().pending(id) > 0);
+    peer.hear();
+    edge.until("all has come", |_| peer.count() >= all.len());
+    assert!(peer.received() == all);
     edge.end();
 }
 

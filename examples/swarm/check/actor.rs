@@ -47,6 +47,8 @@ pub struct Life {
     /// Bytes consumed, and bytes offered after them and left.
     pub taken: usize,
     pub left: usize,
+    /// Pending after the last send that was taken, or the last turn.
+    pub most_pending: usize,
     pub finish_told: bool,
     pub deadline: Option<Instant>,
     pub idle: bool,
@@ -155,6 +157,7 @@ impl Actor {
             resumed: false,
             taken: 0,
             left: 0,
+            most_pending: 0,
             finish_told: false,
             deadline: None,
             idle: self.plan.config.limits.idle.is_some(),
@@ -226,6 +229,42 @@ impl Actor {
             fits,
             "{conn}: closed with {reason:?}; opened: {opened}, end seen: {eof}, asked: {asked:?}"
         );
+    }
+
+    /// What must hold after every turn.
+    pub fn after_turn(&mut self, cx: &Context) {
+        assert!(!self.inside, "a turn ended inside a callback");
+        let mut pending = 0;
+        for (conn, life) in &mut self.lives {
+            let now = cx.pending(*conn);
+            let most = life.most_pending;
+            assert!(
+                now <= most,
+                "{conn}: {now} bytes are pending, after {most} and no send"
+            );
+            life.most_pending = now;
+            pending += now as u64;
+            let open = cx.is_open(*conn);
+            assert!(
+                !open || (life.opened && life.asked.is_none()),
+                "{conn} is open; on_open: {}, asked: {:?}",
+                life.opened,
+                life.asked
+            );
+            let reads = cx.wants_input(*conn);
+            assert!(
+                !reads || !life.paused && !life.eof && life.asked.is_none(),
+                "{conn} wants input"
+            );
+        }
+        let (accepted, lost, out) = (self.accepted, self.lost, cx.stats().bytes_out);
+        assert!(
+            accepted >= out + pending + lost,
+            "of {accepted} bytes {out} went out, {pending} are pending, {lost} lost"
+        );
+        for conn in cx.connections() {
+            assert!(self.lives.contains_key(&conn), "{conn}: nobody's");
+        }
     }
 
     fn timer_fires(&mut self, cx: &mut Context, id: TimerId, key: u64) {
@@ -322,12 +361,7 @@ impl Handler<Note> for Actor {
     fn on_message(&mut self, cx: &mut Context, note: Note) {
         assert!(!self.inside, "a message inside a callback");
         self.inside = true;
-        let expected = self.ledger.borrow_mut().posted[self.index].pop_front();
-        assert!(
-            expected == Some(note.id),
-            "message {} out of order",
-            note.id
-        );
+        self.ledger.borrow_mut().message(self.index, note.id);
         if note.resume {
             self.resume_all(cx);
         }

@@ -132,15 +132,16 @@ impl Actor {
                 pending <= hard.max(high + len),
                 "{conn}: {pending} bytes are pending"
             );
-            self.took(conn, bytes, sent);
+            self.took(cx, conn, bytes, sent);
         }
     }
 
-    fn took(&mut self, conn: ConnId, bytes: &[u8], sent: Sent) {
+    fn took(&mut self, cx: &Context, conn: ConnId, bytes: &[u8], sent: Sent) {
         let Some(life) = self.lives.get_mut(&conn) else {
             return;
         };
         life.waiting = sent == Sent::Wait;
+        life.most_pending = cx.pending(conn);
         let end = life.end;
         self.accepted += bytes.len() as u64;
         if let Some(end) = end {
@@ -377,7 +378,7 @@ impl Actor {
         }
     }
 
-    /// A message from another thread, which may come at any point of a turn.
+    /// A message from a callback, whichever that is.
     pub fn post(&mut self, to: usize, acts: usize, resume: bool) {
         let mut ledger = self.ledger.borrow_mut();
         ledger.messages += 1;

@@ -56,8 +56,10 @@ struct Wire {
 pub struct Ledger {
     wires: Vec<Wire>,
     names: BTreeMap<Addr, usize>,
-    /// Messages posted to each node, in order.
+    /// Messages posted to each node from callbacks, in order; and those from outside, which come
+    /// between them somewhere.
     pub posted: Vec<VecDeque<u64>>,
+    pub posted_outside: Vec<VecDeque<u64>>,
     pub messages: u64,
     /// A link was cut some time.
     pub cut: bool,
@@ -150,6 +152,17 @@ impl Ledger {
                 );
             }
         }
+    }
+
+    /// A message has come: it is the next of its kind.
+    pub fn message(&mut self, node: usize, id: u64) {
+        for posted in [&mut self.posted[node], &mut self.posted_outside[node]] {
+            if posted.front() == Some(&id) {
+                posted.pop_front();
+                return;
+            }
+        }
+        panic!("message {id} out of order");
     }
 
     pub fn connections(&self) -> usize {

@@ -245,6 +245,7 @@ fn each_fault(faults: &mut Faults, mut each: impl FnMut(&str, &mut u16)) {
     each("connect_fails", &mut faults.connect_fails);
     each("resets", &mut faults.resets);
     each("splits", &mut faults.splits);
+    each("slow_peers", &mut faults.slow_peers);
     each("stalls", &mut faults.stalls);
 }
 

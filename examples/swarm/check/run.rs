@@ -125,7 +125,11 @@ impl Run {
         let name = format!("n{}", index + 1);
         let node = self.world.start_with(&name, config, actor, |_| Ok(()));
         self.world.batch(node, batch);
-        self.ledger.borrow_mut().posted.push(Default::default());
+        self.world.after_each_turn(node, Actor::after_turn);
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.posted.push(Default::default());
+        ledger.posted_outside.push(Default::default());
+        drop(ledger);
         self.nodes.push(node);
     }
 
@@ -226,12 +230,7 @@ impl Run {
             Step::Advance(micros) => self.world.advance(Duration::from_micros(micros)),
             Step::Cut(one, other) => self.cut(one, other),
             Step::Heal => self.heal(),
-            Step::Post { node, acts } => {
-                let node = self.nodes[node];
-                let app = self.world.app(node);
-                let to = app.index;
-                app.post(to, acts, false);
-            }
+            Step::Post { node, acts } => self.post(node, acts),
             Step::Outside { node, acts } => {
                 self.outside(self.nodes[node], |actor, cx| {
                     (0..acts).for_each(|_| actor.one_act(cx));
@@ -242,6 +241,15 @@ impl Run {
             }
             Step::Calm => self.calm(),
         }
+    }
+
+    /// From another thread, at some point of a turn.
+    fn post(&mut self, node: usize, acts: usize) {
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.messages += 1;
+        let (id, resume) = (ledger.messages, false);
+        ledger.posted_outside[node].push_back(id);
+        self.world.post(self.nodes[node], Note { id, acts, resume });
     }
 
     fn connect(&mut self, id: usize, node: usize, buffer: usize) {
@@ -396,7 +404,9 @@ impl Run {
             for (id, timer) in &actor.timers {
                 assert!(timer.at > now, "{id} of n{name} has not fired");
             }
-            let waiting = ledger.borrow().posted[actor.index].len();
+            let ledger = ledger.borrow();
+            let (inside, outside) = (&ledger.posted, &ledger.posted_outside);
+            let waiting = inside[actor.index].len() + outside[actor.index].len();
             assert!(waiting == 0, "n{name}: {waiting} messages have not come");
         });
     }

@@ -1,5 +1,7 @@
 //! What may go wrong on the simulated network.
 
+use super::random::Random;
+use std::io;
 use std::time::Duration;
 
 /// How often things go wrong: each a chance in thousand, 0 for never, which is the default.
@@ -14,26 +16,31 @@ pub struct Faults {
     pub short_io: u16,
     /// Of a new connection: it is one of those.
     pub no_proof: u16,
-    /// Of a read or write: it would block, although it could move bytes; an edge follows later.
+    /// Of a read, write, accept, or look whether a connect is through: it would block, although it
+    /// need not; an edge follows later. Reads of a socket whose own side is shut are spared: the
+    /// loop trusts the last read before a close, as it may trust a kernel.
     pub would_block: u16,
-    /// Of a wait: readiness is reported for a connection that has none.
+    /// Of a wait: readiness is reported for a connection or listener that has none.
     pub spurious: u16,
     /// Of readiness: it is reported late, by up to a millisecond.
     pub late_edges: u16,
     /// Of a wait with several events: they come in another order.
     pub reordered: u16,
-    /// Of a wait: a signal ends it (EINTR).
+    /// Of a wait, read, write or accept: a signal ends it (EINTR).
     pub interrupts: u16,
-    /// Of an accept: no descriptors or memory; who waits stays in the backlog.
+    /// Of an accept: no descriptors, buffers or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM); who waits
+    /// stays in the backlog.
     pub accept_fails: u16,
     /// Of an accept: the peer is gone (ECONNABORTED).
     pub accept_aborted: u16,
-    /// Of a connect: no descriptors or memory.
+    /// Of a connect: no descriptors, buffers or memory.
     pub connect_fails: u16,
-    /// Of a piece of data that arrives: the connection is reset instead.
+    /// Of a piece of data that arrives: the connection is reset, at any byte of it.
     pub resets: u16,
     /// Of a piece of data that is sent: it travels in two.
     pub splits: u16,
+    /// Of data that arrives at a scripted peer: it reads late, by up to ten milliseconds.
+    pub slow_peers: u16,
     /// Of a wait: the process was stopped meanwhile, for up to a second.
     pub stalls: u16,
 }
@@ -54,9 +61,52 @@ impl Faults {
             connect_fails: 20,
             resets: 5,
             splits: 200,
+            slow_peers: 50,
             stalls: 2,
         }
     }
+}
+
+/// The errors of a process, or a system, that has used up what it has.
+const EXHAUSTED: [(i32, &str); 4] = [
+    (EMFILE, "EMFILE"),
+    (ENFILE, "ENFILE"),
+    (ENOBUFS, "ENOBUFS"),
+    (ENOMEM, "ENOMEM"),
+];
+
+#[cfg(not(windows))]
+const EMFILE: i32 = 24;
+#[cfg(not(windows))]
+const ENFILE: i32 = 23;
+#[cfg(not(windows))]
+const ENOMEM: i32 = 12;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const ENOBUFS: i32 = 105;
+#[cfg(not(any(windows, target_os = "linux", target_os = "android")))]
+const ENOBUFS: i32 = 55;
+
+// Winsock has no other name for "too many open files", and none for "out of memory".
+#[cfg(windows)]
+const EMFILE: i32 = 10024;
+#[cfg(windows)]
+const ENFILE: i32 = EMFILE;
+#[cfg(windows)]
+const ENOBUFS: i32 = 10055;
+#[cfg(windows)]
+const ENOMEM: i32 = ENOBUFS;
+
+/// One of them.
+pub(super) fn exhausted(random: &mut Random) -> io::Error {
+    let which = random.below(EXHAUSTED.len() as u64) as usize;
+    io::Error::from_raw_os_error(EXHAUSTED[which].0)
+}
+
+/// The name of such an error: its text and its number are the system's own.
+pub(crate) fn name_of_exhausted(error: &io::Error) -> Option<&'static str> {
+    let code = error.raw_os_error()?;
+    let known = EXHAUSTED.iter().find(|(known, _)| *known == code);
+    known.map(|(_, name)| *name)
 }
 
 /// What lies between two hosts.
@@ -91,5 +141,16 @@ impl Link {
             latency,
             ..Link::default()
         }
+    }
+
+    /// The same with this much jitter.
+    pub fn jitter(self, jitter: Duration) -> Link {
+        Link { jitter, ..self }
+    }
+
+    /// The same with so many bytes a second, one way.
+    pub fn bandwidth(self, bytes: u64) -> Link {
+        let bandwidth = Some(bytes);
+        Link { bandwidth, ..self }
     }
 }

@@ -9,6 +9,7 @@ mod packets;
 mod random;
 mod socket;
 
+pub(crate) use faults::name_of_exhausted;
 pub(crate) use net::Net;
 pub(crate) use socket::{Owner, SockId, State};
 
@@ -24,6 +25,9 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 pub(crate) struct SharedNet(Arc<Mutex<Net>>);
 
+/// What another thread does at a moment that chance chooses. `false`: it could not yet.
+pub(crate) type Post = Box<dyn FnMut() -> bool + Send>;
+
 impl SharedNet {
     pub(crate) fn new(net: Net) -> SharedNet {
         SharedNet(Arc::new(Mutex::new(net)))
@@ -32,6 +36,46 @@ impl SharedNet {
     /// A handler that panicked left the network as it was: go on.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Net> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For every call that a reactor makes: other threads may do something right before it. They
+    /// wake reactors, so the lock is not held meanwhile.
+    fn enter(&self) -> MutexGuard<'_, Net> {
+        let mut net = self.lock();
+        while let Some(post) = net.next_post() {
+            drop(net);
+            let done = self.run(post);
+            net = self.lock();
+            if !done {
+                break;
+            }
+        }
+        net
+    }
+
+    /// Other threads do now all that they have waited with. Answers whether there was something.
+    pub(crate) fn run_posts(&self) -> bool {
+        let mut any = false;
+        while let Some(post) = self.take_post() {
+            any = true;
+            if !self.run(post) {
+                break;
+            }
+        }
+        any
+    }
+
+    fn take_post(&self) -> Option<Post> {
+        self.lock().posts.pop_front()
+    }
+
+    /// What could not be done is to be done next.
+    fn run(&self, mut post: Post) -> bool {
+        let done = post();
+        if !done {
+            self.lock().posts.push_front(post);
+        }
+        done
     }
 }
 
@@ -54,7 +98,8 @@ pub(crate) struct Stream {
 
 pub(crate) struct Acceptor {
     net: SharedNet,
-    addr: Addr,
+    key: Addr,
+    local: Addr,
 }
 
 impl Sim {
@@ -91,7 +136,9 @@ impl Sim {
         _: Option<Duration>,
         mut each: impl FnMut(Source, Readiness),
     ) -> io::Result<(usize, bool)> {
-        let (events, full) = self.net.lock().poll(self.poller);
+        // Between the loop's last look at its mailbox and its sleep, and right after that.
+        let (events, full) = self.net.enter().poll(self.poller);
+        drop(self.net.enter());
         let count = events.len();
         events
             .into_iter()
@@ -100,10 +147,11 @@ impl Sim {
     }
 
     pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {
-        let addr = self.net.lock().listen(self.poller, listen, slot)?;
+        let (key, local) = self.net.lock().listen(self.poller, listen, slot)?;
         Ok(Acceptor {
             net: self.net.clone(),
-            addr,
+            key,
+            local,
         })
     }
 
@@ -131,11 +179,11 @@ impl Sim {
 
 impl Stream {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.net.lock().read(self.id, buffer)
+        self.net.enter().read(self.id, buffer)
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.net.lock().write(self.id, bytes)
+        self.net.enter().write(self.id, bytes)
     }
 
     /// As writev(2): the pieces are one write.
@@ -148,7 +196,7 @@ impl Stream {
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
-        self.net.lock().shutdown_write(self.id)
+        self.net.enter().shutdown_write(self.id)
     }
 
     pub(crate) fn reset_on_drop(&mut self) {
@@ -156,7 +204,7 @@ impl Stream {
     }
 
     pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
-        self.net.lock().finish_connect(self.id)
+        self.net.enter().finish_connect(self.id)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
@@ -176,7 +224,7 @@ impl Drop for Stream {
 
 impl Acceptor {
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
-        let (id, peer) = self.net.lock().accept(&self.addr)?;
+        let (id, peer) = self.net.enter().accept(&self.key)?;
         Ok((
             Stream {
                 net: self.net.clone(),
@@ -187,12 +235,12 @@ impl Acceptor {
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
-        Ok(self.addr.clone())
+        Ok(self.local.clone())
     }
 }
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.net.lock().unlisten(&self.addr);
+        self.net.lock().unlisten(&self.key);
     }
 }

@@ -1,7 +1,8 @@
 //! The network: its clock, its sockets, and what each reactor is told of them.
 
 use super::super::Source;
-use super::faults::{Faults, Link};
+use super::Post;
+use super::faults::{Faults, Link, exhausted};
 use super::packets::Packet;
 use super::random::Random;
 use super::socket::{Owner, SockId, Socket, State};
@@ -20,6 +21,7 @@ pub(crate) struct Net {
     pub(crate) random: Random,
     pub(crate) faults: Faults,
     pub(super) sockets: Vec<Socket>,
+    /// By their key: where they are on the network.
     listeners: BTreeMap<Addr, Listener>,
     pollers: Vec<Poller>,
     /// What is on its way, by the time of its arrival and the order of sending.
@@ -28,13 +30,17 @@ pub(crate) struct Net {
     pub(super) held: BTreeMap<u64, Packet>,
     pub(super) sent: u64,
     links: BTreeMap<(IpAddr, IpAddr), Link>,
-    pub(crate) default_link: Link,
+    default_link: Link,
     /// When a direction of a link with limited bandwidth is free again.
     pub(super) busy: BTreeMap<(IpAddr, IpAddr), u64>,
     next_port: u16,
+    /// What other threads are to do.
+    pub(super) posts: VecDeque<Post>,
 }
 
 struct Listener {
+    /// Its address, as it was asked for.
+    local: Addr,
     /// `None`: a scripted peer listens.
     poller: Option<usize>,
     slot: u32,
@@ -59,6 +65,11 @@ enum Edge {
     Listener(Addr),
 }
 
+/// A time in ticks of the network's clock; the longest stand for ever.
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Net {
     pub(crate) fn new(seed: u64, faults: Faults) -> Net {
         Net {
@@ -76,6 +87,7 @@ impl Net {
             default_link: Link::default(),
             busy: BTreeMap::new(),
             next_port: 40_000,
+            posts: VecDeque::new(),
         }
     }
 
@@ -85,8 +97,7 @@ impl Net {
 
     /// The tick of an instant that a reactor named.
     pub(crate) fn tick(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.epoch);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        nanos(at.saturating_duration_since(self.epoch))
     }
 
     /// When the next packet arrives.
@@ -100,9 +111,20 @@ impl Net {
         let healed = !link.cut;
         self.links.insert((one.min(other), one.max(other)), link);
         if healed {
-            for (order, packet) in std::mem::take(&mut self.held) {
-                self.packets.insert((self.now, order), packet);
-            }
+            self.release();
+        }
+    }
+
+    /// Where two hosts have none of their own.
+    pub(crate) fn set_default_link(&mut self, link: Link) {
+        self.default_link = link;
+        self.release();
+    }
+
+    /// What was held sets out again; what is still cut will be held again.
+    fn release(&mut self) {
+        for (order, packet) in std::mem::take(&mut self.held) {
+            self.packets.insert((self.now, order), packet);
         }
     }
 
@@ -128,6 +150,17 @@ impl Net {
         self.pollers[poller].batch = batch.max(1);
     }
 
+    /// Another thread does something at the next call that a reactor makes.
+    pub(crate) fn post(&mut self, post: Post) {
+        self.posts.push_back(post);
+    }
+
+    /// Does another thread do something now?
+    pub(super) fn next_post(&mut self) -> Option<Post> {
+        let now = !self.posts.is_empty() && self.random.below(4) == 0;
+        now.then(|| self.posts.pop_front()).flatten()
+    }
+
     pub(crate) fn wake(&mut self, poller: usize) {
         self.pollers[poller].woken = true;
     }
@@ -146,20 +179,21 @@ impl Net {
         }
     }
 
-    fn listener_edge(&mut self, addr: &Addr) {
-        if let Some(listener) = self.listeners.get_mut(addr)
+    pub(super) fn listener_edge(&mut self, key: &Addr) {
+        if let Some(listener) = self.listeners.get_mut(key)
             && let Some(poller) = listener.poller
             && !std::mem::replace(&mut listener.edge, true)
         {
             let edges = &mut self.pollers[poller].edges;
-            edges.push(Edge::Listener(addr.clone()));
+            edges.push(Edge::Listener(key.clone()));
         }
     }
 
     /// One wait: the events of a batch, and whether the batch was full.
     pub(crate) fn poll(&mut self, poller: usize) -> (Vec<(Source, Readiness)>, bool) {
         if self.random.chance(self.faults.stalls) {
-            self.now += self.random.below(1_000_000_000);
+            let stall = self.random.below(1_000_000_000);
+            self.now = self.now.saturating_add(stall);
         }
         if self.random.chance(self.faults.interrupts) {
             return (Vec::new(), false);
@@ -188,14 +222,17 @@ impl Net {
             Edge::Listener(addr) => {
                 let listener = self.listeners.get_mut(&addr)?;
                 listener.edge = false;
+                if self.random.chance(self.faults.late_edges) {
+                    self.listener_edge_later(addr);
+                    return None;
+                }
                 let waits = !listener.backlog.is_empty();
                 waits.then_some((Source::Listener(listener.slot), Readiness::READABLE))
             }
             Edge::Conn(id) => {
                 self.sockets[id.0].edge = false;
                 if self.random.chance(self.faults.late_edges) {
-                    let delay = self.random.below(1_000_000);
-                    self.schedule_at(self.now + delay, Packet::Edge(id));
+                    self.edge_later(id);
                     return None;
                 }
                 let socket = &self.sockets[id.0];
@@ -208,32 +245,71 @@ impl Net {
         }
     }
 
+    /// This end is looked at again within a millisecond.
+    pub(super) fn edge_later(&mut self, id: SockId) {
+        let delay = self.random.below(1_000_000);
+        self.schedule_in(delay, Packet::Edge(id));
+    }
+
+    fn listener_edge_later(&mut self, key: Addr) {
+        let delay = self.random.below(1_000_000);
+        self.schedule_in(delay, Packet::ListenerEdge(key));
+    }
+
     /// Readiness that is not there: a kernel may always be wrong about it.
     fn spurious(&mut self, poller: usize) -> Option<(Source, Readiness)> {
         if !self.random.chance(self.faults.spurious) {
             return None;
         }
         let ours = |socket: &Socket| match socket.owner {
-            Owner::Reactor(owner, slot) if owner == poller => slot,
+            Owner::Reactor(owner, slot) if owner == poller => slot.map(Source::Conn),
             _ => None,
         };
-        let slots: Vec<u32> = self.sockets.iter().filter_map(ours).collect();
-        let slot = *slots.get(self.random.below(slots.len() as u64) as usize)?;
-        Some((
-            Source::Conn(slot),
-            Readiness::READABLE | Readiness::WRITABLE,
-        ))
+        let listening = |listener: &Listener| {
+            let ours = listener.poller == Some(poller);
+            ours.then_some(Source::Listener(listener.slot))
+        };
+        let conns = self.sockets.iter().filter_map(ours);
+        let listeners = self.listeners.values().filter_map(listening);
+        let all: Vec<Source> = conns.chain(listeners).collect();
+        let source = *all.get(self.random.below(all.len() as u64) as usize)?;
+        let both = Readiness::READABLE | Readiness::WRITABLE;
+        let all = [
+            both,
+            Readiness::READABLE,
+            Readiness::HANG_UP,
+            Readiness::ERROR,
+        ];
+        let readiness = all[self.random.below(all.len() as u64) as usize];
+        Some((source, readiness))
     }
 
     // ---- Listening ----
 
-    pub(crate) fn listen(&mut self, poller: usize, listen: &Listen, slot: u32) -> io::Result<Addr> {
+    /// Answers the listener's key, and its address.
+    pub(crate) fn listen(
+        &mut self,
+        poller: usize,
+        listen: &Listen,
+        slot: u32,
+    ) -> io::Result<(Addr, Addr)> {
         let host = self.pollers[poller].host;
+        if let Target::Addr(Addr::Ip(addr)) = &listen.target {
+            let ip = addr.ip();
+            if ip != host && !ip.is_loopback() && !ip.is_unspecified() {
+                let said = format!("{ip} is not here: this host is {host}");
+                return Err(io::Error::new(ErrorKind::AddrNotAvailable, said));
+            }
+        }
         self.listen_for(Some(poller), host, listen, slot)
     }
 
     /// A scripted peer listens.
-    pub(crate) fn peer_listen(&mut self, host: IpAddr, listen: &Listen) -> io::Result<Addr> {
+    pub(crate) fn peer_listen(
+        &mut self,
+        host: IpAddr,
+        listen: &Listen,
+    ) -> io::Result<(Addr, Addr)> {
         self.listen_for(None, host, listen, 0)
     }
 
@@ -243,31 +319,36 @@ impl Net {
         host: IpAddr,
         listen: &Listen,
         slot: u32,
-    ) -> io::Result<Addr> {
+    ) -> io::Result<(Addr, Addr)> {
         let Target::Addr(addr) = &listen.target else {
-            return Err(io::Error::new(
-                ErrorKind::InvalidInput,
-                "no name service is simulated",
-            ));
+            let said = format!("{} is no IP address: no names here", listen.target);
+            return Err(io::Error::new(ErrorKind::InvalidInput, said));
         };
         let addr = match addr {
             Addr::Ip(ip) if ip.port() == 0 => Addr::Ip(SocketAddr::new(ip.ip(), self.free_port())),
             addr => addr.clone(),
         };
-        if self.listeners.contains_key(&addr) {
+        // All addresses of a host are one.
+        let key = match &addr {
+            Addr::Ip(ip) if ip.ip().is_unspecified() => Addr::Ip(SocketAddr::new(host, ip.port())),
+            addr => addr.clone(),
+        };
+        if self.listeners.contains_key(&key) {
             return Err(ErrorKind::AddrInUse.into());
         }
         let listener = Listener {
+            local: addr.clone(),
             poller,
             slot,
             host,
             options: listen.socket.clone(),
             backlog: VecDeque::new(),
-            limit: usize::try_from(listen.backlog).unwrap_or(0).max(1),
+            // One more than was asked for, as Linux has it: sk_acceptq_is_full() in sock.h.
+            limit: usize::try_from(listen.backlog).unwrap_or(0) + 1,
             edge: false,
         };
-        self.listeners.insert(addr.clone(), listener);
-        Ok(addr)
+        self.listeners.insert(key.clone(), listener);
+        Ok((key, addr))
     }
 
     pub(super) fn free_port(&mut self) -> u16 {
@@ -276,24 +357,29 @@ impl Net {
     }
 
     /// Those who wait to be accepted are reset (close(2) of a listening socket).
-    pub(crate) fn unlisten(&mut self, addr: &Addr) {
-        let backlog = self.listeners.remove(addr).map(|listener| listener.backlog);
+    pub(crate) fn unlisten(&mut self, key: &Addr) {
+        let backlog = self.listeners.remove(key).map(|listener| listener.backlog);
         for id in backlog.unwrap_or_default() {
-            self.reset_on_close(id);
-            self.close(id);
+            self.reset_waiting(id);
         }
     }
 
-    pub(crate) fn accept(&mut self, addr: &Addr) -> io::Result<(SockId, Addr)> {
-        let listener = self.listeners.get_mut(addr).ok_or(ErrorKind::NotFound)?;
+    pub(crate) fn accept(&mut self, key: &Addr) -> io::Result<(SockId, Addr)> {
+        if self.random.chance(self.faults.interrupts) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let listener = self.listeners.get_mut(key).ok_or(ErrorKind::NotFound)?;
         let waiting = *listener.backlog.front().ok_or(ErrorKind::WouldBlock)?;
+        if self.random.chance(self.faults.would_block) {
+            self.listener_edge_later(key.clone());
+            return Err(ErrorKind::WouldBlock.into());
+        }
         if self.random.chance(self.faults.accept_fails) {
-            return Err(ErrorKind::OutOfMemory.into());
+            return Err(exhausted(&mut self.random));
         }
         listener.backlog.pop_front();
         if self.random.chance(self.faults.accept_aborted) {
-            self.reset_on_close(waiting);
-            self.close(waiting);
+            self.reset_waiting(waiting);
             return Err(ErrorKind::ConnectionAborted.into());
         }
         let other = self.sockets[waiting.0].other;
@@ -304,8 +390,8 @@ impl Net {
     }
 
     /// A scripted peer accepts whoever waits.
-    pub(crate) fn peer_accept(&mut self, addr: &Addr) -> Option<SockId> {
-        let id = self.listeners.get_mut(addr)?.backlog.pop_front()?;
+    pub(crate) fn peer_accept(&mut self, key: &Addr) -> Option<SockId> {
+        let id = self.listeners.get_mut(key)?.backlog.pop_front()?;
         self.sockets[id.0].owner = Owner::Peer;
         self.peer_deaf(id, false);
         Some(id)
@@ -327,7 +413,7 @@ impl Net {
         slot: u32,
     ) -> io::Result<(SockId, bool)> {
         if self.random.chance(self.faults.connect_fails) {
-            return Err(ErrorKind::OutOfMemory.into());
+            return Err(exhausted(&mut self.random));
         }
         let (host, owner) = (
             self.pollers[poller].host,
@@ -394,34 +480,34 @@ impl Net {
         SockId(self.sockets.len() - 1)
     }
 
-    /// Who listens where this address leads: exactly there, or on that port of all addresses.
+    /// Who listens where this address leads: exactly there, or for a loopback address on that port
+    /// of all addresses. Answers the key.
     pub(super) fn find_listener(&self, addr: &Addr) -> Option<Addr> {
         if self.listeners.contains_key(addr) {
             return Some(addr.clone());
         }
-        let ip = addr.ip()?;
-        let listens = |(local, listener): &(&Addr, &Listener)| {
-            local.ip().is_some_and(|local| {
-                let here = listener.host == ip.ip() || ip.ip().is_loopback();
-                local.ip().is_unspecified() && local.port() == ip.port() && here
-            })
+        let ip = addr.ip().filter(|ip| ip.ip().is_loopback())?;
+        let listens = |(_, listener): &(&Addr, &Listener)| {
+            let everywhere = |local: SocketAddr| local.ip().is_unspecified();
+            let local = listener.local.ip().filter(|local| everywhere(*local));
+            local.is_some_and(|local| local.port() == ip.port())
         };
         self.listeners
             .iter()
             .find(listens)
-            .map(|(local, _)| local.clone())
+            .map(|(key, _)| key.clone())
     }
 
     /// On which host the listener for this address is.
     pub(super) fn listener_host(&self, addr: &Addr) -> Option<IpAddr> {
-        let local = self.find_listener(addr)?;
-        self.listeners.get(&local).map(|listener| listener.host)
+        let key = self.find_listener(addr)?;
+        self.listeners.get(&key).map(|listener| listener.host)
     }
 
     /// A listener takes a connection into its backlog. `None`: there is no room, or no listener.
     pub(super) fn welcome(&mut self, client: SockId, addr: &Addr) -> Option<SockId> {
-        let local = self.find_listener(addr)?;
-        let listener = &self.listeners[&local];
+        let key = self.find_listener(addr)?;
+        let listener = &self.listeners[&key];
         if listener.backlog.len() >= listener.limit {
             return None;
         }
@@ -430,8 +516,8 @@ impl Net {
         self.sockets[id.0].state = State::Open;
         self.sockets[id.0].other = Some(client);
         self.sockets[client.0].other = Some(id);
-        self.listeners.get_mut(&local)?.backlog.push_back(id);
-        self.listener_edge(&local);
+        self.listeners.get_mut(&key)?.backlog.push_back(id);
+        self.listener_edge(&key);
         Some(id)
     }
 
@@ -452,8 +538,8 @@ impl Net {
         };
         let listening = self
             .listeners
-            .keys()
-            .map(|addr| format!("{addr} (listening)"));
+            .values()
+            .map(|listener| format!("{} (listening)", listener.local));
         self.sockets
             .iter()
             .filter(open)

@@ -1,6 +1,7 @@
 //! TCP as a program sees it: what reads and writes do, and what travels between the two ends.
 
-use super::net::Net;
+use super::faults::Link;
+use super::net::{Net, nanos};
 use super::socket::{Owner, SockId, Socket, State};
 use crate::addr::Addr;
 use std::io::{self, ErrorKind};
@@ -18,8 +19,11 @@ pub(super) enum Packet {
     Rst(SockId),
     /// The other end has read: there is room again.
     Window(SockId),
-    /// Readiness that is told late. It travels nowhere.
+    /// Readiness that is told late. It travels nowhere, and neither do the next.
     Edge(SockId),
+    ListenerEdge(Addr),
+    /// A slow peer reads.
+    Hear(SockId),
 }
 
 /// A SYN without an answer is sent again after a second, as Linux does (tcp(7), `tcp_syn_retries`).
@@ -33,7 +37,12 @@ impl Net {
     // ---- What a program does ----
 
     pub(crate) fn read(&mut self, id: SockId, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.blocks_for_once(id) {
+        if self.random.chance(self.faults.interrupts) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        // The loop's last read before a close decides whether it lingers, so it must not be lied
+        // to; no kernel does (docs/simulation.md).
+        if !self.socket(id).shut && self.blocks_for_once(id) {
             return Err(ErrorKind::WouldBlock.into());
         }
         let available = self.socket(id).inbox.len().min(buffer.len());
@@ -63,6 +72,9 @@ impl Net {
     }
 
     pub(crate) fn write(&mut self, id: SockId, bytes: &[u8]) -> io::Result<usize> {
+        if self.random.chance(self.faults.interrupts) {
+            return Err(ErrorKind::Interrupted.into());
+        }
         if self.blocks_for_once(id) {
             // The edge that follows may find no room: then there is another one when there is.
             self.socket(id).starved = true;
@@ -72,9 +84,10 @@ impl Net {
         if let Some(error) = socket.error.take() {
             return Err(error.into());
         }
-        if socket.dead || socket.shut {
+        if socket.dead || socket.shut || self.unix_peer_is_gone(id) {
             return Err(ErrorKind::BrokenPipe.into());
         }
+        let socket = self.socket(id);
         let room = socket.room().min(bytes.len());
         if room < bytes.len() {
             socket.starved = true;
@@ -98,6 +111,9 @@ impl Net {
     }
 
     pub(crate) fn finish_connect(&mut self, id: SockId) -> io::Result<bool> {
+        if self.socket(id).state == State::Open && self.blocks_for_once(id) {
+            return Ok(false);
+        }
         let socket = self.socket(id);
         match socket.error.take() {
             Some(error) => Err(error.into()),
@@ -116,7 +132,9 @@ impl Net {
         if socket.state == State::Closed {
             return;
         }
-        let rude = socket.reset_on_close || !socket.inbox.is_empty();
+        // Unix sockets know no linger, but they know unread input: unix_release_sock().
+        let resets = socket.reset_on_close && !socket.is_unix();
+        let rude = resets || !socket.inbox.is_empty();
         let connecting = socket.state == State::Connecting;
         socket.state = State::Closed;
         socket.owner = Owner::Nobody;
@@ -129,6 +147,14 @@ impl Net {
         self.socket(id).inbox.clear();
     }
 
+    /// Who waits in a backlog is reset, over a Unix socket too.
+    pub(super) fn reset_waiting(&mut self, id: SockId) {
+        let socket = self.socket(id);
+        socket.state = State::Closed;
+        socket.inbox.clear();
+        self.reset_other(id);
+    }
+
     // ---- Faults ----
 
     /// It would block although it need not. The edge that must follow then does, later.
@@ -138,8 +164,7 @@ impl Net {
         let over = socket.dead || socket.error.is_some();
         let blocks = self.random.chance(self.faults.would_block) && !over;
         if blocks {
-            let delay = self.random.below(1_000_000);
-            self.schedule_at(self.now + delay, Packet::Edge(id));
+            self.edge_later(id);
         }
         blocks
     }
@@ -184,8 +209,29 @@ impl Net {
         }
     }
 
+    /// What a Unix socket was written is in the other's queue already, whatever comes then.
+    fn flush_unix(&mut self, id: SockId) {
+        let socket = self.socket(id);
+        if socket.is_unix()
+            && !socket.outbox.is_empty()
+            && let Some(other) = socket.other
+        {
+            let bytes: Vec<u8> = socket.outbox.drain(..).collect();
+            self.socket(other).incoming += bytes.len();
+            self.send(id, Packet::Data(other, bytes), 0);
+        }
+    }
+
+    /// A Unix socket is told at once that nobody will read what it writes: unix_stream_sendmsg().
+    fn unix_peer_is_gone(&mut self, id: SockId) -> bool {
+        let socket = self.socket(id);
+        let other = socket.other.filter(|_| socket.is_unix());
+        other.is_some_and(|other| self.socket(other).state == State::Closed)
+    }
+
     /// RST to the other end, and nothing more from this one.
     fn reset_other(&mut self, id: SockId) {
+        self.flush_unix(id);
         let socket = self.socket(id);
         let was_dead = std::mem::replace(&mut socket.dead, true);
         // Both have finished: there is nothing left to reset (tcp_need_reset() in tcp.c).
@@ -208,24 +254,33 @@ impl Net {
     /// one.
     pub(super) fn send(&mut self, from: SockId, packet: Packet, bytes: usize) {
         let here = self.sockets[from.0].host;
-        let link = self.link(here, self.destination(&packet)).clone();
-        let jitter = self.random.below(link.jitter.as_nanos() as u64);
-        let mut at = self.now + link.latency.as_nanos() as u64 + jitter;
+        let link = match self.sockets[from.0].is_unix() {
+            true => Link::default(),
+            false => self.link(here, self.destination(&packet)).clone(),
+        };
+        let jitter = self.random.below(nanos(link.jitter));
+        let delay = nanos(link.latency).saturating_add(jitter);
+        let mut at = self.now.saturating_add(delay);
         if let Some(bandwidth) = link.bandwidth {
             let busy = self
                 .busy
                 .entry((here, self.destination(&packet)))
                 .or_default();
             let start = (*busy).max(self.now);
-            *busy = start + bytes as u64 * 1_000_000_000 / bandwidth.max(1);
-            at += *busy - self.now;
+            *busy = start.saturating_add(bytes as u64 * 1_000_000_000 / bandwidth.max(1));
+            at = at.saturating_add(*busy - self.now);
         }
         let at = at.max(self.sockets[from.0].last_arrival);
         self.sockets[from.0].last_arrival = at;
         self.schedule_at(at, packet);
     }
 
-    pub(super) fn schedule_at(&mut self, at: u64, packet: Packet) {
+    /// So many nanoseconds from now.
+    pub(super) fn schedule_in(&mut self, delay: u64, packet: Packet) {
+        self.schedule_at(self.now.saturating_add(delay), packet);
+    }
+
+    fn schedule_at(&mut self, at: u64, packet: Packet) {
         self.sent += 1;
         self.packets.insert((at, self.sent), packet);
     }
@@ -238,13 +293,15 @@ impl Net {
             | Packet::Fin(to)
             | Packet::Rst(to)
             | Packet::Window(to)
-            | Packet::Edge(to) => self.sockets[to.0].host,
+            | Packet::Edge(to)
+            | Packet::Hear(to) => self.sockets[to.0].host,
+            Packet::ListenerEdge(at) => self.destination_of(at),
         }
     }
 
     fn is_cut(&self, packet: &Packet) -> bool {
         let from = match packet {
-            Packet::Edge(_) => return false,
+            Packet::Edge(_) | Packet::ListenerEdge(_) | Packet::Hear(_) => return false,
             Packet::Syn { from, .. } => Some(*from),
             Packet::SynAck(to)
             | Packet::Data(to, _)
@@ -252,9 +309,10 @@ impl Net {
             | Packet::Rst(to)
             | Packet::Window(to) => self.sockets[to.0].other,
         };
+        let from = from.map(|from| &self.sockets[from.0]);
         from.is_some_and(|from| {
-            self.link(self.sockets[from.0].host, self.destination(packet))
-                .cut
+            let link = self.link(from.host, self.destination(packet));
+            link.cut && !from.is_unix()
         })
     }
 
@@ -295,6 +353,13 @@ impl Net {
             Packet::Rst(to) => self.rst_arrives(to),
             Packet::Window(to) => self.transmit(to),
             Packet::Edge(to) => self.edge(to),
+            Packet::ListenerEdge(key) => self.listener_edge(&key),
+            Packet::Hear(to) => {
+                self.socket(to).slow = false;
+                if !self.socket(to).deaf {
+                    self.hear(to);
+                }
+            }
         }
     }
 
@@ -307,12 +372,12 @@ impl Net {
             let delay = self
                 .link(self.sockets[from.0].host, self.destination_of(&to))
                 .latency;
-            return self.schedule_at(self.now + delay.as_nanos() as u64, Packet::Rst(from));
+            return self.schedule_in(nanos(delay), Packet::Rst(from));
         }
         match self.welcome(from, &to) {
             Some(server) => self.send(server, Packet::SynAck(from), 0),
             // The backlog is full: silence, and the client tries again.
-            None => self.schedule_at(self.now + SYN_RETRY, Packet::Syn { from, to }),
+            None => self.schedule_in(SYN_RETRY, Packet::Syn { from, to }),
         }
     }
 
@@ -328,16 +393,32 @@ impl Net {
         if socket.state == State::Closed || socket.dead {
             return self.reset_other(to);
         }
-        if self.random.chance(self.faults.resets) {
-            self.reset_other(to);
-            return self.rst_arrives_anyway(to);
-        }
-        let socket = self.socket(to);
-        socket.inbox.extend(bytes);
-        if socket.owner == Owner::Peer && !socket.deaf {
-            self.hear(to);
-        }
+        let reset = self.random.chance(self.faults.resets);
+        let whole = match reset {
+            true => self.random.below(bytes.len() as u64 + 1) as usize,
+            false => bytes.len(),
+        };
+        self.socket(to).inbox.extend(&bytes[..whole]);
+        self.peer_hears(to);
         self.edge(to);
+        if reset {
+            self.reset_other(to);
+            self.rst_arrives_anyway(to);
+        }
+    }
+
+    /// A scripted peer reads what has come, now or, if it is slow, later.
+    fn peer_hears(&mut self, id: SockId) {
+        let socket = self.socket(id);
+        if socket.owner != Owner::Peer || socket.deaf || socket.slow {
+            return;
+        }
+        if self.random.chance(self.faults.slow_peers) {
+            self.socket(id).slow = true;
+            let delay = self.random.below(10_000_000);
+            return self.schedule_in(delay, Packet::Hear(id));
+        }
+        self.hear(id);
     }
 
     fn rst_arrives(&mut self, to: SockId) {

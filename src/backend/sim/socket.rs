@@ -62,6 +62,8 @@ pub(crate) struct Socket {
     pub(crate) last_arrival: u64,
     /// A scripted peer that does not read.
     pub(crate) deaf: bool,
+    /// A scripted peer that will read later.
+    pub(crate) slow: bool,
     /// What a scripted peer has received.
     pub(crate) heard: Vec<u8>,
 }
@@ -93,8 +95,13 @@ impl Socket {
             edge: false,
             last_arrival: 0,
             deaf: false,
+            slow: false,
             heard: Vec::new(),
         }
+    }
+
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self.local, Addr::Unix(_))
     }
 
     /// Room in the inbox that nothing on its way will take.
@@ -110,6 +117,17 @@ impl Socket {
     /// Connected, and nobody has finished or reset?
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open && !self.dead && !self.fin_received && !self.shut
+    }
+
+    /// The other side has finished, and a scripted peer that reads has read all before that.
+    pub(crate) fn has_ended(&self) -> bool {
+        let unread = self.slow && !self.deaf && !self.inbox.is_empty();
+        self.dead || (self.fin_received && !unread)
+    }
+
+    /// It was told that nobody listens there.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.error == Some(ErrorKind::ConnectionRefused)
     }
 
     /// What poll(2) would say now.

@@ -1,0 +1,185 @@
+//! Wrong uses of the simulated network, and what is said of them: in clear words, and at the line
+//! of the test that is wrong.
+#![cfg(feature = "sim")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use sockeye::sim::{Faults, Link, Node, World};
+use sockeye::{ConnId, Context, Handler, Input};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::sync::Once;
+use std::time::Duration;
+
+thread_local! {
+    /// Where the last panic of this thread was, and what it said.
+    static LAST: RefCell<(String, String)> = RefCell::default();
+}
+
+/// Runs what is wrong, and answers what is said; the place must be in this file.
+fn said(wrong: impl FnOnce()) -> String {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        set_hook(Box::new(|panic| {
+            let place = panic.location().map(|at| at.file().to_owned());
+            let payload = panic.payload();
+            let text = payload.downcast_ref::<String>().cloned();
+            let text = text.or(payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned()));
+            let now = (place.unwrap_or_default(), text.unwrap_or_default());
+            eprintln!("{now:?}");
+            LAST.with(|last| *last.borrow_mut() = now);
+        }));
+    });
+    assert!(
+        catch_unwind(AssertUnwindSafe(wrong)).is_err(),
+        "nothing is said"
+    );
+    let (place, text) = LAST.with(RefCell::take);
+    assert!(place.ends_with("sim_errors.rs"), "{place}: {text}");
+    text
+}
+
+struct Sink;
+
+impl Handler for Sink {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, input: &mut Input) {
+        input.take_all();
+    }
+}
+
+fn world() -> (World, Node<Sink>) {
+    let mut world = World::seeded(7, Faults::default());
+    let node = world.start("sink", Sink, |reactor| {
+        reactor.listen("10.0.0.1:7").map(drop)
+    });
+    (world, node)
+}
+
+/// The connection that the node has.
+fn conn(world: &mut World, node: Node<Sink>) -> ConnId {
+    world.settle();
+    world.with(node, |_, cx| cx.connections().next()).unwrap()
+}
+
+#[test]
+fn a_peer_that_has_closed_or_finished_does_not_send() {
+    let (mut world, node) = world();
+    let ann = world.connect("10.0.0.1:7");
+    ann.shutdown();
+    let text = said(|| ann.send("late"));
+    assert!(text.contains("has finished sending"), "{text}");
+    world.settle();
+    ann.close();
+    let text = said(|| ann.send("late"));
+    assert!(text.contains("has closed"), "{text}");
+    // But to send to one who has reset is no mistake of the test: that may happen at any time.
+    let bob = world.connect("10.0.0.1:7");
+    let conn = conn(&mut world, node);
+    world.with(node, |_, cx| cx.abort(conn));
+    world.settle();
+    assert!(bob.was_reset());
+    bob.send("to nobody");
+}
+
+#[test]
+fn a_connect_to_nowhere_is_told_of_when_something_is_sent() {
+    let (mut world, _) = world();
+    let ann = world.connect("10.0.0.1:8");
+    assert!(ann.was_reset() && !ann.is_connected());
+    let text = said(|| ann.send("hi"));
+    assert!(text.contains("nobody listens there"), "{text}");
+    let text = said(|| drop(world.connect("localhost:7")));
+    assert!(text.contains("localhost:7 is no address"), "{text}");
+    let text = said(|| drop(world.connect("unix:/nowhere")));
+    assert!(text.contains("cannot connect to unix:/nowhere"), "{text}");
+}
+
+#[test]
+fn a_node_or_a_server_that_cannot_start_says_why() {
+    let (mut world, _) = world();
+    let listening =
+        |addr: &'static str| move |reactor: &mut sockeye::Reactor| reactor.listen(addr).map(drop);
+    let text = said(|| {
+        world.start("other", Sink, listening("10.0.0.1:7"));
+    });
+    assert!(text.contains("other does not start"), "{text}");
+    assert!(
+        text.contains("10.0.0.1 is not here: this host is 10.0.0.2"),
+        "{text}"
+    );
+    let text = said(|| drop(world.listen("10.0.0.1:7")));
+    assert!(text.contains("cannot listen on 10.0.0.1:7"), "{text}");
+    let mut config = sockeye::Config::default();
+    config.reads_per_turn = 0;
+    let text = said(|| {
+        world.start_with("idle", config, Sink, |_| Ok(()));
+    });
+    assert!(text.contains("reads_per_turn"), "{text}");
+}
+
+#[test]
+fn a_node_of_another_world_is_told_apart() {
+    let (mut world, _) = world();
+    let mut other = World::seeded(7, Faults::default());
+    let node = other.start("sink", Sink, |_| Ok(()));
+    let text = said(|| {
+        world.app(node);
+    });
+    assert!(text.contains("another world"), "{text}");
+    let text = said(|| world.batch(node, 1));
+    assert!(text.contains("another world"), "{text}");
+}
+
+#[test]
+fn a_leak_is_named() {
+    let (mut world, _) = world();
+    let ann = world.connect("10.0.0.1:7");
+    world.settle();
+    let text = said(|| world.assert_no_leaks());
+    let (here, there) = ("10.0.0.1:7", ann.addr());
+    assert!(text.contains(&format!("{here} - {there}")), "{text}");
+    assert!(text.contains("seed 7"), "{text}");
+}
+
+struct Restless;
+
+impl Handler for Restless {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+    fn on_timer(&mut self, cx: &mut Context, _: sockeye::TimerId, _: u64) {
+        cx.set_timer(Duration::ZERO, 0);
+    }
+}
+
+#[test]
+fn work_without_an_end_is_a_spin() {
+    let mut world = World::seeded(7, Faults::default());
+    world.start("restless", Restless, |reactor| {
+        reactor.context().set_timer(Duration::ZERO, 0);
+        Ok(())
+    });
+    for time in [Duration::ZERO, Duration::from_secs(1)] {
+        let text = said(|| world.advance(time));
+        assert!(text.contains("spin") && text.contains("seed 7"), "{text}");
+    }
+}
+
+#[test]
+fn no_time_and_all_time_may_pass() {
+    let (mut world, node) = world();
+    world.default_link(Link::latency(Duration::from_millis(1)));
+    world.advance(Duration::ZERO);
+    let now = world.now();
+    world.advance(Duration::from_secs(3600 * 24 * 365));
+    assert_eq!(world.now() - now, Duration::from_secs(3600 * 24 * 365));
+    // The clock stops at its end, as it must; nothing else breaks.
+    world.advance(Duration::MAX);
+    world.advance(Duration::MAX);
+    let ann = world.connect("10.0.0.1:7");
+    ann.send("hi");
+    assert!(world.rest(Duration::MAX));
+    assert!(ann.is_open());
+    let conn = conn(&mut world, node);
+    assert!(world.with(node, |_, cx| cx.is_open(conn)));
+}
