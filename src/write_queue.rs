@@ -172,12 +172,22 @@ impl WriteQueue {
         if self.tail.capacity() > KEEP {
             self.tail.shrink_to(KEEP);
         }
+        if self.blocks.capacity() > SLICES {
+            self.blocks.shrink_to(SLICES);
+        }
         self.taken = 0;
         self.len = 0;
     }
+
+    /// Bytes that it takes when it is empty.
+    fn memory(&self) -> usize {
+        let blocks = self.blocks.capacity() * size_of::<Bytes>();
+        size_of::<WriteQueue>() + blocks + self.tail.capacity()
+    }
 }
 
-/// Empty queues, a few with a little memory each: after a broadcast there is one for everybody.
+/// Empty queues with a little memory each, to be used again: after a broadcast of large frames
+/// there is one for everybody.
 #[derive(Default)]
 pub(crate) struct Spare {
     #[allow(
@@ -185,20 +195,31 @@ pub(crate) struct Spare {
         reason = "a queue moves between here and its connection by its box"
     )]
     queues: Vec<Box<WriteQueue>>,
+    /// What they hold.
+    bytes: usize,
 }
 
 impl Spare {
-    const MOST: usize = 64;
+    /// Bytes that they may hold: a few queues of bulk data, or some thousands of small ones.
+    const MOST: usize = 1 << 20;
 
     #[inline]
     pub(crate) fn get(&mut self) -> Box<WriteQueue> {
-        self.queues.pop().unwrap_or_default()
+        match self.queues.pop() {
+            Some(queue) => {
+                self.bytes -= queue.memory();
+                queue
+            }
+            None => Box::default(),
+        }
     }
 
     #[inline]
     pub(crate) fn keep(&mut self, mut queue: Box<WriteQueue>) {
-        if self.queues.len() < Spare::MOST {
-            queue.reset();
+        queue.reset();
+        let memory = queue.memory();
+        if self.bytes + memory <= Spare::MOST {
+            self.bytes += memory;
             self.queues.push(queue);
         }
     }
@@ -266,6 +287,26 @@ mod tests {
         let mut queue = WriteQueue::default();
         (0..100_000).for_each(|_| queue.push(Payload::from("x")));
         assert_eq!((queue.len(), queue.blocks.len()), (100_000, 1));
+    }
+
+    #[test]
+    fn spare_queues_are_many_when_small_and_bounded_in_memory() {
+        let kept = |bytes: usize| {
+            let (mut spare, frame) = (Spare::default(), vec![0; bytes]);
+            for _ in 0..5_000 {
+                let mut queue = Box::<WriteQueue>::default();
+                queue.push(Payload::from(&frame));
+                queue.push(Payload::from(Bytes::from_static(&[0; SHARE_FROM])));
+                spare.keep(queue);
+            }
+            let all: Vec<_> = spare.queues.iter().map(|queue| queue.memory()).collect();
+            assert_eq!(spare.bytes, all.iter().sum::<usize>());
+            assert!(spare.bytes <= Spare::MOST);
+            (0..5_000).for_each(|_| drop(spare.get()));
+            assert_eq!((spare.bytes, spare.len()), (0, 0));
+            all.len()
+        };
+        assert!(kept(64) > 1_000 && kept(60_000) >= 32);
     }
 
     #[test]
