@@ -48,7 +48,9 @@ impl WriteQueue {
     fn push_part(&mut self, part: Part<'_>) {
         match part {
             Part::Lent(slice) => self.push_slice(slice),
-            Part::Given(bytes) => self.push_bytes(&bytes),
+            Part::Given(bytes) if bytes.len() >= SHARE_FROM => self.push_block(bytes),
+            Part::Given(bytes) => self.push_slice(&bytes),
+            Part::Shared(bytes) => self.push_bytes(bytes),
             Part::Chunk(chunk) if chunk.is_large() => self.push_block(chunk.into()),
             Part::Chunk(chunk) => self.push_slice(&chunk),
             Part::Header(header) => self.push_slice(header.as_slice()),
@@ -99,18 +101,23 @@ impl WriteQueue {
             self.taken = 0;
         } else {
             self.seal();
+            // So much is waiting already that the next block will be full too.
+            self.tail.reserve(BLOCK.max(wanted));
         }
     }
 
-    /// Turns the tail into a block.
+    /// Turns the tail into a block. One that is worth sharing goes as it is; of others the bytes
+    /// are copied, and the memory stays for the next ones.
     fn seal(&mut self) {
-        if self.tail.len() > self.taken {
+        let left = &self.tail[self.taken..];
+        if left.len() >= SHARE_FROM {
             let mut block = Bytes::from(std::mem::take(&mut self.tail));
             block.advance(self.taken);
             self.blocks.push_back(block);
-        } else {
-            self.tail.clear();
+        } else if !left.is_empty() {
+            self.blocks.push_back(Bytes::copy_from_slice(left));
         }
+        self.tail.clear();
         self.taken = 0;
     }
 
