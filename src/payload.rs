@@ -23,6 +23,8 @@ pub(crate) enum Parts<'a> {
 pub(crate) enum Part<'a> {
     Lent(&'a [u8]),
     Given(Bytes),
+    /// To be shared, if it is large.
+    Shared(&'a Bytes),
     Chunk(Chunk<'a>),
     /// A frame's header, made a moment ago.
     Header(Header),
@@ -125,6 +127,7 @@ impl Part<'_> {
         match self {
             Part::Lent(slice) => slice,
             Part::Given(bytes) => bytes,
+            Part::Shared(bytes) => bytes,
             Part::Chunk(chunk) => chunk,
             Part::Header(header) => header.as_slice(),
         }
@@ -140,6 +143,7 @@ impl Part<'_> {
         match self {
             Part::Lent(slice) => Bytes::copy_from_slice(slice),
             Part::Given(bytes) => bytes,
+            Part::Shared(bytes) => bytes.clone(),
             Part::Chunk(chunk) => chunk.into(),
             Part::Header(header) => Bytes::copy_from_slice(header.as_slice()),
         }
@@ -197,10 +201,12 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
     }
 }
 
-/// Bytes that are used several times are shared: this clones the handle, not the bytes.
-impl<'a> From<&Bytes> for Payload<'a> {
-    fn from(bytes: &Bytes) -> Payload<'a> {
-        Payload::from(bytes.clone())
+/// Bytes that are used several times are shared: this clones the handle, not the bytes. Few are
+/// copied all the same.
+impl<'a> From<&'a Bytes> for Payload<'a> {
+    #[inline]
+    fn from(bytes: &'a Bytes) -> Payload<'a> {
+        Payload::one(Part::Shared(bytes))
     }
 }
 

@@ -37,12 +37,17 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Key {
-        let key = self.next_key();
-        let slot = self.slab.insert((key.generation, value));
+        let entry = self.slab.vacant_entry();
+        let slot = entry.key();
         if slot == self.generations.len() {
             self.generations.push(0);
         }
-        key
+        let generation = self.generations[slot];
+        entry.insert((generation, value));
+        Key {
+            slot: narrow(slot),
+            generation,
+        }
     }
 
     /// Frees the slot; every key to it is stale from now on.

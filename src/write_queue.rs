@@ -48,7 +48,9 @@ impl WriteQueue {
     fn push_part(&mut self, part: Part<'_>) {
         match part {
             Part::Lent(slice) => self.push_slice(slice),
-            Part::Given(bytes) => self.push_bytes(&bytes),
+            Part::Given(bytes) if bytes.len() >= SHARE_FROM => self.push_block(bytes),
+            Part::Given(bytes) => self.push_slice(&bytes),
+            Part::Shared(bytes) => self.push_bytes(bytes),
             Part::Chunk(chunk) if chunk.is_large() => self.push_block(chunk.into()),
             Part::Chunk(chunk) => self.push_slice(&chunk),
             Part::Header(header) => self.push_slice(header.as_slice()),
@@ -99,18 +101,23 @@ impl WriteQueue {
             self.taken = 0;
         } else {
             self.seal();
+            // So much is waiting already that the next block will be full too.
+            self.tail.reserve(BLOCK.max(wanted));
         }
     }
 
-    /// Turns the tail into a block.
+    /// Turns the tail into a block. One that is worth sharing goes as it is; of others the bytes
+    /// are copied, and the memory stays for the next ones.
     fn seal(&mut self) {
-        if self.tail.len() > self.taken {
+        let left = &self.tail[self.taken..];
+        if left.len() >= SHARE_FROM {
             let mut block = Bytes::from(std::mem::take(&mut self.tail));
             block.advance(self.taken);
             self.blocks.push_back(block);
-        } else {
-            self.tail.clear();
+        } else if !left.is_empty() {
+            self.blocks.push_back(Bytes::copy_from_slice(left));
         }
+        self.tail.clear();
         self.taken = 0;
     }
 
@@ -172,12 +179,22 @@ impl WriteQueue {
         if self.tail.capacity() > KEEP {
             self.tail.shrink_to(KEEP);
         }
+        if self.blocks.capacity() > SLICES {
+            self.blocks.shrink_to(SLICES);
+        }
         self.taken = 0;
         self.len = 0;
     }
+
+    /// Bytes that it takes when it is empty.
+    fn memory(&self) -> usize {
+        let blocks = self.blocks.capacity() * size_of::<Bytes>();
+        size_of::<WriteQueue>() + blocks + self.tail.capacity()
+    }
 }
 
-/// Empty queues, a few with a little memory each: after a broadcast there is one for everybody.
+/// Empty queues with a little memory each, to be used again: after a broadcast of large frames
+/// there is one for everybody.
 #[derive(Default)]
 pub(crate) struct Spare {
     #[allow(
@@ -185,20 +202,31 @@ pub(crate) struct Spare {
         reason = "a queue moves between here and its connection by its box"
     )]
     queues: Vec<Box<WriteQueue>>,
+    /// What they hold.
+    bytes: usize,
 }
 
 impl Spare {
-    const MOST: usize = 64;
+    /// Bytes that they may hold: a few queues of bulk data, or some thousands of small ones.
+    const MOST: usize = 1 << 20;
 
     #[inline]
     pub(crate) fn get(&mut self) -> Box<WriteQueue> {
-        self.queues.pop().unwrap_or_default()
+        match self.queues.pop() {
+            Some(queue) => {
+                self.bytes -= queue.memory();
+                queue
+            }
+            None => Box::default(),
+        }
     }
 
     #[inline]
     pub(crate) fn keep(&mut self, mut queue: Box<WriteQueue>) {
-        if self.queues.len() < Spare::MOST {
-            queue.reset();
+        queue.reset();
+        let memory = queue.memory();
+        if self.bytes + memory <= Spare::MOST {
+            self.bytes += memory;
             self.queues.push(queue);
         }
     }
@@ -266,6 +294,26 @@ mod tests {
         let mut queue = WriteQueue::default();
         (0..100_000).for_each(|_| queue.push(Payload::from("x")));
         assert_eq!((queue.len(), queue.blocks.len()), (100_000, 1));
+    }
+
+    #[test]
+    fn spare_queues_are_many_when_small_and_bounded_in_memory() {
+        let kept = |bytes: usize| {
+            let (mut spare, frame) = (Spare::default(), vec![0; bytes]);
+            for _ in 0..5_000 {
+                let mut queue = Box::<WriteQueue>::default();
+                queue.push(Payload::from(&frame));
+                queue.push(Payload::from(Bytes::from_static(&[0; SHARE_FROM])));
+                spare.keep(queue);
+            }
+            let all: Vec<_> = spare.queues.iter().map(|queue| queue.memory()).collect();
+            assert_eq!(spare.bytes, all.iter().sum::<usize>());
+            assert!(spare.bytes <= Spare::MOST);
+            (0..5_000).for_each(|_| drop(spare.get()));
+            assert_eq!((spare.bytes, spare.len()), (0, 0));
+            all.len()
+        };
+        assert!(kept(64) > 1_000 && kept(60_000) >= 32);
     }
 
     #[test]

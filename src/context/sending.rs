@@ -7,7 +7,6 @@ use crate::id::ConnId;
 use crate::input::Input;
 use crate::payload::{Part, Parts, Payload};
 use crate::write_queue::WriteQueue;
-use bytes::Bytes;
 use std::ops::Range;
 
 /// What became of a send. It may be ignored: the limits hold either way.
@@ -93,7 +92,7 @@ impl Context {
     /// Apart from `send`, which is compiled into every handler.
     #[inline(never)]
     fn send_queued(&mut self, conn: ConnId, payload: Payload<'_>) -> Sent {
-        self.queue(conn, payload.len(), |queue| queue.push(payload))
+        self.queue(conn, payload.len(), |queue, _| queue.push(payload))
     }
 
     /// Sends the same bytes to many, each by its own limits. The bytes are copied when few and
@@ -117,7 +116,8 @@ impl Context {
         } else {
             let frame = payload.into_bytes();
             for conn in conns {
-                broadcast.count(self.queue(conn, frame.len(), |queue| queue.push_bytes(&frame)));
+                let push = |queue: &mut WriteQueue, _: &[u8]| queue.push_bytes(&frame);
+                broadcast.count(self.queue(conn, frame.len(), push));
             }
         }
         broadcast
@@ -142,11 +142,12 @@ impl Context {
             self.crowded = true;
             return Sent::Wait;
         }
-        let copy = Bytes::copy_from_slice(&self.block[part.clone()]);
-        self.queue(id, copy.len(), |queue| queue.push_slice(&copy))
+        let push = |queue: &mut WriteQueue, block: &[u8]| queue.push_slice(&block[part.clone()]);
+        self.queue(id, part.len(), push)
     }
 
-    fn queue(&mut self, id: ConnId, len: usize, push: impl FnOnce(&mut WriteQueue)) -> Sent {
+    /// Queues what `push` pushes, which may be a part of the turn's block.
+    fn queue(&mut self, id: ConnId, len: usize, push: impl FnOnce(&mut WriteQueue, &[u8])) -> Sent {
         let slot = id.0.slot;
         let Some(conn) = self.conns.get_mut(id.0) else {
             return Sent::Gone;
@@ -171,7 +172,7 @@ impl Context {
             if let Some(part) = part {
                 queue.push_slice(&self.block[part]);
             }
-            push(queue);
+            push(queue, &self.block);
             let pending = queue.len() + self.lending.lent_to(slot);
             if pending > conn.limits.high_watermark {
                 conn.set(Flags::WAITING);

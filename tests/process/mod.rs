@@ -54,8 +54,12 @@ impl Process {
 
     /// The same with something to read; for `Stdio::piped()` see `stdin`.
     pub fn start_with(name: &str, args: &[&str], stdin: Stdio) -> Process {
-        let mut child = Command::new(example(name))
-            .args(args)
+        Process::spawn(name, Command::new(example(name)).args(args), stdin)
+    }
+
+    /// The same by a command that may wrap it.
+    pub fn spawn(name: &str, command: &mut Command, stdin: Stdio) -> Process {
+        let mut child = command
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -155,13 +159,16 @@ impl Process {
     /// little of the processor it gets.
     #[track_caller]
     pub fn sleeps(&self) {
-        let is_asleep = || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-            stat.rsplit_once(") ").unwrap().1.starts_with('S')
-        };
         until("it sleeps for 100 ms", || {
-            (0..10).all(|_| is_asleep() && pause())
+            (0..10).all(|_| self.state() == 'S' && pause())
         });
+    }
+
+    /// Its state as `/proc/PID/stat` has it: `S` sleeps, `R` runs or is about to, `T` is stopped.
+    pub fn state(&self) -> char {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, state) = stat.rsplit_once(") ").unwrap();
+        state.chars().next().unwrap()
     }
 }
 

@@ -1,0 +1,341 @@
+//! Guards: heap allocations of the loop in steady state, counted and not timed, so that nothing
+//! else on the machine can disturb them.
+//!
+//! The peers are plain sockets on the same thread. They allocate nothing, so what is counted is the
+//! loop's. On the simulated network it would be the network's too, so that is left out.
+
+// mio's poll(2) selector allocates in each wait.
+#![cfg(not(mio_unsupported_force_poll_poll))]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod kit;
+
+use allocation_counter::measure;
+use kit::{PATIENCE, peer};
+use sockeye::codec::Lines;
+use sockeye::{
+    Chunk, Closed, ConnId, Context, FrameHandler, Framed, Handler, Input, Limits, Listen, Origin,
+    Overflow, Reactor, Sent,
+};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Rounds in which buffers and lists grow to what they need.
+const WARM_UP: usize = 5;
+
+/// Rounds that are counted.
+const ROUNDS: usize = 20;
+
+/// Runs some rounds, then counts the allocations of some more.
+fn count(mut round: impl FnMut()) -> u64 {
+    (0..WARM_UP).for_each(|_| round());
+    measure(|| (0..ROUNDS).for_each(|_| round())).count_total
+}
+
+/// A server and its blocking peers, on one thread.
+struct Pair<H, M = ()> {
+    reactor: Reactor<M>,
+    app: H,
+    addr: SocketAddr,
+    peers: Vec<TcpStream>,
+    /// Bytes that it has answered so far.
+    written: u64,
+}
+
+impl<H: Handler<M>, M> Pair<H, M> {
+    fn new(app: H, listen: impl Into<Listen>, peers: usize) -> Pair<H, M> {
+        let mut reactor = Reactor::with_messages().unwrap();
+        let listener = reactor.listen(listen).unwrap();
+        let addr = reactor.context().listener_addr(listener).unwrap().ip();
+        let mut pair = Pair {
+            reactor,
+            app,
+            addr: addr.unwrap(),
+            peers: Vec::new(),
+            written: 0,
+        };
+        for _ in 0..peers {
+            let stream = peer(pair.addr);
+            stream.set_nodelay(true).unwrap();
+            pair.peers.push(stream);
+        }
+        pair.until(|cx| cx.connections().count() == peers);
+        pair
+    }
+
+    fn turn(&mut self) {
+        let wait = Some(Duration::from_millis(5));
+        self.reactor.turn(&mut self.app, wait).unwrap();
+    }
+
+    fn until(&mut self, mut condition: impl FnMut(&Context) -> bool) {
+        let start = Instant::now();
+        while !condition(self.reactor.context()) {
+            assert!(start.elapsed() < PATIENCE, "the loop stands still");
+            self.turn();
+        }
+    }
+
+    /// Every peer writes these pieces, the loop answers, and each peer reads so many bytes.
+    fn round(&mut self, pieces: &[&[u8]], answer: usize) {
+        for peer in &mut self.peers {
+            for piece in pieces {
+                peer.write_all(piece).unwrap();
+            }
+        }
+        self.read_answers(answer);
+    }
+
+    /// Turns until so many bytes are written to each peer, and each has read them.
+    fn read_answers(&mut self, answer: usize) {
+        let all = self.peers.len() * answer;
+        self.written += all as u64;
+        let end = self.written;
+        self.until(|cx| cx.stats().bytes_out >= end);
+        self.peers_read(answer);
+    }
+
+    fn peers_read(&mut self, bytes: usize) {
+        let mut buffer = [0; 4096];
+        for peer in &mut self.peers {
+            let mut left = bytes;
+            while left > 0 {
+                let part = left.min(buffer.len());
+                peer.read_exact(&mut buffer[..part]).unwrap();
+                left -= part;
+            }
+        }
+    }
+}
+
+struct Echo;
+
+impl<M> Handler<M> for Echo {
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        if cx.send(conn, input.take_all()) == Sent::Wait {
+            cx.pause_reads(conn);
+        }
+    }
+
+    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
+        cx.resume_reads(conn);
+    }
+}
+
+/// Each line goes back in two parts: what was the input's, and its end.
+struct EchoLines;
+
+impl FrameHandler<Lines> for EchoLines {
+    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, line: Chunk<'_>) {
+        cx.send(conn, (line, "\n"));
+    }
+}
+
+/// What comes goes to everybody, as it is read.
+#[derive(Default)]
+struct Room {
+    members: Vec<ConnId>,
+    frames: u64,
+}
+
+impl Handler for Room {
+    fn on_open(&mut self, _: &mut Context, conn: ConnId, _: Origin) {
+        self.members.push(conn);
+    }
+
+    fn on_data(&mut self, cx: &mut Context, _: ConnId, input: &mut Input) {
+        self.frames += 1;
+        cx.broadcast(self.members.iter().copied(), input.take_all());
+    }
+
+    fn on_close(&mut self, _: &mut Context, conn: ConnId, _: Closed) {
+        self.members.retain(|member| *member != conn);
+    }
+}
+
+const ANY: &str = "127.0.0.1:0";
+
+#[test]
+fn an_echo_allocates_nothing() {
+    let (small, large) = ([b'x'; 64], vec![b'x'; 16 * 1024]);
+    let mut pair: Pair<_> = Pair::new(Echo, ANY, 100);
+    assert_eq!(count(|| pair.round(&[&small], 64)), 0);
+    // Several that lie in the kernel when they are read.
+    assert_eq!(count(|| pair.round(&[&small[..]; 16], 1024)), 0);
+    // As many of these as find room in the sockets' buffers, so that nothing has to be queued.
+    assert_eq!(count(|| pair.round(&[&large], large.len())), 0);
+}
+
+#[test]
+fn an_echo_of_frames_allocates_nothing() {
+    let line = [&[b'x'; 63][..], b"\n"].concat();
+    let mut pair: Pair<_> = Pair::new(Framed::new(Lines::new(256), EchoLines), ANY, 100);
+    assert_eq!(count(|| pair.round(&[&line], 64)), 0);
+    assert_eq!(count(|| pair.round(&[&line[..]; 16], 1024)), 0);
+}
+
+// R8: what is left of a message is held in a box with its bytes, until the rest has come.
+#[test]
+fn half_a_message_costs_two_allocations_and_its_other_half_one() {
+    let line = [&[b'x'; 63][..], b"\n"].concat();
+    let mut pair: Pair<_> = Pair::new(Framed::new(Lines::new(256), EchoLines), ANY, 1);
+    let allocations = count(|| {
+        pair.peers[0].write_all(&line[..30]).unwrap();
+        let reads = pair.reactor.context().stats().reads;
+        pair.until(|cx| cx.stats().reads > reads);
+        pair.round(&[&line[30..]], 64);
+    });
+    assert!(allocations <= 3 * ROUNDS as u64, "{allocations}");
+}
+
+#[test]
+fn an_idle_deadline_that_every_message_moves_costs_no_allocation() {
+    let listen = Listen::new(ANY).idle(Duration::from_secs(60));
+    let mut pair: Pair<_> = Pair::new(Echo, listen, 100);
+    assert_eq!(count(|| pair.round(&[&[b'x'; 64]], 64)), 0);
+}
+
+/// Some peers write so many bytes each, and all peers get them. Answers allocations and frames.
+fn broadcast(pair: &mut Pair<Room>, speakers: usize, bytes: &[u8]) -> (u64, u64) {
+    let mut frames = 0;
+    let allocations = count(|| {
+        let stats = pair.reactor.context().stats();
+        let (read, before) = (stats.bytes_in, pair.app.frames);
+        for peer in &mut pair.peers[..speakers] {
+            peer.write_all(bytes).unwrap();
+        }
+        let all = speakers * bytes.len();
+        // The turn that reads the last of it writes it too.
+        pair.until(|cx| cx.stats().bytes_in == read + all as u64);
+        pair.peers_read(all);
+        frames = pair.app.frames - before;
+    });
+    (allocations, frames * ROUNDS as u64)
+}
+
+#[test]
+fn a_broadcast_of_lines_allocates_nothing_and_one_of_large_frames_once() {
+    let mut pair: Pair<_> = Pair::new(Room::default(), ANY, 100);
+    for speakers in [1, 20] {
+        assert_eq!(broadcast(&mut pair, speakers, &[b'x'; 64]).0, 0);
+    }
+    let (allocations, frames) = broadcast(&mut pair, 1, &[b'x'; 32 * 1024]);
+    assert!(allocations <= frames, "{allocations} for {frames} frames");
+}
+
+// W1: members who do not read hold their limit, and the others' frames cost what they did.
+#[test]
+fn members_who_do_not_read_add_no_allocation_to_a_broadcast() {
+    let mut limits = Limits::default();
+    (limits.low_watermark, limits.high_watermark) = (1024, 4096);
+    (limits.hard_limit, limits.overflow) = (4096, Overflow::DropNewest);
+    let listen = Listen::new(ANY).send_buffer(4096).limits(limits);
+    let mut pair: Pair<_> = Pair::new(Room::default(), listen, 20);
+    let idle: Vec<_> = (0..5).map(|_| kit::small_peer(pair.addr)).collect();
+    pair.until(|cx| cx.connections().count() == 25);
+    let line = [b'x'; 64];
+    // Those who do not read get all that they may have, and then no more.
+    for _ in 0..40 {
+        broadcast(&mut pair, 1, &line);
+    }
+    let before = pair.reactor.context().stats().bytes_out;
+    let (allocations, _) = broadcast(&mut pair, 1, &line);
+    let taken = pair.reactor.context().stats().bytes_out - before;
+    assert_eq!(taken, 20 * 64 * (ROUNDS + WARM_UP) as u64);
+    assert_eq!(allocations, 0);
+    drop(idle);
+}
+
+/// Sets each timer anew as it fires, and cancels another that it set before.
+#[derive(Default)]
+struct Clockwork {
+    other: Option<sockeye::TimerId>,
+    fired: u64,
+}
+
+impl Handler for Clockwork {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+    fn on_timer(&mut self, cx: &mut Context, _: sockeye::TimerId, key: u64) {
+        self.fired += 1;
+        cx.set_timer(Duration::from_nanos(key), key);
+        if let Some(other) = self.other.take() {
+            assert!(cx.cancel_timer(other));
+        }
+        self.other = Some(cx.set_timer(Duration::from_secs(key), key));
+    }
+}
+
+#[test]
+fn timers_that_are_set_again_cost_no_allocation() {
+    let mut pair: Pair<_> = Pair::new(Clockwork::default(), ANY, 0);
+    for key in 0..1000 {
+        pair.reactor.context().set_timer(Duration::ZERO, key);
+    }
+    let allocations = count(|| {
+        let end = pair.app.fired + 2000;
+        while pair.app.fired < end {
+            pair.turn();
+        }
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_deadline_that_is_set_again_for_each_message_costs_no_allocation() {
+    struct Impatient;
+    impl Handler for Impatient {
+        fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+            cx.set_deadline(conn, Duration::from_secs(60));
+            cx.send(conn, input.take_all());
+        }
+    }
+    let mut pair: Pair<_> = Pair::new(Impatient, ANY, 100);
+    assert_eq!(count(|| pair.round(&[&[b'x'; 64]], 64)), 0);
+}
+
+/// A message on its way: what it holds is its own.
+struct Count(u64);
+
+impl Handler<Box<u64>> for Count {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+    fn on_message(&mut self, _: &mut Context, message: Box<u64>) {
+        self.0 += *message;
+    }
+}
+
+#[test]
+fn a_message_allocates_nothing_but_what_it_is() {
+    let mut pair: Pair<_, Box<u64>> = Pair::new(Count(0), ANY, 0);
+    let sender = pair.reactor.sender();
+    // Posted on the same thread, so what posting allocates is counted too.
+    let allocations = count(|| {
+        (0..100).for_each(|_| sender.send(Box::new(1)).unwrap());
+        let end = pair.app.0 + 100;
+        while pair.app.0 < end {
+            pair.turn();
+        }
+    });
+    assert_eq!(allocations, 100 * ROUNDS as u64);
+}
+
+#[test]
+fn to_accept_serve_and_close_a_connection_allocates_nothing() {
+    let mut pair: Pair<_> = Pair::new(Echo, ANY, 0);
+    let allocations = count(|| {
+        for _ in 0..10 {
+            // A stream of std is a descriptor, so what the peer does here allocates nothing.
+            let mut stream = TcpStream::connect(pair.addr).unwrap();
+            stream.write_all(b"hello").unwrap();
+            let closed = pair.reactor.context().stats().closed.total();
+            let written = pair.reactor.context().stats().bytes_out;
+            pair.until(|cx| cx.stats().bytes_out == written + 5);
+            stream.read_exact(&mut [0; 5]).unwrap();
+            drop(stream);
+            pair.until(|cx| cx.stats().closed.total() > closed);
+        }
+    });
+    assert_eq!(allocations, 0);
+}
