@@ -23,15 +23,22 @@
 //! 2. Add it to `own::ALL`, with the seconds that it takes at each scale.
 //! 3. Try it alone: `cargo run --release -p bench -- own NAME` prints the section.
 
-// Not everything is called yet.
-#![allow(dead_code)]
-
+mod child;
 mod cli;
+mod compare;
+mod everything;
+mod load;
+mod machine;
 mod own;
+mod peers;
 mod plot;
+mod procfs;
 mod report;
 mod run;
+mod special;
 mod stats;
+mod summary;
+mod workloads;
 
 use std::process::ExitCode;
 

@@ -11,10 +11,16 @@ const PLOTS: &str = "performance";
 
 #[derive(Default)]
 pub(crate) struct Report {
+    intro: String,
     sections: Vec<Section>,
 }
 
 impl Report {
+    /// What stands above all sections, with the title of the page.
+    pub(crate) fn intro(&mut self, text: String) {
+        self.intro = text + "\n\n";
+    }
+
     /// Appends a section.
     pub(crate) fn section(&mut self, title: &str) -> &mut Section {
         self.sections.push(Section {
@@ -26,7 +32,7 @@ impl Report {
     }
 
     pub(crate) fn markdown(&self) -> String {
-        let mut text = String::new();
+        let mut text = self.intro.clone();
         for section in &self.sections {
             text += &section.markdown();
         }
@@ -100,6 +106,8 @@ impl Section {
 
 /// A table; the first column is text, the others are numbers and stand to the right.
 pub(crate) struct Table {
+    /// All columns are text.
+    text: bool,
     head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
@@ -107,8 +115,17 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new<S: Into<String>>(head: impl IntoIterator<Item = S>) -> Self {
         Self {
+            text: false,
             head: head.into_iter().map(Into::into).collect(),
             rows: Vec::new(),
+        }
+    }
+
+    /// A table of texts only.
+    pub(crate) fn text<S: Into<String>>(head: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            text: true,
+            ..Self::new(head)
         }
     }
 
@@ -124,7 +141,8 @@ impl Table {
     fn markdown(&self) -> String {
         let mut text = line(&self.head);
         text += "|---|";
-        text += &"--:|".repeat(self.head.len().saturating_sub(1));
+        let column = if self.text { "---|" } else { "--:|" };
+        text += &column.repeat(self.head.len().saturating_sub(1));
         text += "\n";
         for row in &self.rows {
             text += &line(row);
