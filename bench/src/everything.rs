@@ -11,6 +11,7 @@ use crate::compare::Times;
 use crate::machine;
 use crate::own;
 use crate::peers::{self, BASELINE, SECOND_BASELINE};
+use crate::plot;
 use crate::report::Table;
 use crate::run::{Run, Scale};
 use crate::special;
@@ -163,11 +164,22 @@ fn head(run: &mut Run, servers: &[Ready], missing: &[String]) {
         true => String::new(),
         false => format!(" -- {}", arguments.join(" ")),
     };
+    let command = format!("cargo run --release -p bench{rest}");
+    let versions = servers.iter().map(|server| {
+        let version = machine::version(server.peer);
+        format!("{} {version}", server.peer.name)
+    });
+    plot::footer(format!(
+        "Command: {command}. Machine: {}. {}. Versions: {}.",
+        machine::machine(),
+        machine::when(),
+        versions.collect::<Vec<_>>().join(", ")
+    ));
     let report = &mut run.report;
     report.intro(format!(
         "# Performance\n\n\
          sockeye beside a hand-written epoll loop and beside other libraries. This page and its \
-         plots were written by `cargo run --release -p bench{rest}`; nothing on it is written by \
+         plots were written by `{command}`; nothing on it is written by \
          hand. Its figures are good for comparing the rows of one table. They are no promise for \
          another machine, and this one may have neighbours: where a ratio differs from 1 by less \
          than the row *the same twice* says, it says nothing."

@@ -1,6 +1,16 @@
 //! Plots as SVG text: light, with labelled axes, without a library.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+/// What stands under every plot: the command, the machine, the versions.
+static FOOTER: OnceLock<String> = OnceLock::new();
+
+/// Sets the text under every plot that is drawn from now on.
+pub(crate) fn footer(text: String) {
+    // Only the first counts; there is one run in a process.
+    let _ = FOOTER.set(text);
+}
 
 /// Horizontal bars, in panels beside each other.
 pub(crate) struct Bars<'a> {
@@ -11,6 +21,8 @@ pub(crate) struct Bars<'a> {
     pub(crate) columns: usize,
     /// For values that differ by powers of ten.
     pub(crate) log: bool,
+    /// Longer bars are cut here, so that one outlier does not flatten all others.
+    pub(crate) cap: Option<f64>,
     /// A dashed line at this value.
     pub(crate) mark: Option<f64>,
     pub(crate) panels: Vec<Panel>,
@@ -32,6 +44,8 @@ pub(crate) struct Bar {
 }
 
 const ROW: f64 = 20.0;
+/// From the top of a row to the line that its text stands on.
+const BASE: f64 = ROW / 2.0 + 4.0;
 const LABELS: f64 = 112.0;
 /// Room for the text at the end of the row.
 const TEXTS: f64 = 92.0;
@@ -41,7 +55,11 @@ const HEAD: f64 = 48.0;
 /// Above and below the rows of a panel: its title, and its axis.
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 46.0;
+const FOOTER_LINE: f64 = 14.0;
+/// The width of a letter of the footer, about.
+const FOOTER_LETTER: f64 = 5.6;
 
+/// Colours.
 const OURS: &str = "#d1495b";
 const OTHERS: &str = "#5b8db8";
 const DOTS: [&str; 3] = ["#2a9d8f", "#e9a23b", "#7a4fa3"];
@@ -57,7 +75,9 @@ impl Bars<'_> {
             .chunks(columns)
             .map(|panels| TOP + ROW * rows(panels) as f64 + BOTTOM)
             .collect();
-        let height = HEAD + heights.iter().sum::<f64>() + MARGIN;
+        let footer = wrapped(width);
+        let below = HEAD + heights.iter().sum::<f64>();
+        let height = below + FOOTER_LINE * footer.len() as f64 + MARGIN;
         let mut out = String::new();
         let _ = writeln!(
             out,
@@ -79,6 +99,10 @@ impl Bars<'_> {
                 self.panel(&mut out, MARGIN + PANEL * column as f64, y, panel);
             }
             y += heights[line];
+        }
+        for (line, words) in footer.iter().enumerate() {
+            let y = below + FOOTER_LINE * (line + 1) as f64;
+            text(&mut out, MARGIN, y, "start", 10, words);
         }
         out + "</svg>\n"
     }
@@ -105,17 +129,31 @@ impl Bars<'_> {
             );
             text(out, x, below + 14.0, "middle", 10, &short(tick));
         }
-        for (row, bar) in panel.bars.iter().enumerate() {
-            draw_row(out, &scale, left, top + TOP + ROW * row as f64, bar);
+        let rows = || {
+            let numbered = panel.bars.iter().enumerate();
+            numbered.map(|(row, bar)| (top + TOP + ROW * row as f64, bar))
+        };
+        for (y, bar) in rows() {
+            text(out, left + LABELS - 8.0, y + BASE, "end", 12, &bar.label);
+            draw(out, &scale, y, &bar.known(), bar.strong);
         }
-        if let Some(mark) = self.mark {
-            let x = scale.x(mark);
+        if let Some(x) = self.mark.map(|mark| scale.x(mark)) {
             let _ = writeln!(
                 out,
                 r##"<path d="M{x:.1} {:.1}V{below:.1}" stroke="#333333" stroke-dasharray="4 3"/>"##,
                 top + TOP
             );
         }
+        // On white, for a line may run behind them.
+        let _ = writeln!(
+            out,
+            r##"<g paint-order="stroke" stroke="#fff" stroke-width="4">"##
+        );
+        for (y, bar) in rows() {
+            let end = bar.known().last().map_or(scale.left, |&last| scale.x(last));
+            text(out, end + 7.0, y + BASE, "start", 11, &bar.text);
+        }
+        out.push_str("</g>\n");
         let middle = left + LABELS + (PANEL - LABELS - TEXTS) / 2.0;
         text(out, middle, below + 30.0, "middle", 11, self.axis);
     }
@@ -126,6 +164,7 @@ impl Bars<'_> {
             all.chain(self.mark).filter(|v| v.is_finite())
         };
         let most = values().fold(0.0, f64::max).max(1e-9);
+        let most = most.min(self.cap.unwrap_or(f64::INFINITY));
         if !self.log {
             return Scale {
                 left,
@@ -165,9 +204,12 @@ impl Scale {
 
     fn ticks(&self) -> Vec<f64> {
         if self.log {
-            let first = self.low.ceil() as i32;
-            return (first..=self.high.floor() as i32)
-                .map(|power| 10f64.powi(power))
+            let wide = self.high - self.low > 2.5;
+            let digits: &[f64] = if wide { &[1.0] } else { &[1.0, 2.0, 5.0] };
+            let powers = self.low.floor() as i32..=self.high.floor() as i32;
+            return powers
+                .flat_map(|power| digits.iter().map(move |digit| digit * 10f64.powi(power)))
+                .filter(|tick| (self.low..=self.high).contains(&tick.log10()))
                 .collect();
         }
         // A step of 1, 2 or 5 times a power of ten, for four to eight ticks.
@@ -184,24 +226,22 @@ impl Scale {
     }
 }
 
-fn draw_row(out: &mut String, scale: &Scale, left: f64, top: f64, bar: &Bar) {
+impl Bar {
+    fn known(&self) -> Vec<f64> {
+        let values = self.values.iter().copied();
+        values.filter(|value| value.is_finite()).collect()
+    }
+}
+
+/// Draws a bar to the only value, or dots at all of them.
+fn draw(out: &mut String, scale: &Scale, top: f64, values: &[f64], strong: bool) {
     let middle = top + ROW / 2.0;
-    let baseline = middle + 4.0;
-    text(out, left + LABELS - 8.0, baseline, "end", 12, &bar.label);
-    let known: Vec<f64> = bar
-        .values
-        .iter()
-        .copied()
-        .filter(|v| v.is_finite())
-        .collect();
-    let Some(&first) = known.first() else {
-        text(out, scale.left + 6.0, baseline, "start", 11, &bar.text);
+    let (Some(&first), Some(&last)) = (values.first(), values.last()) else {
         return;
     };
-    let last = known[known.len() - 1];
     let end = scale.x(last);
-    if known.len() == 1 {
-        let color = if bar.strong { OURS } else { OTHERS };
+    if values.len() == 1 {
+        let color = if strong { OURS } else { OTHERS };
         let _ = writeln!(
             out,
             r#"<rect x="{:.1}" y="{:.1}" width="{:.1}" height="{:.1}" fill="{color}"/>"#,
@@ -210,22 +250,21 @@ fn draw_row(out: &mut String, scale: &Scale, left: f64, top: f64, bar: &Bar) {
             (end - scale.left).max(1.0),
             ROW - 6.0
         );
-    } else {
-        let color = if bar.strong { OURS } else { "#999999" };
+        return;
+    }
+    let color = if strong { OURS } else { "#999999" };
+    let _ = writeln!(
+        out,
+        r#"<path d="M{:.1} {middle:.1}H{end:.1}" stroke="{color}" stroke-width="2"/>"#,
+        scale.x(first)
+    );
+    for (value, color) in values.iter().zip(DOTS) {
+        let x = scale.x(*value);
         let _ = writeln!(
             out,
-            r#"<path d="M{:.1} {middle:.1}H{end:.1}" stroke="{color}" stroke-width="2"/>"#,
-            scale.x(first)
+            r#"<circle cx="{x:.1}" cy="{middle:.1}" r="4" fill="{color}"/>"#
         );
-        for (value, color) in known.iter().zip(DOTS) {
-            let x = scale.x(*value);
-            let _ = writeln!(
-                out,
-                r#"<circle cx="{x:.1}" cy="{middle:.1}" r="4" fill="{color}"/>"#
-            );
-        }
     }
-    text(out, end + 7.0, baseline, "start", 11, &bar.text);
 }
 
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, size: u32, text: &str) {
@@ -238,6 +277,21 @@ fn text(out: &mut String, x: f64, y: f64, anchor: &str, size: u32, text: &str) {
         r##"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" font-size="{size}" fill="#222">"##
     );
     let _ = writeln!(out, "{text}</text>");
+}
+
+/// The footer in lines of this width.
+fn wrapped(width: f64) -> Vec<String> {
+    let most = ((width - 2.0 * MARGIN) / FOOTER_LETTER) as usize;
+    let mut lines = vec![String::new()];
+    for word in FOOTER.get().into_iter().flat_map(|text| text.split(' ')) {
+        let last = lines.len() - 1;
+        if lines[last].len() + word.len() > most {
+            lines.push(word.to_owned());
+        } else {
+            lines[last] = format!("{} {word}", lines[last]).trim().to_owned();
+        }
+    }
+    lines
 }
 
 /// A tick's number, as short as it can be.

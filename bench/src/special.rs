@@ -135,6 +135,7 @@ fn write_latency(
         axis: "µs, logarithmic",
         columns: 2,
         log: true,
+        cap: None,
         mark: None,
         panels,
     };
@@ -189,6 +190,7 @@ pub(crate) fn memory(run: &mut Run, servers: &[Ready], cores: Cores) {
         axis: "resident bytes, logarithmic",
         columns: 1,
         log: true,
+        cap: None,
         mark: None,
         panels: vec![Panel {
             title: String::new(),
@@ -263,6 +265,7 @@ pub(crate) fn instructions(run: &mut Run, servers: &[Ready], cores: Cores) {
         axis: "instructions, logarithmic",
         columns: 2,
         log: true,
+        cap: None,
         mark: None,
         panels,
     };

@@ -14,6 +14,8 @@ mod churn;
 mod drive;
 mod echo;
 mod fan;
+#[cfg(test)]
+mod faults;
 mod idle;
 mod wire;
 

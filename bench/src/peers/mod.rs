@@ -126,13 +126,13 @@ pub(crate) const ALL: &[Peer] = &[
     Peer {
         name: "libevent",
         package: "libevent",
-        about: "bufferevents, in C",
+        about: "bufferevents, in C; what is due is written after the callbacks",
         kind: Kind::C(in_c::LIBEVENT),
     },
     Peer {
         name: "libuv",
         package: "libuv",
-        about: "`uv_read_start`, `uv_try_write` then `uv_write`, in C",
+        about: "`uv_try_write` at each read, then `uv_write` for the rest, in C",
         kind: Kind::C(in_c::LIBUV),
     },
 ];
