@@ -110,7 +110,7 @@ pub(crate) fn compare(
                 }
                 Err(error) => {
                     let line = format!("{}, {}: {error}", work.name, server.peer.name);
-                    run.progress.say(&line);
+                    run.failed(&line);
                     cell.failures.push(error.to_string());
                 }
             }

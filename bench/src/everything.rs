@@ -92,7 +92,7 @@ pub(crate) fn run(run: &mut Run, options: &Options) -> Result<()> {
     let page = out.join("performance.md");
     fs::write(&page, run.report.markdown())?;
     println!("{}", fs::canonicalize(page)?.display());
-    Ok(())
+    run.verdict()
 }
 
 /// Prints the servers and the workloads.

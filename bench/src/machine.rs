@@ -42,7 +42,13 @@ pub(crate) fn when() -> String {
 pub(crate) fn version(peer: &Peer) -> String {
     match &peer.kind {
         Kind::C(program) => program.version(),
-        Kind::Rust(_) => locked(LOCK, peer.package).unwrap_or_default(),
+        Kind::Rust(_) => {
+            let version = locked(LOCK, peer.package).unwrap_or_default();
+            match peer.package == peer.name {
+                true => version,
+                false => format!("{} {version}", peer.package),
+            }
+        }
     }
 }
 

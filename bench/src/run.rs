@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::Result;
 use crate::report::Report;
 
 /// How much time a run may take, and so how much its figures are worth.
@@ -32,6 +33,7 @@ pub(crate) struct Run {
     pub(crate) scale: Scale,
     pub(crate) report: Report,
     pub(crate) progress: Progress,
+    failures: usize,
 }
 
 impl Run {
@@ -40,6 +42,21 @@ impl Run {
             scale,
             report: Report::default(),
             progress: Progress::new(silent),
+            failures: 0,
+        }
+    }
+
+    /// Says that something failed, and goes on.
+    pub(crate) fn failed(&mut self, what: &str) {
+        self.failures += 1;
+        self.progress.say(&format!("FAILED: {what}"));
+    }
+
+    /// An error if anything failed.
+    pub(crate) fn verdict(&self) -> Result<()> {
+        match self.failures {
+            0 => Ok(()),
+            n => Err(format!("{n} parts failed; the report tells which").into()),
         }
     }
 }

@@ -44,8 +44,8 @@ pub(crate) fn plan(run: &Run, servers: &[Ready], cores: Cores) {
     }
     run.progress.plan(IDLE * count);
     if has_valgrind() {
-        let counts = 2 * counted(run.scale).len() as u32;
-        run.progress.plan(COUNT * count * counts);
+        let counts = 2 * counted(run.scale).len() * counted_servers(run.scale, servers);
+        run.progress.plan(COUNT * counts as u32);
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn latency(run: &mut Run, servers: &[Ready], cores: Cores) {
                 };
                 match sample(server, Mode::Echo, &load, cores, times) {
                     Ok(sample) => taken[paced][index].push(sample),
-                    Err(error) => run.progress.say(&format!("{}: {error}", server.peer.name)),
+                    Err(error) => run.failed(&format!("{}: {error}", server.peer.name)),
                 }
             }
         }
@@ -161,7 +161,7 @@ pub(crate) fn memory(run: &mut Run, servers: &[Ready], cores: Cores) {
         let (silent, spoken) = match &taken {
             Ok(sample) => (sample.silent, sample.spoken),
             Err(error) => {
-                run.progress.say(&format!("{}: {error}", server.peer.name));
+                run.failed(&format!("{}: {error}", server.peer.name));
                 (f64::NAN, f64::NAN)
             }
         };
@@ -212,6 +212,11 @@ fn counted(scale: Scale) -> Vec<&'static Workload> {
         .collect()
 }
 
+/// Under valgrind a server takes a second to start, so a smoke test has only the first two.
+fn counted_servers(scale: Scale, servers: &[Ready]) -> usize {
+    servers.len().min(scale.pick(2, usize::MAX, usize::MAX))
+}
+
 /// User instructions for each operation.
 pub(crate) fn instructions(run: &mut Run, servers: &[Ready], cores: Cores) {
     let title = "User instructions for each operation";
@@ -230,12 +235,12 @@ pub(crate) fn instructions(run: &mut Run, servers: &[Ready], cores: Cores) {
             bars: Vec::new(),
         })
         .collect();
-    for server in servers {
+    for server in &servers[..counted_servers(run.scale, servers)] {
         let mut row = vec![server.name()];
         for (work, panel) in works.iter().zip(&mut panels) {
             let value = difference(run, server, work, cores).unwrap_or_else(|error| {
                 let name = server.peer.name;
-                run.progress.say(&format!("{name} under valgrind: {error}"));
+                run.failed(&format!("{name} under valgrind: {error}"));
                 f64::NAN
             });
             let text = match value.is_nan() {

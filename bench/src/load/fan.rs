@@ -9,10 +9,9 @@ use rustix::event::epoll::EventFlags;
 use rustix::fd::OwnedFd;
 
 use super::drive::{Tally, Work};
-use super::wire::{READ, connect, register};
+use super::wire::{READ, register};
 use super::{Options, Target};
 use crate::Result;
-use crate::procfs;
 
 /// A line begins with its sender and its number, in so many digits each.
 const SENDER: usize = 3;
@@ -58,10 +57,10 @@ impl Fan {
         if options.size < SENDER + NUMBER + 3 || options.senders > options.conns {
             return Err("lines have 16 bytes at least, and senders are members".into());
         }
-        let before = procfs::descriptors(target.pid)?;
+        let streams = enter(target, options.conns)?;
         let mut members = Vec::new();
-        for number in 0..options.conns {
-            let stream = connect(target.addr)?;
+        for (number, stream) in streams.into_iter().enumerate() {
+            stream.set_nonblocking(true)?;
             register(poll, &stream, number)?;
             members.push(Member {
                 stream,
@@ -71,17 +70,11 @@ impl Fan {
                 next: vec![0; options.senders],
             });
         }
-        // Who is accepted later than a line is sent has no right to it.
-        procfs::wait_for_descriptors(target.pid, before + options.conns)?;
-        let sender = Sender {
-            lines: vec![Line::default(); options.depth],
-            first: 0,
-            count: 0,
-            queue: Vec::new(),
-        };
         Ok(Self {
             members,
-            senders: (0..options.senders).map(|_| sender.clone_empty()).collect(),
+            senders: (0..options.senders)
+                .map(|_| Sender::new(options.depth))
+                .collect(),
             buffer: vec![0; READ],
             size: options.size,
         })
@@ -140,9 +133,9 @@ impl Fan {
 }
 
 impl Sender {
-    fn clone_empty(&self) -> Self {
+    fn new(depth: usize) -> Self {
         Self {
-            lines: self.lines.clone(),
+            lines: vec![Line::default(); depth],
             first: 0,
             count: 0,
             queue: Vec::new(),
@@ -206,6 +199,27 @@ impl Work for Fan {
             .iter()
             .all(|sender| sender.first == sender.count)
     }
+}
+
+/// Connects the members one by one. Each sends a line, and the next one comes when all who are
+/// there have it: who has his own line is a member, whenever a server takes him for one.
+fn enter(target: &Target, count: usize) -> Result<Vec<TcpStream>> {
+    let mut members: Vec<TcpStream> = Vec::with_capacity(count);
+    for number in 0..count {
+        let mut newcomer = TcpStream::connect(target.addr)?;
+        newcomer.set_nodelay(true)?;
+        let hello = format!("member {number}\n").into_bytes();
+        newcomer.write_all(&hello)?;
+        members.push(newcomer);
+        let mut got = vec![0; hello.len()];
+        for member in &mut members {
+            member.read_exact(&mut got)?;
+            if got != hello {
+                return Err(format!("wrong line: {}", got.escape_ascii()).into());
+            }
+        }
+    }
+    Ok(members)
 }
 
 /// A line: its sender, its number, and letters that follow from both.

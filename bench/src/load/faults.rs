@@ -66,7 +66,18 @@ fn echo_with(fault: Fault<u8>) -> Result<Sample> {
 fn room(members: usize, fault: Fault<Vec<u8>>) -> SocketAddr {
     let (listener, addr) = listener();
     thread::spawn(move || {
-        let streams: Vec<TcpStream> = (0..members).map(|_| listener.accept().unwrap().0).collect();
+        let mut streams: Vec<TcpStream> = Vec::new();
+        for _ in 0..members {
+            streams.push(listener.accept().unwrap().0);
+            let mut hello = Vec::new();
+            let newcomer = streams[streams.len() - 1].try_clone().unwrap();
+            BufReader::new(newcomer)
+                .read_until(b'\n', &mut hello)
+                .unwrap();
+            for mut stream in &streams {
+                stream.write_all(&hello).unwrap();
+            }
+        }
         let mut lines = BufReader::new(streams[0].try_clone().unwrap());
         for count in 0.. {
             let mut line = Vec::new();

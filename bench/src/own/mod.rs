@@ -28,7 +28,7 @@ pub(crate) fn all(run: &mut Run) {
     for own in ALL {
         run.progress.step(own.time(run), own.name);
         if let Err(error) = (own.run)(run) {
-            run.progress.say(&format!("{}: {error}", own.name));
+            run.failed(&format!("{}: {error}", own.name));
             run.report
                 .section(own.name)
                 .text(format!("Failed: {error}."));
