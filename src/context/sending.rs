@@ -86,7 +86,7 @@ impl Context {
     #[inline(never)]
     fn queue_chunk(&mut self, conn: ConnId, input: &mut Input, start: usize, end: usize) -> Sent {
         let chunk = input.chunk_of(start..end);
-        self.queue(conn, end - start, |queue| queue.push(chunk.into()))
+        self.queue(conn, end - start, |queue, _| queue.push(chunk.into()))
     }
 
     /// Apart from `send`, which is compiled into every handler.
