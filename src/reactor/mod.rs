@@ -196,11 +196,20 @@ impl<M> Reactor<M> {
         self.turn = Turn::default();
         self.wait(timeout)?;
         self.in_turn = true;
-        self.accept(app);
+        // A phase that has nothing to do costs a comparison.
+        if !self.cx.accepting.is_empty() {
+            self.accept(app);
+        }
         self.read(app);
-        self.deliver(app);
-        self.expire(app);
-        self.flush_and_reap(app);
+        if self.mailbox.has_messages() || self.cx.finishing.is_some() {
+            self.deliver(app);
+        }
+        if !self.cx.timers.is_empty() {
+            self.expire(app);
+        }
+        if self.cx.dirty.len() | self.cx.ended.len() | self.cx.block.len() > 0 {
+            self.flush_and_reap(app);
+        }
         // What is created outside of callbacks inherits nothing from the last one.
         self.cx.current_tag = Tag::default();
         self.in_turn = false;

@@ -25,10 +25,8 @@ impl<M> Reactor<M> {
     }
 
     /// 2. Accepts from the listeners in turn, so that a busy one does not starve another.
+    #[inline(never)]
     pub(super) fn accept<H: Handler<M>>(&mut self, app: &mut H) {
-        if self.cx.accepting.is_empty() {
-            return;
-        }
         for _ in 0..self.cx.config.accepts_per_turn {
             let Some(slot) = self.cx.accepting.pop_front() else {
                 return;
@@ -160,6 +158,7 @@ impl<M> Reactor<M> {
     }
 
     /// Tells of watched descriptors.
+    #[inline(never)]
     fn report<H: Handler<M>>(&mut self, app: &mut H) {
         for _ in 0..self.cx.reporting.len() {
             let Some(slot) = self.cx.reporting.pop_front() else {
@@ -172,13 +171,9 @@ impl<M> Reactor<M> {
     }
 
     /// 4. Delivers the messages that wait now, and news of a graceful stop.
+    #[inline(never)]
     pub(super) fn deliver<H: Handler<M>>(&mut self, app: &mut H) {
-        if self.mailbox.has_messages() {
-            self.deliver_messages(app);
-        }
-        if self.cx.finishing.is_none() {
-            return;
-        }
+        self.deliver_messages(app);
         for _ in 0..self.cx.config.messages_per_turn {
             let Some((conn, tag)) = self.cx.next_to_finish() else {
                 break;
@@ -209,10 +204,8 @@ impl<M> Reactor<M> {
     }
 
     /// 5. Fires what is due now and was set before now.
+    #[inline(never)]
     pub(super) fn expire<H: Handler<M>>(&mut self, app: &mut H) {
-        if self.cx.timers.is_empty() {
-            return;
-        }
         let (now, mark) = (self.cx.tick(), self.cx.timers.mark());
         while let Some((key, due)) = self.cx.timers.pop_due(now, mark) {
             match due {
@@ -234,10 +227,8 @@ impl<M> Reactor<M> {
     }
 
     /// 6 and 7, until they come to rest or a number of rounds is over.
+    #[inline(never)]
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
-        if self.cx.dirty.len() | self.cx.ended.len() | self.cx.block.len() == 0 {
-            return;
-        }
         for _ in 0..self.cx.config.rounds_per_turn {
             if self.cx.dirty.is_empty() && self.cx.ended.is_empty() {
                 break;
