@@ -238,6 +238,16 @@ impl Conn {
         (start < end).then_some(start as usize..end as usize)
     }
 
+    /// The same, if that is all there is to flush.
+    #[inline]
+    pub(crate) fn take_plain_part(&mut self) -> Option<Range<usize>> {
+        use Flags as F;
+        match self.is(&[F::OPEN, F::WRITABLE], &[F::SHUT_ASKED, F::WAITING]) {
+            true => self.take_part(),
+            false => None,
+        }
+    }
+
     /// May callbacks still come, and do commands still mean something?
     #[inline]
     pub(crate) fn is_live(&self) -> bool {

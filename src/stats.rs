@@ -79,6 +79,15 @@ impl fmt::Display for Report {
     }
 }
 
+impl Stats {
+    /// The system took bytes.
+    #[inline]
+    pub(crate) fn wrote(&mut self, count: usize) {
+        self.writes += 1;
+        self.bytes_out += count as u64;
+    }
+}
+
 impl ClosedStats {
     pub(crate) fn count(&mut self, reason: &Reason) {
         let counter = match reason {

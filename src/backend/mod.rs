@@ -140,8 +140,8 @@ impl Acceptor {
 
 impl Backend {
     /// The operating system's.
-    pub(crate) fn os(events_per_wait: usize) -> io::Result<Backend> {
-        os::Os::new(events_per_wait).map(Backend::Os)
+    pub(crate) fn os(events_per_wait: usize, busy_poll: Duration) -> io::Result<Backend> {
+        os::Os::new(events_per_wait, busy_poll).map(Backend::Os)
     }
 
     #[inline]

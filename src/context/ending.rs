@@ -148,6 +148,32 @@ impl Context {
         }
     }
 
+    /// Flushes a connection that has nothing pending but its part of the turn's block. `false`:
+    /// there is more to it, which `flush` does.
+    #[inline(always)]
+    pub(crate) fn flush_part(&mut self, slot: u32) -> bool {
+        let Some(conn) = self.conns.peek(slot) else {
+            return true;
+        };
+        let Some(part) = conn.take_plain_part() else {
+            return false;
+        };
+        let len = part.len();
+        match conn.write_part(&self.block[part], &mut self.spare_queues) {
+            Written::Bytes(count) => {
+                if conn.has_idle() {
+                    conn.progress = self.time.tick(&self.backend);
+                }
+                self.stats.wrote(count);
+                conn.clear(Flags::IN_DIRTY);
+                return count == len;
+            }
+            Written::Nothing => {}
+            Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
+        }
+        false
+    }
+
     /// Flushes a connection: one write at most, and what follows from an empty queue. Answers
     /// whether an `on_drain` is due.
     #[inline]
@@ -166,8 +192,7 @@ impl Context {
                     if conn.has_idle() {
                         conn.progress = self.time.tick(&self.backend);
                     }
-                    self.stats.writes += 1;
-                    self.stats.bytes_out += count as u64;
+                    self.stats.wrote(count);
                     // As almost always: all of it went out, and nothing waits for that.
                     if conn.pending() == 0 && conn.is_at_ease() {
                         conn.limit_at = NEVER;

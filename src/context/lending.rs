@@ -79,6 +79,12 @@ impl Lending {
         self.state >= State::Lent
     }
 
+    /// Whom something is lent to, by its slot.
+    #[inline]
+    pub(super) fn borrower(&self) -> Option<u32> {
+        self.has_lent().then_some(self.borrower.slot)
+    }
+
     /// Bytes lent to this connection: they are pending.
     #[inline]
     pub(super) fn lent_to(&self, slot: u32) -> usize {
@@ -136,8 +142,7 @@ impl Context {
                 if conn.has_idle() {
                     conn.progress = self.time.tick(&self.backend);
                 }
-                self.stats.writes += 1;
-                self.stats.bytes_out += count as u64;
+                self.stats.wrote(count);
                 if count == bytes.len() && conn.is_at_ease() {
                     return;
                 }

@@ -110,8 +110,10 @@ impl Context {
             let start = self.block.len();
             payload.put_into(&mut self.block);
             let part = start..self.block.len();
+            self.lending.disturb();
+            let borrower = self.lending.borrower();
             for conn in conns {
-                broadcast.count(self.share(conn, &part));
+                broadcast.count(self.share(conn, &part, borrower));
             }
         } else {
             let frame = payload.into_bytes();
@@ -126,14 +128,12 @@ impl Context {
     /// Makes a part of the turn's block pending. Whoever has more pending than what lies right
     /// before it there gets a copy.
     #[inline]
-    fn share(&mut self, id: ConnId, part: &Range<usize>) -> Sent {
+    fn share(&mut self, id: ConnId, part: &Range<usize>, borrower: Option<u32>) -> Sent {
         let slot = id.0.slot;
-        let lent = self.lending.lent_to(slot);
         if let Some(conn) = self.conns.get_mut(id.0)
-            && lent == 0
+            && borrower != Some(slot)
             && conn.join_part(part.start as u32, part.end as u32)
         {
-            self.lending.disturb();
             Context::list_dirty(conn, slot, &mut self.dirty);
             if conn.pending() <= conn.limits.high_watermark {
                 return Sent::Queued;

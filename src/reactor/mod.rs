@@ -85,7 +85,7 @@ impl<M> Reactor<M> {
         config
             .check()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let backend = Backend::os(config.events_per_wait)?;
+        let backend = Backend::os(config.events_per_wait, config.busy_poll)?;
         Ok(Reactor::on_backend(backend, config))
     }
 

@@ -249,7 +249,7 @@ impl<M> Reactor<M> {
         let count = self.cx.dirty.len();
         for index in 0..count {
             let slot = self.cx.dirty[index];
-            if !self.cx.flush(slot) {
+            if self.cx.flush_part(slot) || !self.cx.flush(slot) {
                 continue;
             }
             if let Some((conn, tag)) = self.cx.end_wait(slot) {

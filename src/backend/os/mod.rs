@@ -19,6 +19,7 @@ pub(crate) struct Os {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
+    busy_poll: Duration,
 }
 
 /// A slot and its kind in one token. No generation: a stale event can only come for a descriptor
@@ -76,13 +77,14 @@ fn both() -> Interest {
 }
 
 impl Os {
-    pub(crate) fn new(events_per_wait: usize) -> io::Result<Os> {
+    pub(crate) fn new(events_per_wait: usize, busy_poll: Duration) -> io::Result<Os> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), token(Source::Wake))?);
         Ok(Os {
             poll,
             events: Events::with_capacity(events_per_wait),
             waker,
+            busy_poll,
         })
     }
 
@@ -105,7 +107,11 @@ impl Os {
         timeout: Option<Duration>,
         mut each: impl FnMut(Source, Readiness),
     ) -> io::Result<(usize, bool)> {
-        match self.poll.poll(&mut self.events, timeout) {
+        let polled = match self.busy_poll {
+            Duration::ZERO => self.poll.poll(&mut self.events, timeout),
+            _ => self.poll_busily(timeout),
+        };
+        match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok((0, false)),
             result => result?,
         }
@@ -119,6 +125,24 @@ impl Os {
             count += 1;
         }
         Ok((count, count >= self.events.capacity()))
+    }
+
+    /// Asks again and again, and sleeps for the rest of the timeout if there was nothing.
+    fn poll_busily(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let started = Instant::now();
+        let mut rest = timeout;
+        while rest != Some(Duration::ZERO) {
+            self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+            let spent = started.elapsed();
+            if !self.events.is_empty() {
+                return Ok(());
+            }
+            rest = timeout.map(|timeout| timeout.saturating_sub(spent));
+            if spent >= self.busy_poll {
+                break;
+            }
+        }
+        self.poll.poll(&mut self.events, rest)
     }
 
     pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {
