@@ -37,10 +37,10 @@ pub struct Config {
     /// How long a listener rests when `accept` finds no descriptor or memory; default 100 ms: long
     /// enough not to spin, short enough that a waiting peer does not give up.
     pub accept_backoff: Duration,
-    /// How long a wait looks for readiness again and again before it sleeps; default zero: it sleeps
-    /// at once. A message that comes meanwhile meets a loop that is awake, and saves the
-    /// microseconds of a wake-up; the price is a processor that does nothing else. It is a part of
-    /// the turn's timeout and never adds to it. `docs/performance.md` has what it gains and costs.
+    /// How long a wait looks for readiness again and again before it sleeps; default zero: not at
+    /// all. A message that comes meanwhile meets a loop that is awake, and saves the microseconds
+    /// of a wake-up; the price is a processor that does nothing else. It is a part of the turn's
+    /// timeout and never adds to it. `docs/performance.md` has what it gains and costs.
     pub busy_poll: Duration,
     /// A callback that takes longer is logged as a warning; default `None`: the clock is then not
     /// read for it at all.

@@ -1,4 +1,4 @@
-//! `Config::busy_poll`: a wait that spins before it sleeps, and the promises that hold all the same.
+//! `Config::busy_poll`: a wait that spins before it sleeps, and promises that hold all the same.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
