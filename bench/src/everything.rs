@@ -20,7 +20,7 @@ use crate::workloads::{self, Workload};
 
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Only these servers, besides the baseline (see `bench list`)
+    /// Only these servers, with commas between, besides the baseline (see `bench list`)
     #[arg(long, value_delimiter = ',')]
     servers: Vec<String>,
 
@@ -28,12 +28,12 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<String>,
 
-    /// Rounds of the comparison
+    /// Rounds of the comparison, instead of 5 (quick: 2)
     #[arg(long)]
     rounds: Option<usize>,
 
-    /// The core of the server, and that of the load generator
-    #[arg(long, value_delimiter = ',', num_args = 2, value_name = "CORE")]
+    /// The core of the server, and that of the load generator, as in 0,1 [default: the first two]
+    #[arg(long, value_delimiter = ',')]
     cores: Vec<usize>,
 
     /// Throughput too with a core for each side, instead of one for both
@@ -59,7 +59,8 @@ pub(crate) fn run(run: &mut Run, options: &Options) -> Result<()> {
     many_descriptors()?;
     let cores = match options.cores[..] {
         [server, load] => Cores { server, load },
-        _ => Cores::allowed()?,
+        [] => Cores::allowed()?,
+        _ => return Err("--cores takes two numbers, as in 0,1".into()),
     };
     let (servers, missing) = prepare(run, &options.servers)?;
     let works = choose(run.scale, &options.workloads)?;

@@ -7,16 +7,28 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 
-/// Nanoseconds of CPU that all threads of a process have used.
-pub(crate) fn cpu_nanos(pid: u32) -> Option<u64> {
-    let tasks = fs::read_dir(of(pid, "task")).ok()?;
-    let mut sum = 0;
-    for task in tasks.flatten() {
-        let text = fs::read_to_string(task.path().join("schedstat"));
+/// What the scheduler says of a process: nanoseconds that its threads have run, and that they
+/// could have run and had to wait for a core.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Scheduled {
+    pub(crate) ran: u64,
+    pub(crate) waited: u64,
+}
+
+pub(crate) fn scheduled(pid: u32) -> Scheduled {
+    let mut sum = Scheduled::default();
+    for task in fs::read_dir(of(pid, "task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         // A thread may end meanwhile.
-        sum += text.ok().and_then(|text| first_number(&text)).unwrap_or(0);
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        let mut numbers = text.split(' ').map(|word| word.parse().unwrap_or(0));
+        sum.ran += numbers.next().unwrap_or(0);
+        sum.waited += numbers.next().unwrap_or(0);
     }
-    Some(sum)
+    sum
 }
 
 /// Resident bytes of a process.

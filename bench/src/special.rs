@@ -102,6 +102,14 @@ fn write_latency(
          takes the core for a moment is all in p99.9.",
         times.rounds, times.window
     ));
+    let waited = |s: &Sample| 100.0 * s.waited / s.wall;
+    let waited: Vec<f64> = taken.iter().flatten().flatten().map(waited).collect();
+    section.text(format!(
+        "In the median sample one of the two sides waited for its core {:.1} % of the time; on a \
+         quiet machine that is nearly nothing. **If it is more than 2 %, this section shows the \
+         neighbours.**",
+        median(&waited)
+    ));
     let mut panels = Vec::new();
     for ((name, _, rate), rows) in PACED.into_iter().zip(taken) {
         let mut table = Table::new(["server", "p50", "p99", "p99.9", "CPU of a message"]);

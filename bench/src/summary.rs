@@ -8,6 +8,9 @@ use crate::run::{Run, Scale};
 use crate::stats::{max, median, min};
 use crate::workloads::Workload;
 
+/// Where neighbours take a larger share of the core, the report warns.
+const BUSY: f64 = 0.1;
+
 /// The parts that a run is made of.
 pub(crate) struct Plan<'a> {
     pub(crate) servers: &'a [Ready],
@@ -39,6 +42,17 @@ impl Plan<'_> {
         section.text(self.method(baseline));
         if scale == Scale::Smoke {
             section.text("**This was a smoke test: the figures mean nothing.**");
+        }
+        let lost: Vec<f64> = all
+            .iter()
+            .flat_map(|results| results.lost.clone())
+            .collect();
+        if median(&lost) > BUSY {
+            section.text(format!(
+                "**The machine was busy: {:.0} % of the core went elsewhere (median). Take these \
+                 figures for a rough guide.**",
+                100.0 * median(&lost)
+            ));
         }
         let mut what = Table::text(["workload", "what", "an operation is one of"]);
         for work in self.works {

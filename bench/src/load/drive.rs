@@ -6,7 +6,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::Timespec;
 
 use super::{Sample, Target};
 use crate::Result;
@@ -63,8 +63,8 @@ impl Tally {
 struct Mark {
     at: u64,
     ops: u64,
-    server: u64,
-    client: u64,
+    server: procfs::Scheduled,
+    client: procfs::Scheduled,
 }
 
 #[derive(Clone, Copy)]
@@ -146,12 +146,11 @@ fn turn(
 }
 
 fn mark(target: &Target, tally: &Tally) -> Mark {
-    let own = clock_gettime(ClockId::ProcessCPUTime);
     Mark {
         at: tally.now(),
         ops: tally.ops,
-        server: procfs::cpu_nanos(target.pid).unwrap_or(0),
-        client: own.tv_sec as u64 * 1_000_000_000 + own.tv_nsec as u64,
+        server: procfs::scheduled(target.pid),
+        client: procfs::scheduled(std::process::id()),
     }
 }
 
@@ -163,13 +162,18 @@ fn sample(from: Mark, to: Mark, tally: &Tally) -> Result<Sample> {
     Ok(Sample {
         ops: ops as f64,
         wall: (to.at - from.at) as f64,
-        server: to.server.saturating_sub(from.server) as f64,
-        client: (to.client - from.client) as f64,
+        server: to.server.ran.saturating_sub(from.server.ran) as f64,
+        client: to.client.ran.saturating_sub(from.client.ran) as f64,
+        waited: waited(from.server, to.server).max(waited(from.client, to.client)),
         p50: tally.times.quantile(0.5),
         p99: tally.times.quantile(0.99),
         p999: tally.times.quantile(0.999),
         ..Sample::default()
     })
+}
+
+fn waited(from: procfs::Scheduled, to: procfs::Scheduled) -> f64 {
+    to.waited.saturating_sub(from.waited) as f64
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -110,6 +110,8 @@ pub(crate) struct Sample {
     pub(crate) server: f64,
     /// The same for the load generator.
     pub(crate) client: f64,
+    /// Nanoseconds that one side could have run and had to wait for its core.
+    pub(crate) waited: f64,
     /// Latencies in nanoseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
@@ -120,12 +122,13 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    fn fields(&mut self) -> [(&'static str, &mut f64); 9] {
+    fn fields(&mut self) -> [(&'static str, &mut f64); 10] {
         [
             ("ops", &mut self.ops),
             ("wall", &mut self.wall),
             ("server", &mut self.server),
             ("client", &mut self.client),
+            ("waited", &mut self.waited),
             ("p50", &mut self.p50),
             ("p99", &mut self.p99),
             ("p999", &mut self.p999),

@@ -1,27 +1,28 @@
 //! tokio: the current_thread runtime, a task for each connection.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
+use tokio::spawn;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{LocalSet, spawn_local};
 
 use super::lines::Lines;
 use super::{Mode, OWN_BUFFER, listen};
 use crate::Result;
 
-type Members = Rc<RefCell<BTreeMap<usize, UnboundedSender<Bytes>>>>;
+/// As in tokio's own example of a chat: tasks that are spawned must be `Send`. (On a `LocalSet`
+/// they need not be, but each wakeup then costs more instructions.)
+type Members = Arc<Mutex<BTreeMap<usize, UnboundedSender<Bytes>>>>;
 
 pub(super) fn serve(mode: Mode) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, accept(mode))
+    runtime.block_on(async move { spawn(accept(mode)).await? })
 }
 
 async fn accept(mode: Mode) -> Result<()> {
@@ -33,18 +34,22 @@ async fn accept(mode: Mode) -> Result<()> {
         };
         match mode {
             Mode::Echo => {
-                spawn_local(echo(stream));
+                spawn(echo(stream));
             }
             Mode::Broadcast => {
                 let (reader, writer) = stream.into_split();
                 let (sender, receiver) = unbounded_channel();
-                members.borrow_mut().insert(number, sender);
-                spawn_local(write(writer, receiver));
-                spawn_local(read(reader, number, Rc::clone(&members)));
+                lock(&members).insert(number, sender);
+                spawn(write(writer, receiver));
+                spawn(read(reader, number, Arc::clone(&members)));
             }
         }
     }
     Ok(())
+}
+
+fn lock(members: &Members) -> MutexGuard<'_, BTreeMap<usize, UnboundedSender<Bytes>>> {
+    members.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn echo(mut stream: TcpStream) -> io::Result<()> {
@@ -71,13 +76,13 @@ async fn read(mut reader: OwnedReadHalf, number: usize, members: Members) -> io:
         lines.complete(&buffer, &mut block);
         if !block.is_empty() {
             let block = Bytes::from(block);
-            for member in members.borrow().values() {
+            for member in lock(&members).values() {
                 // A member whose writer has failed is about to be removed.
                 let _ = member.send(block.clone());
             }
         }
     }
-    members.borrow_mut().remove(&number);
+    lock(&members).remove(&number);
     Ok(())
 }
 
