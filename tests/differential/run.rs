@@ -237,11 +237,22 @@ impl<'a> Run<'a> {
         }));
         let told = shared.clone();
         let mut edge = on.edge_with(config(script), move |cx, event| react(&told, cx, event));
-        let listen = Listen::new("127.0.0.1:0").send_buffer(16 * 1024);
-        let listener = edge.reactor().listen(listen).unwrap();
+        let unix = script.unix;
+        let place = match unix {
+            true => Listen::new(kit::unix_path()),
+            false => Listen::new("127.0.0.1:0"),
+        };
+        let listener = edge.reactor().listen(place.send_buffer(16 * 1024)).unwrap();
         let addr = edge.cx().listener_addr(listener).unwrap().clone();
-        let servers = (0..count).map(|_| edge.server()).collect();
-        let refusing = edge.refusing();
+        let server = |edge: &mut Edge| match unix {
+            true => edge.unix_server(),
+            false => edge.server(),
+        };
+        let servers = (0..count).map(|_| server(&mut edge)).collect();
+        let refusing = match unix {
+            true => Addr::unix(kit::unix_path()),
+            false => edge.refusing(),
+        };
         Run {
             script,
             edge,
