@@ -324,10 +324,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A close would lose what a peer has not sent yet; how much that is, the buffers say.
+    /// A close would lose what a peer has not sent yet; how much that is, the buffers say. A Unix
+    /// socket's buffers are small, and its reset is a close.
     fn is_racy(&self, index: usize, act: Act) -> bool {
+        let unix = self.script.unix;
+        let closes = act == Act::PeerClose || unix && act == Act::PeerReset;
         let unsent = |peer: &Peer| peer.unsent() > 0;
-        act == Act::PeerClose && self.peers[index].as_ref().is_some_and(unsent)
+        let many = unix && self.script.conns[index].many;
+        closes && (many || self.peers[index].as_ref().is_some_and(unsent))
     }
 
     fn open(&mut self, index: usize) {
