@@ -151,20 +151,22 @@ impl Handler for Keeps {
 // X4; the swarm's seed 2
 #[test]
 fn a_close_long_after_the_last_turn_has_all_its_time_to_flush() {
+    let mut config = sockeye::Config::default();
+    config.limits.write_stall = Duration::from_secs(7200);
     let mut world = World::new();
-    let node = world.start("server", Keeps(None, None), |reactor| {
+    let node = world.start_with("server", config, Keeps(None, None), |reactor| {
         reactor.listen("10.0.0.1:7").map(drop)
     });
     let ann = world.connect("10.0.0.1:7");
     world.settle();
+    ann.ignore();
+    world.with(node, |app, cx| cx.send(app.0.unwrap(), vec![b'x'; 1 << 20]));
     world.advance(Duration::from_secs(3600));
-    world.with(node, |app, cx| {
-        let conn = app.0.unwrap();
-        cx.send(conn, "bye");
-        cx.close(conn);
-    });
+    world.with(node, |app, cx| cx.close(app.0.unwrap()));
+    world.advance(sockeye::Limits::default().close_flush - Duration::from_millis(1));
+    ann.hear();
     world.settle();
-    assert_eq!(ann.received(), "bye");
+    assert_eq!(ann.received_bytes().len(), 1 << 20);
     assert!(ann.is_closed() && !ann.was_reset());
     assert_eq!(world.app(node).1.as_deref(), Some("closed here"));
     world.assert_no_leaks();

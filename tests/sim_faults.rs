@@ -404,9 +404,9 @@ fn hosts_may_listen_on_the_same_port_and_a_path_is_for_all() {
     assert!(matches!(world.app(second).reasons[..], [Reason::Eof]));
 }
 
-/// All of them at once, on a small world: what a run of it comes to.
-fn everything(seed: u64) -> World {
-    let (mut world, node) = world(seed, |faults| *faults = Faults::some());
+/// A small world in which a lot goes on.
+fn everything(seed: u64, faults: Faults) -> World {
+    let (mut world, node) = world(seed, |none| *none = faults);
     world.default_link(Link::latency(ms(3)).jitter(ms(2)));
     world.start(
         "client",
@@ -429,15 +429,17 @@ fn everything(seed: u64) -> World {
     world
 }
 
-// The same in debug and release and on every machine. It changes when the loop or the network does
-// things in another order: then take the new one, if both builds agree on it.
+// The same in debug and release and on every machine. Without faults it changes only when the order
+// of callbacks does: then take the new one, if both builds agree on it. (CI compares what they make
+// of the swarm's seeds, with faults.)
 #[test]
 fn the_hash_of_a_trace_is_that_of_every_other_machine() {
     let mut hash = 0;
     for seed in 0..50 {
-        hash ^= everything(seed).trace_hash().rotate_left(seed as u32);
+        let world = everything(seed, Faults::default());
+        hash ^= world.trace_hash().rotate_left(seed as u32);
     }
-    assert_eq!(hash, 16743200002634451595);
+    assert_eq!(hash, 8948102005313842986);
 }
 
 const ON_PURPOSE: &str = "SOCKEYE_TEST_FAILS_ON_PURPOSE";
@@ -450,7 +452,7 @@ fn seed_13_fails() {
         return;
     }
     for seed in seeds(0..20) {
-        let world = everything(seed);
+        let world = everything(seed, Faults::some());
         println!("trace of seed {seed}:\n{}", world.trace());
         assert_ne!(world.seed(), 13);
     }

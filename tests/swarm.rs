@@ -16,8 +16,12 @@ const SEEDS: u64 = 1000;
 /// bite as long as the plans stay as they are; each bug has a test of its own, too.
 const KEPT: &[(u64, &str)] = &[
     // A close from outside a turn counted from the time of the last turn.
-    (5, ""),
-    (5, "steps=43-45,fuel=1,faults=,link=plain,end=early"),
+    (619, ""),
+    (
+        619,
+        "steps=2-6.8-8.21-23.25-29.47-47.50-51.58-60,fuel=7,\
+         faults=no_proof.would_block.accept_aborted.resets.splits,end=early",
+    ),
 ];
 
 #[test]

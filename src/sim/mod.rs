@@ -288,7 +288,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// When it is no address, or a Unix path on which nobody listens.
+    /// When it is no address.
     #[track_caller]
     pub fn connect(&mut self, addr: impl Into<ToAddr>) -> Peer {
         self.connect_from(Ipv4Addr::new(10, 1, 0, 1).into(), addr)

@@ -237,11 +237,22 @@ impl<'a> Run<'a> {
         }));
         let told = shared.clone();
         let mut edge = on.edge_with(config(script), move |cx, event| react(&told, cx, event));
-        let listen = Listen::new("127.0.0.1:0").send_buffer(16 * 1024);
-        let listener = edge.reactor().listen(listen).unwrap();
+        let unix = script.unix;
+        let place = match unix {
+            true => Listen::new(kit::unix_path()),
+            false => Listen::new("127.0.0.1:0"),
+        };
+        let listener = edge.reactor().listen(place.send_buffer(16 * 1024)).unwrap();
         let addr = edge.cx().listener_addr(listener).unwrap().clone();
-        let servers = (0..count).map(|_| edge.server()).collect();
-        let refusing = edge.refusing();
+        let server = |edge: &mut Edge| match unix {
+            true => edge.unix_server(),
+            false => edge.server(),
+        };
+        let servers = (0..count).map(|_| server(&mut edge)).collect();
+        let refusing = match unix {
+            true => Addr::unix(kit::unix_path()),
+            false => edge.refusing(),
+        };
         Run {
             script,
             edge,
@@ -313,10 +324,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A close would lose what a peer has not sent yet; how much that is, the buffers say.
+    /// A close would lose what a peer has not sent yet; how much that is, the buffers say. A Unix
+    /// socket's buffers are small, and its reset is a close.
     fn is_racy(&self, index: usize, act: Act) -> bool {
+        let unix = self.script.unix;
+        let closes = act == Act::PeerClose || unix && act == Act::PeerReset;
         let unsent = |peer: &Peer| peer.unsent() > 0;
-        act == Act::PeerClose && self.peers[index].as_ref().is_some_and(unsent)
+        let many = unix && self.script.conns[index].many;
+        closes && (many || self.peers[index].as_ref().is_some_and(unsent))
     }
 
     fn open(&mut self, index: usize) {
@@ -514,6 +529,10 @@ impl<'a> Run<'a> {
         }
         if stuck_out || cut_out || echoes || seen.reason.is_some() {
             seen.drains = None;
+        }
+        // An abort of a Unix socket is a reset only if input is unread (script 28748).
+        if self.script.unix && seen.reason.as_deref() == Some("Aborted") {
+            seen.end = None;
         }
         seen
     }

@@ -126,6 +126,8 @@ pub(crate) struct Script {
     pub conns: Vec<Conn>,
     pub steps: Vec<Step>,
     pub receive_buffer: usize,
+    /// Unix sockets.
+    pub unix: bool,
 }
 
 pub(crate) fn script(seed: u64) -> Script {
@@ -161,6 +163,7 @@ pub(crate) fn script(seed: u64) -> Script {
         conns,
         steps,
         receive_buffer: random.pick(&[1000, 4096, 256 * 1024]),
+        unix: random.one_in(4),
     }
 }
 

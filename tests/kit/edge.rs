@@ -6,11 +6,13 @@
 
 use super::places::{black_hole, listening, refusing};
 use super::real_peer::RealPeer;
-use super::{App, Kit, Log, PATIENCE};
+use super::{App, Kit, Log, PATIENCE, unix_path};
+use socket2::Socket;
 use sockeye::sim::{self, Faults, Link, Node, World};
 use sockeye::{Addr, Config, ConnId, Connect, Context, EventKind, Listen, Reactor, Sender};
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -174,7 +176,7 @@ impl Edge {
     fn add_peer(&mut self, addr: &Addr, buffers: Option<usize>) -> Peer {
         let end = match &mut self.side {
             Side::Real(real) => {
-                let peer = RealPeer::connect(addr.ip().unwrap(), buffers);
+                let peer = RealPeer::connect(addr, buffers);
                 let peer = Rc::new(RefCell::new(peer));
                 real.peers.push(peer.clone());
                 End::Real(peer)
@@ -198,6 +200,19 @@ impl Edge {
         };
         self.peers.push(peer.clone());
         peer
+    }
+
+    /// A server on a Unix path.
+    pub fn unix_server(&mut self) -> Server {
+        let path = unix_path();
+        match &mut self.side {
+            Side::Real(_) => {
+                let listener = UnixListener::bind(&path).unwrap();
+                listener.set_nonblocking(true).unwrap();
+                Server::Unix(listener, Addr::unix(path))
+            }
+            Side::Sim(world, _) => Server::Sim(world.listen(path)),
+        }
     }
 
     /// A server for the handler to connect to.
@@ -234,10 +249,14 @@ impl Edge {
     }
 
     pub fn try_accept(&mut self, server: &Server) -> Option<Peer> {
+        let stream: Option<Socket> = match server {
+            Server::Real(listener) => Some(listener.accept().ok()?.0.into()),
+            Server::Unix(listener, _) => Some(listener.accept().ok()?.0.into()),
+            Server::Sim(_) => None,
+        };
         let end = match (server, &mut self.side) {
-            (Server::Real(listener), Side::Real(real)) => {
-                let (stream, _) = listener.accept().ok()?;
-                let peer = Rc::new(RefCell::new(RealPeer::new(stream)));
+            (_, Side::Real(real)) => {
+                let peer = Rc::new(RefCell::new(RealPeer::new(stream?)));
                 real.peers.push(peer.clone());
                 End::Real(peer)
             }
@@ -416,9 +435,19 @@ impl Edge {
     }
 }
 
+/// A Unix one leaves its file; no test finds it there.
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Server::Unix(_, addr) = self {
+            let _ = std::fs::remove_file(addr.path().unwrap());
+        }
+    }
+}
+
 /// A scripted server.
 pub enum Server {
     Real(TcpListener),
+    Unix(UnixListener, Addr),
     Sim(sim::PeerListener),
 }
 
@@ -426,6 +455,7 @@ impl Server {
     pub fn addr(&self) -> Addr {
         match self {
             Server::Real(listener) => Addr::Ip(listener.local_addr().unwrap()),
+            Server::Unix(_, addr) => addr.clone(),
             Server::Sim(listener) => listener.addr().clone(),
         }
     }

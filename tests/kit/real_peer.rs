@@ -1,16 +1,17 @@
 //! A peer on real sockets that a scenario plays in its own thread.
 
 use super::places::is_acked;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
+use sockeye::Addr;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A non-blocking peer from `std::net`, which moves when it is pumped.
+/// A non-blocking peer, TCP or Unix, which moves when it is pumped.
 pub struct RealPeer {
     /// `None`: closed, or the connect was refused.
-    stream: Option<TcpStream>,
+    stream: Option<Socket>,
     out: VecDeque<u8>,
     heard: Vec<u8>,
     deaf: bool,
@@ -23,9 +24,11 @@ pub struct RealPeer {
 }
 
 impl RealPeer {
-    pub fn new(stream: TcpStream) -> RealPeer {
+    pub fn new(stream: impl Into<Socket>) -> RealPeer {
+        let stream = stream.into();
         stream.set_nonblocking(true).unwrap();
-        stream.set_nodelay(true).unwrap();
+        // Not on a Unix socket.
+        let _ = stream.set_tcp_nodelay(true);
         RealPeer {
             stream: Some(stream),
             out: VecDeque::new(),
@@ -39,15 +42,17 @@ impl RealPeer {
         }
     }
 
-    pub fn connect(addr: SocketAddr, buffers: Option<usize>) -> RealPeer {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+    pub fn connect(addr: &Addr, buffers: Option<usize>) -> RealPeer {
+        let (domain, to): (_, SockAddr) = match (addr.ip(), addr.path()) {
+            (Some(ip), _) => (Domain::for_address(ip), ip.into()),
+            (_, path) => (Domain::UNIX, SockAddr::unix(path.unwrap()).unwrap()),
+        };
+        let stream = Socket::new(domain, Type::STREAM, None).unwrap();
         if let Some(buffers) = buffers {
-            socket.set_recv_buffer_size(buffers).unwrap();
-            socket.set_send_buffer_size(buffers).unwrap();
+            stream.set_recv_buffer_size(buffers).unwrap();
+            stream.set_send_buffer_size(buffers).unwrap();
         }
-        let connected = socket.connect(&addr.into());
-        let stream = TcpStream::from(socket);
-        match connected {
+        match stream.connect(&to) {
             Ok(()) => RealPeer::new(stream),
             Err(error) => RealPeer {
                 stream: None,
@@ -133,7 +138,7 @@ impl RealPeer {
         self.write_some();
         if let Some(stream) = self.stream.take() {
             settle_sent(&stream);
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            let _ = stream.set_linger(Some(Duration::ZERO));
         }
     }
 
@@ -165,10 +170,13 @@ impl RealPeer {
 
 /// Waits until the other kernel has what was written, if it has room: a reset could overtake what
 /// is on its way through another processor's queue.
-fn settle_sent(stream: &TcpStream) {
+fn settle_sent(stream: &Socket) {
+    let Ok(stream) = stream.try_clone().map(TcpStream::from) else {
+        return;
+    };
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(50) {
-        if is_acked(stream).unwrap_or(true) {
+        if is_acked(&stream).unwrap_or(true) {
             return;
         }
         std::thread::yield_now();

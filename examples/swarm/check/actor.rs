@@ -39,6 +39,7 @@ pub struct Life {
     pub opened: bool,
     pub eof: bool,
     pub asked: Option<Asked>,
+    pub asked_at: Option<Instant>,
     pub shut: bool,
     pub waiting: bool,
     pub paused: bool,
@@ -151,6 +152,7 @@ impl Actor {
             opened: false,
             eof: false,
             asked: None,
+            asked_at: None,
             shut: false,
             waiting: false,
             paused: false,
@@ -466,6 +468,12 @@ impl Actor {
         self.lost += closed.undelivered;
         self.closes += 1;
         self.check_reason(conn, &life, &closed.reason);
+        if let (Reason::TimedOut(Deadline::CloseFlush), Some(asked)) =
+            (&closed.reason, life.asked_at)
+        {
+            let due = asked + self.limits().close_flush;
+            assert!(cx.now() >= due, "{conn}: given up too early after a close");
+        }
         assert!(
             cx.peer_addr(conn).is_some(),
             "{conn}: no answers in on_close"

@@ -205,7 +205,8 @@ impl Actor {
     }
 
     /// The end of a connection was asked for.
-    fn asks(&mut self, conn: ConnId, asked: Asked, done: bool) {
+    fn asks(&mut self, cx: &Context, conn: ConnId, asked: Asked, done: bool) {
+        let now = self.now(cx);
         let Some(life) = self.lives.get_mut(&conn) else {
             return assert!(!done, "{conn} is stale, and {asked:?} takes it");
         };
@@ -217,6 +218,7 @@ impl Actor {
         if !done {
             return;
         }
+        life.asked_at.get_or_insert(now);
         // The first error wins; a mere close is none.
         if matches!(life.asked, None | Some(Asked::Close)) {
             life.asked = Some(asked);
@@ -231,7 +233,7 @@ impl Actor {
 
     pub fn close(&mut self, cx: &mut Context, conn: ConnId) {
         let done = cx.close(conn);
-        self.asks(conn, Asked::Close, done);
+        self.asks(cx, conn, Asked::Close, done);
     }
 
     pub fn close_all(&mut self, cx: &mut Context) {
@@ -422,11 +424,11 @@ impl Actor {
             54..58 => self.close(cx, conn),
             58..60 => {
                 let done = cx.abort(conn);
-                self.asks(conn, Asked::Abort, done);
+                self.asks(cx, conn, Asked::Abort, done);
             }
             60..62 => {
                 let done = cx.close_because(conn, "it breaks the rules");
-                self.asks(conn, Asked::Because, done);
+                self.asks(cx, conn, Asked::Because, done);
             }
             62..66 => self.shut(cx, conn),
             66..70 => self.set_deadline(cx, conn),

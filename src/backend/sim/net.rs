@@ -419,7 +419,8 @@ impl Net {
             self.pollers[poller].host,
             Owner::Reactor(poller, Some(slot)),
         );
-        let id = self.begin_connect(owner, host, addr, &connect.socket)?;
+        let (id, started) = self.begin_connect(owner, host, addr, &connect.socket);
+        started?;
         Ok((id, self.sockets[id.0].state == State::Open))
     }
 
@@ -430,7 +431,7 @@ impl Net {
         host: IpAddr,
         addr: &Addr,
         options: &SocketOptions,
-    ) -> io::Result<SockId> {
+    ) -> (SockId, io::Result<()>) {
         let local = match addr {
             Addr::Ip(_) => Addr::Ip(SocketAddr::new(host, self.free_port())),
             Addr::Unix(_) => Addr::Unix(None),
@@ -446,9 +447,13 @@ impl Net {
                 }
                 None => {
                     let full = self.listeners.contains_key(addr);
-                    self.sockets[id.0].state = State::Closed;
-                    let refused = ErrorKind::ConnectionRefused;
-                    return Err(if full { ErrorKind::WouldBlock } else { refused }.into());
+                    let socket = &mut self.sockets[id.0];
+                    (socket.state, socket.dead) = (State::Closed, true);
+                    socket.error = Some(ErrorKind::ConnectionRefused);
+                    // There is no file: those of listeners go with them.
+                    let nowhere = ErrorKind::NotFound;
+                    let error = if full { ErrorKind::WouldBlock } else { nowhere };
+                    return (id, Err(error.into()));
                 }
             }
         } else {
@@ -461,7 +466,7 @@ impl Net {
                 0,
             );
         }
-        Ok(id)
+        (id, Ok(()))
     }
 
     fn add_socket(

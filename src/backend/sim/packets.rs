@@ -58,8 +58,8 @@ impl Net {
         }
         let socket = self.socket(id);
         // After the other side's end a read says no more, though a reset follows: SOCK_DONE comes
-        // before sk_err in tcp_recvmsg_locked().
-        if socket.fin_received {
+        // before sk_err in tcp_recvmsg_locked(). Not so in unix_stream_read_generic().
+        if socket.fin_received && !(socket.is_unix() && socket.error.is_some()) {
             return Ok(0);
         }
         if let Some(error) = socket.error.take() {
@@ -212,7 +212,10 @@ impl Net {
     /// What a Unix socket was written is in the other's queue already, whatever comes then.
     fn flush_unix(&mut self, id: SockId) {
         let socket = self.socket(id);
+        // A scripted peer has the rest in its own memory, and loses that.
+        let of_system = socket.outbox_limit < usize::MAX;
         if socket.is_unix()
+            && of_system
             && !socket.outbox.is_empty()
             && let Some(other) = socket.other
         {
@@ -235,7 +238,7 @@ impl Net {
         let socket = self.socket(id);
         let was_dead = std::mem::replace(&mut socket.dead, true);
         // Both have finished: there is nothing left to reset (tcp_need_reset() in tcp.c).
-        let over = socket.fin_sent && socket.fin_received;
+        let over = socket.fin_sent && socket.fin_received && !socket.is_unix();
         socket.outbox.clear();
         if let (Some(other), false) = (socket.other, was_dead || over) {
             self.send(id, Packet::Rst(other), 0);
@@ -426,7 +429,7 @@ impl Net {
         let other = self.socket(to).other;
         let acked = other.is_some_and(|other| self.socket(other).fin_received);
         let socket = self.socket(to);
-        let over = socket.fin_sent && socket.fin_received && acked;
+        let over = socket.fin_sent && socket.fin_received && acked && !socket.is_unix();
         if !socket.dead && !over {
             self.rst_arrives_anyway(to);
         }
@@ -437,7 +440,7 @@ impl Net {
         let socket = self.socket(to);
         socket.error = Some(match (socket.state, socket.fin_received) {
             (State::Connecting, _) => ErrorKind::ConnectionRefused,
-            (_, true) => ErrorKind::BrokenPipe,
+            (_, true) if !socket.is_unix() => ErrorKind::BrokenPipe,
             _ => ErrorKind::ConnectionReset,
         });
         socket.dead = true;
