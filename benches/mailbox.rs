@@ -1,4 +1,5 @@
-//! Messages from other threads, beside channels with a waker by hand: `cargo bench --bench mailbox`.
+//! Messages from other threads, beside channels with a waker by hand:
+//! `cargo bench --bench mailbox`.
 //!
 //! Ours is the whole reactor; the others are a loop around `mio::Poll`. By the clock on the wall:
 //! what is measured is how long threads wait for each other.
@@ -23,6 +24,10 @@ const TURNS: usize = 5_000;
 const AT_ONCE: usize = 1024;
 
 type Post = Box<dyn Fn(usize) + Send>;
+
+type NewSender = Box<dyn Fn() -> Post>;
+
+type Receive = Box<dyn FnMut() -> Option<usize>>;
 
 /// A loop that other threads post to.
 trait Loop {
@@ -69,33 +74,32 @@ struct ByHand {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
-    sender: Box<dyn Fn() -> Post>,
-    receive: Box<dyn FnMut() -> Option<usize>>,
+    sender: NewSender,
+    receive: Receive,
 }
 
 impl ByHand {
     fn new(channel: &str) -> ByHand {
         let poll = Poll::new().expect("a poll");
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("a waker"));
-        let (sender, receive): (Box<dyn Fn() -> Post>, Box<dyn FnMut() -> Option<usize>>) =
-            match channel {
-                "mpsc" => {
-                    let (sender, receiver) = mpsc::channel();
-                    let new = move || -> Post {
-                        let sender = sender.clone();
-                        Box::new(move |message| sender.send(message).expect("a loop"))
-                    };
-                    (Box::new(new), Box::new(move || receiver.try_recv().ok()))
-                }
-                _ => {
-                    let (sender, receiver) = crossbeam_channel::unbounded();
-                    let new = move || -> Post {
-                        let sender = sender.clone();
-                        Box::new(move |message| sender.send(message).expect("a loop"))
-                    };
-                    (Box::new(new), Box::new(move || receiver.try_recv().ok()))
-                }
-            };
+        let (sender, receive): (NewSender, Receive) = match channel {
+            "mpsc" => {
+                let (sender, receiver) = mpsc::channel();
+                let new = move || -> Post {
+                    let sender = sender.clone();
+                    Box::new(move |message| sender.send(message).expect("a loop"))
+                };
+                (Box::new(new), Box::new(move || receiver.try_recv().ok()))
+            }
+            _ => {
+                let (sender, receiver) = crossbeam_channel::unbounded();
+                let new = move || -> Post {
+                    let sender = sender.clone();
+                    Box::new(move |message| sender.send(message).expect("a loop"))
+                };
+                (Box::new(new), Box::new(move || receiver.try_recv().ok()))
+            }
+        };
         ByHand {
             poll,
             events: Events::with_capacity(1024),
