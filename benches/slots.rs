@@ -5,6 +5,7 @@
 
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     reason = "the benchmark uses a part of each module"
 )]
@@ -169,7 +170,9 @@ fn iterate(count: usize) {
     let tables = Tables::new(count);
     let rounds = OPERATIONS / count;
     let sum = |each: &mut dyn FnMut() -> u64| {
-        (0..rounds).for_each(|_| drop(black_box(each())));
+        (0..rounds).for_each(|_| {
+            black_box(each());
+        });
         rounds * count
     };
     let rivals = vec![

@@ -5,6 +5,7 @@
 
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     reason = "the benchmark uses a part of each module"
 )]
@@ -181,7 +182,7 @@ impl<T: Rivals> Armed<T> {
             let key = self.timers.set(at);
             self.timers.cancel(key);
             // Time goes by, and with it the dead.
-            self.now += (RANGE / 100_000) as Tick;
+            self.now += (RANGE / self.keys.len() / 4) as Tick;
             let fired = self.timers.fire(self.now);
             for _ in 0..fired {
                 let at = self.later();
