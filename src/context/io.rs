@@ -257,7 +257,7 @@ impl Context {
                 if conn.input.is_some() {
                     return step(Next::Data, conn.input.take(), more);
                 }
-                self.lending.begin(key, conn);
+                self.lending.begin(key, conn, input);
                 step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {

@@ -13,6 +13,9 @@ use std::ops::Range;
 
 /// Who may borrow the input of the running callback, and what it has borrowed.
 pub(crate) struct Lending {
+    /// Where the input is that the borrower may borrow from; zero: it may not, for something is
+    /// lent or queued already. Only compared: a handler may have inputs of its own.
+    offered: usize,
     state: State,
     /// The connection whose callback runs.
     borrower: Key,
@@ -22,12 +25,10 @@ pub(crate) struct Lending {
     high: usize,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing is lent, nor may it be.
-    Closed,
-    /// The borrower may borrow: nothing is queued that would have to go first.
-    Offered,
+    /// Nothing is lent.
+    Nothing,
     /// Some of the input is lent.
     Lent,
     /// The same, and something was queued or ended since: what is lent cannot simply go out.
@@ -41,7 +42,8 @@ impl Lending {
                 slot: 0,
                 generation: 0,
             },
-            state: State::Closed,
+            offered: 0,
+            state: State::Nothing,
             lent: (0, 0),
             high: 0,
         }
@@ -49,11 +51,11 @@ impl Lending {
 
     /// Offers the input of the coming callback to its own connection.
     #[inline]
-    pub(super) fn begin(&mut self, key: Key, conn: &Conn) {
+    pub(super) fn begin(&mut self, key: Key, conn: &Conn, input: &Input) {
         self.borrower = key;
-        self.state = match conn.can_borrow() {
-            true => State::Offered,
-            false => State::Closed,
+        self.offered = match conn.can_borrow() {
+            true => address(input),
+            false => 0,
         };
         self.high = conn.limits.high_watermark;
     }
@@ -61,22 +63,22 @@ impl Lending {
     /// Something is queued, for whomever, or a connection changes its state.
     #[inline]
     pub(super) fn disturb(&mut self) {
-        self.state = match self.state {
-            State::Closed | State::Offered => State::Closed,
-            State::Lent | State::Disturbed => State::Disturbed,
-        };
+        self.offered = 0;
+        if self.state == State::Lent {
+            self.state = State::Disturbed;
+        }
     }
 
     /// The callback has returned, and borrowed nothing.
     #[inline]
     pub(crate) fn close(&mut self) {
-        self.state = State::Closed;
+        self.offered = 0;
     }
 
     /// Is something lent?
     #[inline]
     pub(crate) fn has_lent(&self) -> bool {
-        self.state >= State::Lent
+        self.state != State::Nothing
     }
 
     /// Whom something is lent to, by its slot.
@@ -99,22 +101,36 @@ impl Lending {
         let lent = self.lent_to(slot);
         match lent {
             0 => self.disturb(),
-            _ => self.state = State::Closed,
+            _ => self.state = State::Nothing,
         }
         lent
     }
+}
+
+/// Where an input is, which tells it from every other one.
+#[inline]
+fn address(input: &Input) -> usize {
+    std::ptr::from_ref(input).addr()
 }
 
 impl Context {
     /// Lends a chunk of the running callback's input to its own connection, once. `None`: it has
     /// to be queued.
     #[inline]
-    pub(super) fn lend(&mut self, id: ConnId, start: usize, end: usize) -> Option<Sent> {
+    pub(super) fn lend(
+        &mut self,
+        id: ConnId,
+        input: &Input,
+        start: usize,
+        end: usize,
+    ) -> Option<Sent> {
         let lending = &mut self.lending;
-        if lending.state != State::Offered || lending.borrower != id.0 {
+        let len = end - start;
+        // A call that writes nothing would tell of room that nobody needs.
+        if lending.offered != address(input) || lending.borrower != id.0 || len == 0 {
             return None;
         }
-        let len = end - start;
+        lending.offered = 0;
         lending.state = State::Lent;
         lending.lent = (start as u32, end as u32);
         if len <= lending.high {
@@ -129,7 +145,7 @@ impl Context {
     #[inline]
     pub(crate) fn repay(&mut self, slot: u32, input: &mut Input, dirty_before: usize) {
         let (start, end) = (self.lending.lent.0 as usize, self.lending.lent.1 as usize);
-        let state = std::mem::replace(&mut self.lending.state, State::Closed);
+        let state = std::mem::replace(&mut self.lending.state, State::Nothing);
         if state == State::Disturbed {
             return self.queue_lent(slot, input, start..end, dirty_before);
         }

@@ -72,7 +72,7 @@ impl Context {
         match payload.into().0 {
             Parts::One(Part::Chunk(chunk)) => {
                 let (input, start, end) = chunk.into_parts();
-                match self.lend(conn, start, end) {
+                match self.lend(conn, input, start, end) {
                     Some(sent) => sent,
                     None => self.queue_chunk(conn, input, start, end),
                 }

@@ -61,6 +61,20 @@ fn what_the_system_does_not_take_of_lent_input_goes_out_first() {
     }
 }
 
+// A handler may have inputs of its own: their bytes are not where the loop's are.
+#[test]
+fn an_input_of_the_handlers_own_is_not_taken_for_the_loops() {
+    let mut bench = Bench::new();
+    bench.app.on_data.push_back(Box::new(|cx, conn| {
+        let mut own = Input::from(b"mine".to_vec());
+        cx.send(conn, own.take_all());
+    }));
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"yours");
+    bench.settle();
+    assert_eq!(bench.written(socket), b"mine");
+}
+
 #[test]
 fn what_is_sent_after_lent_input_follows_it() {
     for large in [10, 100_000] {
