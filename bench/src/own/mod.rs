@@ -1,5 +1,19 @@
 //! Benchmarks of our own. `main.rs` says how to add one.
 
+//!
+//! They measure what the load generator has no workload for, ours and what a user would pick
+//! instead, in turn within one run.
+
+mod child;
+mod deaf;
+mod idle;
+mod measure;
+mod messages;
+mod storm;
+mod timers;
+
+pub(crate) use child::play;
+
 use std::time::Duration;
 
 use crate::Result;
@@ -14,7 +28,33 @@ pub(crate) struct Own {
 }
 
 /// In the order of the report.
-pub(crate) const ALL: &[Own] = &[];
+pub(crate) const ALL: &[Own] = &[
+    Own {
+        name: "timers",
+        seconds: (9.0, 12.0, 60.0),
+        run: timers::run,
+    },
+    Own {
+        name: "idle",
+        seconds: (1.0, 10.0, 60.0),
+        run: idle::run,
+    },
+    Own {
+        name: "messages",
+        seconds: (1.0, 10.0, 60.0),
+        run: messages::run,
+    },
+    Own {
+        name: "deaf",
+        seconds: (1.0, 10.0, 60.0),
+        run: deaf::run,
+    },
+    Own {
+        name: "storm",
+        seconds: (1.0, 10.0, 60.0),
+        run: storm::run,
+    },
+];
 
 /// Announces all of them to the progress bar.
 pub(crate) fn plan(run: &Run) {
