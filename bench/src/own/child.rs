@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
-use std::{env, thread};
+use std::{env, fs, thread};
 
 use crate::Result;
 
@@ -112,6 +112,34 @@ impl Drop for Server {
         // It ends by itself when nobody asks any more; then this fails, and that is all right.
         let _ = self.child.wait();
     }
+}
+
+/// User instructions that a server needs for so much work and no more: counted by callgrind, which
+/// runs it twice, with twice the work the second time. `None`: it is not there, or fails here.
+pub(crate) fn instructions_of(
+    role: &str,
+    work: usize,
+    mut drive: impl FnMut(&mut Server, usize) -> Result<()>,
+) -> Option<f64> {
+    let mut count = |work| {
+        let log = env::temp_dir().join(format!("sockeye-bench-{}.log", std::process::id()));
+        let callgrind = [
+            "valgrind".to_owned(),
+            "--tool=callgrind".to_owned(),
+            "--callgrind-out-file=/dev/null".to_owned(),
+            format!("--log-file={}", log.display()),
+        ];
+        let mut server = Server::start_under(&callgrind, role)?;
+        drive(&mut server, work)?;
+        server.end()?;
+        let text = fs::read_to_string(&log)?;
+        // It is a temporary file: if it cannot be removed, nothing is wrong with the figure.
+        let _ = fs::remove_file(&log);
+        let collected = text.split("Collected :").nth(1);
+        let number = collected.and_then(|rest| rest.split_whitespace().next());
+        Result::Ok(number.ok_or("no count")?.parse::<f64>()?)
+    };
+    Some(-count(work).ok()? + count(2 * work).ok()?)
 }
 
 /// For the server: says where it listens, and answers from a thread of its own, which costs nothing

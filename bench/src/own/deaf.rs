@@ -1,6 +1,6 @@
 //! A broadcast to a thousand members of whom some never read.
 
-use super::child::{Server, answer};
+use super::child::{Server, answer, instructions_of};
 use super::idle::listening;
 use super::measure::figure;
 use crate::Result;
@@ -26,38 +26,47 @@ const HARD: usize = 64 * 1024;
 const FILL: usize = 4 * 1024;
 
 pub(crate) fn run(run: &mut Run) -> Result<()> {
-    let (frames, rounds) = run.scale.pick((20, 1), (400, 5), (1_000, 15));
+    let (frames, rounds) = run.scale.pick((10, 1), (40, 5), (100, 25));
     let mut rooms = Vec::new();
     for deaf in [0, MEMBERS / 10] {
         run.progress
             .message(format!("broadcast, {deaf} members are deaf"));
-        rooms.push((Room::open(deaf)?, Vec::new()));
+        let server = Server::start("deaf")?;
+        let room = Room::open(&server.addrs, deaf)?;
+        rooms.push((server, room, Vec::new()));
     }
     for round in 0..=rounds {
         run.progress.message(format!("broadcast, round {round}"));
-        for (room, samples) in &mut rooms {
-            let sample = room.measure(frames)?;
+        for (server, room, samples) in &mut rooms {
+            let before = server.cpu()?;
+            let deliveries = room.broadcasts(frames)?;
+            let nanos = (server.cpu()? - before).as_nanos() as f64;
             if round > 0 {
-                samples.push(sample); // the first round warms up
+                samples.push(nanos / deliveries as f64); // the first round warms up
             }
         }
     }
     let ratios: Vec<f64> = (0..rounds)
-        .map(|round| rooms[1].1[round] / rooms[0].1[round])
+        .map(|round| rooms[1].2[round] / rooms[0].2[round])
         .collect();
     let mut table = Table::new([
         "members that read",
         "that never read",
         "CPU ns per delivery",
+        "instructions",
     ]);
-    for (room, samples) in &rooms {
+    for (_, room, samples) in &rooms {
         let (live, deaf) = (room.live.len(), room.deaf.len());
-        table.row([live.to_string(), deaf.to_string(), figure(median(samples))]);
+        run.progress.message("broadcast, counting instructions");
+        let mut row = vec![live.to_string(), deaf.to_string(), figure(median(samples))];
+        row.extend(instructions(deaf, 2 * frames).map(figure));
+        table.row(row);
     }
     let text = format!(
         "One frame of {SIZE} bytes to every member, and the next one when all who read have it; \
          `Overflow::DropNewest` above {} KiB, socket buffers of {} KiB. The server's CPU time for \
-         each delivery to a member who reads, once the queues of the others are full. Median of \
+         each delivery to a member who reads, once the queues of the others are full; and the \
+         instructions of the program itself, by callgrind where it is installed. Median of \
          {rounds} rounds in turn. **Ratio of the two: {:.3}** (median of the rounds' ratios).",
         HARD / 1024,
         BUFFER / 1024,
@@ -70,9 +79,19 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// A server with its members.
+/// User instructions per delivery.
+fn instructions(deaf: usize, frames: usize) -> Option<f64> {
+    let mut deliveries = 0;
+    let all = instructions_of("deaf", frames, |server, frames| {
+        deliveries = Room::open(&server.addrs, deaf)?.broadcasts(frames)?;
+        Ok(())
+    });
+    // The second of its runs made twice as many.
+    all.map(|all| all / (deliveries / 2) as f64)
+}
+
+/// The members of a server.
 struct Room {
-    server: Server,
     publisher: TcpStream,
     live: Vec<mio::net::TcpStream>,
     deaf: Vec<TcpStream>,
@@ -83,9 +102,8 @@ struct Room {
 
 impl Room {
     /// Nine hundred members who read, and so many among them who do not.
-    fn open(deaf: usize) -> Result<Room> {
-        let server = Server::start("deaf")?;
-        let publisher = TcpStream::connect(server.addrs[0])?;
+    fn open(addrs: &[SocketAddr], deaf: usize) -> Result<Room> {
+        let publisher = TcpStream::connect(addrs[0])?;
         publisher.set_nodelay(true)?;
         let mut room = Room {
             publisher,
@@ -94,13 +112,12 @@ impl Room {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             buffer: vec![0; 64 * 1024],
-            server,
         };
         let live = MEMBERS * 9 / 10;
         for index in 0..live {
-            room.join()?;
+            room.join(addrs[1])?;
             if index % 9 == 0 && room.deaf.len() < deaf {
-                room.deaf.push(member(room.server.addrs[1])?);
+                room.deaf.push(member(addrs[1])?);
             }
         }
         // More than the buffers of the system and of the loop hold together.
@@ -110,8 +127,8 @@ impl Room {
         Ok(room)
     }
 
-    fn join(&mut self) -> Result<()> {
-        let stream = member(self.server.addrs[1])?;
+    fn join(&mut self, addr: SocketAddr) -> Result<()> {
+        let stream = member(addr)?;
         stream.set_nonblocking(true)?;
         let mut stream = mio::net::TcpStream::from_std(stream);
         let token = Token(self.live.len());
@@ -147,14 +164,12 @@ impl Room {
         Ok(())
     }
 
-    /// The server's CPU time for each delivery, in nanoseconds.
-    fn measure(&mut self, frames: usize) -> Result<f64> {
-        let before = self.server.cpu()?;
+    /// So many frames, one after the other: how many deliveries that makes.
+    fn broadcasts(&mut self, frames: usize) -> Result<usize> {
         for _ in 0..frames {
             self.broadcast(SIZE)?;
         }
-        let deliveries = frames * self.live.len();
-        Ok((self.server.cpu()? - before).as_nanos() as f64 / deliveries as f64)
+        Ok(frames * self.live.len())
     }
 }
 

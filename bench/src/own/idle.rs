@@ -1,6 +1,6 @@
 //! What an idle deadline, which every message moves, costs per message.
 
-use super::child::{Server, answer};
+use super::child::{Server, answer, instructions_of};
 use super::measure::figure;
 use crate::Result;
 use crate::report::Table;
@@ -10,7 +10,6 @@ use sockeye::{ConnId, Context, Handler, Input, Listen, Reactor, Sent};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
-use std::{env, fs};
 
 const SIZE: usize = 64;
 
@@ -79,31 +78,13 @@ fn times(conns: usize, messages: usize, rounds: usize) -> Result<(f64, f64, f64)
     Ok((median(&sides[0].2), median(&sides[1].2), median(&ratios)))
 }
 
-/// User instructions per message, by callgrind; `None`: it is not there, or does not work here.
+/// User instructions per message.
 fn instructions(mode: &str, conns: usize, messages: usize) -> Option<f64> {
-    let few = count(mode, conns, messages).ok()?;
-    let many = count(mode, conns, 2 * messages).ok()?;
-    Some((many - few) / messages as f64)
-}
-
-/// All instructions of a server that echoes so many messages.
-fn count(mode: &str, conns: usize, messages: usize) -> Result<f64> {
-    let log = env::temp_dir().join(format!("sockeye-bench-{}.log", std::process::id()));
-    let valgrind = [
-        "valgrind".to_owned(),
-        "--tool=callgrind".to_owned(),
-        "--callgrind-out-file=/dev/null".to_owned(),
-        format!("--log-file={}", log.display()),
-    ];
-    let server = Server::start_under(&valgrind, &format!("idle {mode}"))?;
-    Client::connect(server.addrs[0], conns)?.exchange(messages)?;
-    server.end()?;
-    let text = fs::read_to_string(&log)?;
-    // It is a temporary file: if it cannot be removed, nothing is wrong with the figure.
-    let _ = fs::remove_file(&log);
-    let collected = text.split("Collected :").nth(1);
-    let number = collected.and_then(|rest| rest.split_whitespace().next());
-    Ok(number.ok_or("no count")?.parse()?)
+    let role = format!("idle {mode}");
+    let all = instructions_of(&role, messages, |server, messages| {
+        Client::connect(server.addrs[0], conns)?.exchange(messages)
+    });
+    all.map(|all| all / messages as f64)
 }
 
 /// Connections that all send, and then all read.
