@@ -12,9 +12,12 @@ use std::time::Duration;
 use std::{env, fs, thread};
 
 use crate::Result;
+use crate::child::{Cores, on_core};
 
-/// What a child may be, by its first word.
-const PARTS: [(&str, fn(&[String]) -> Result<()>); 4] = [
+/// What a child may be, by its first word; it gets the others.
+type Part = (&'static str, fn(&[String]) -> Result<()>);
+
+const PARTS: [Part; 4] = [
     ("timers", super::timers::child),
     ("idle", super::idle::child),
     ("deaf", super::deaf::child),
@@ -52,6 +55,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Starts it on the core of the servers.
     pub(crate) fn start(role: &str) -> Result<Server> {
         Server::start_under(&[], role)
     }
@@ -61,13 +65,9 @@ impl Server {
         let exe = env::current_exe()?.into_os_string();
         let mut words = wrapper.iter().map(Into::into).chain([exe]);
         let mut command = Command::new(words.next().unwrap_or_default());
-        let mut child = command
-            .args(words)
-            .arg("part")
-            .args(role.split(' '))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        command.args(words).arg("part").args(role.split(' '));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = on_core(Cores::allowed()?.server, || Ok(command.spawn()?))?;
         let (ask, answers) = (child.stdin.take(), child.stdout.take());
         let answers = BufReader::new(answers.ok_or("no stdout")?);
         let mut server = Server {
@@ -140,6 +140,16 @@ pub(crate) fn instructions_of(
         Result::Ok(number.ok_or("no count")?.parse::<f64>()?)
     };
     Some(-count(work).ok()? + count(2 * work).ok()?)
+}
+
+/// Runs a load on the core of the servers: then nothing depends on how one core wakes another.
+pub(crate) fn on_server_core<T>(load: impl FnOnce() -> Result<T>) -> Result<T> {
+    on_core(Cores::allowed()?.server, load)
+}
+
+/// Runs a load, of one thread or several, on the other core, if there is one.
+pub(crate) fn on_other_core<T>(load: impl FnOnce() -> Result<T>) -> Result<T> {
+    on_core(Cores::allowed()?.load, load)
 }
 
 /// For the server: says where it listens, and answers from a thread of its own, which costs nothing

@@ -56,7 +56,7 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
         Load::Flood(4, flood),
         Load::PingPong(trips),
     ];
-    let mut samples = vec![vec![Vec::new(); 9]; SYSTEMS.len()];
+    let mut samples = vec![vec![Vec::new(); 8]; SYSTEMS.len()];
     for round in 1..=rounds {
         for load in loads {
             for ((name, system), samples) in SYSTEMS.iter().zip(&mut samples) {

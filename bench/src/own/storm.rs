@@ -1,6 +1,6 @@
 //! A great many connects at once, beside one connection that is already there.
 
-use super::child::{Server, answer};
+use super::child::{Server, answer, on_other_core};
 use super::idle::listening;
 use super::measure::{figure, percentile};
 use crate::Result;
@@ -43,8 +43,9 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
             run.progress
                 .message(format!("connect storm, {name}, round {round}"));
             let mut server = Server::start(&format!("storm {system}"))?;
-            calm[index].push(alone(server.addrs[0])?);
-            samples[index].push(storm(&mut server, wave, total)?);
+            calm[index].push(on_other_core(|| alone(server.addrs[0]))?);
+            let sample = on_other_core(|| storm(&mut server, wave, total));
+            samples[index].push(sample?);
             server.end()?;
         }
     }
@@ -71,8 +72,8 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
     let text = format!(
         "{wave} connects at once to one listener, each sends {SIZE} bytes, reads them back and \
          resets; for each that ends another begins, {total} in all. Beside them one connection \
-         that was there before sends {SIZE} bytes and waits for the answer, again and again. A \
-         backlog of {BACKLOG} for all. Median of {rounds} rounds in turn."
+         that was there before sends {SIZE} bytes and waits for the answer, again and again. The \
+         server has a core, and all others have the other one. A backlog of {BACKLOG} for all. Median of {rounds} rounds in turn."
     );
     run.report.section("Connect storms").text(text).table(table);
     Ok(())
