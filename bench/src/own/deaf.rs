@@ -26,7 +26,7 @@ const HARD: usize = 64 * 1024;
 const FILL: usize = 4 * 1024;
 
 pub(crate) fn run(run: &mut Run) -> Result<()> {
-    let (frames, rounds) = run.scale.pick((10, 1), (40, 5), (100, 25));
+    let (frames, rounds) = run.scale.pick((10, 1), (40, 3), (100, 25));
     let mut rooms = Vec::new();
     for deaf in [0, MEMBERS / 10] {
         run.progress
@@ -60,7 +60,7 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
         run.progress.message("broadcast, counting instructions");
         let mut row = vec![live.to_string(), deaf.to_string(), figure(median(samples))];
         if run.scale != Scale::Smoke {
-            row.extend(instructions(deaf, 200).map(figure));
+            row.extend(instructions(deaf, run.scale.pick(1, 50, 200)).map(figure));
         }
         table.row(row);
     }
@@ -85,8 +85,9 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
 fn instructions(deaf: usize, frames: usize) -> Option<f64> {
     let mut deliveries = 0;
     let all = instructions_of("deaf", frames, |server, frames| {
-        deliveries = Room::open(&server.addrs, deaf)?.broadcasts(frames)?;
-        Ok(())
+        let mut room = Room::open(&server.addrs, deaf)?;
+        deliveries = room.broadcasts(frames)?;
+        Ok(room)
     });
     // The second of its runs made twice as many.
     all.map(|all| all / (deliveries / 2) as f64)

@@ -14,7 +14,7 @@ use std::time::Duration;
 const SIZE: usize = 64;
 
 pub(crate) fn run(run: &mut Run) -> Result<()> {
-    let (messages, rounds) = run.scale.pick((2_000, 1), (100_000, 3), (300_000, 9));
+    let (messages, rounds) = run.scale.pick((2_000, 1), (60_000, 3), (300_000, 9));
     let mut table = Table::new([
         "connections",
         "CPU ns without",
@@ -40,7 +40,10 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
             _ => &["without", "with"],
         };
         for mode in modes {
-            row.extend(instructions(mode, conns, messages.min(20_000)).map(figure));
+            row.extend(
+                instructions(mode, conns, messages.min(run.scale.pick(1, 5_000, 20_000)))
+                    .map(figure),
+            );
         }
         table.row(row);
     }
@@ -86,7 +89,9 @@ fn times(conns: usize, messages: usize, rounds: usize) -> Result<(f64, f64, f64)
 fn instructions(mode: &str, conns: usize, messages: usize) -> Option<f64> {
     let role = format!("idle {mode}");
     let all = instructions_of(&role, messages, |server, messages| {
-        Client::connect(server.addrs[0], conns)?.exchange(messages)
+        let mut client = Client::connect(server.addrs[0], conns)?;
+        client.exchange(messages)?;
+        Ok(client)
     });
     all.map(|all| all / messages as f64)
 }
