@@ -66,10 +66,11 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
     }
     let text = format!(
         "One frame of {SIZE} bytes to every member, and the next one when all who read have it; \
-         `Overflow::DropNewest` above {} KiB, socket buffers of {} KiB, both sides on one core. The server's CPU time for \
-         each delivery to a member who reads, once the queues of the others are full; and the \
-         instructions of the program itself, by callgrind where it is installed. Median of \
-         {rounds} rounds in turn. **Ratio of the two: {:.3}** (median of the rounds' ratios).",
+         `Overflow::DropNewest` above {} KiB, socket buffers of {} KiB, both sides on one core. \
+         The server's CPU time for each delivery to a member who reads, once the queues of the \
+         others are full; and the instructions of the program itself, by callgrind where it is \
+         installed. Median of {rounds} rounds in turn. **Ratio of the two: {:.3}** (median of \
+         the rounds' ratios).",
         HARD / 1024,
         BUFFER / 1024,
         median(&ratios),

@@ -48,11 +48,11 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
         table.row(row);
     }
     let text = format!(
-        "The CPU time of an echo server for each message of {SIZE} bytes, without an idle deadline \
-         and with one of a minute on every connection. The client sends one message on each \
-         connection, then reads the answers, on the same core. Medians of {rounds} rounds in turn; the ratio is the \
-         median of the rounds' ratios. Instructions are those of the program itself, counted by \
-         callgrind where it is installed."
+        "The CPU time of an echo server for each message of {SIZE} bytes, without an idle \
+         deadline and with one of a minute on every connection. The client sends one message on \
+         each connection, then reads the answers, on the same core. Medians of {rounds} rounds \
+         in turn; the ratio is the median of the rounds' ratios. Instructions are those of the \
+         program itself, counted by callgrind where it is installed."
     );
     run.report
         .section("An idle deadline for each message")

@@ -1,5 +1,4 @@
 //! Benchmarks of our own. `main.rs` says how to add one.
-
 //!
 //! They measure what the load generator has no workload for, ours and what a user would pick
 //! instead, in turn within one run.
@@ -31,27 +30,27 @@ pub(crate) struct Own {
 pub(crate) const ALL: &[Own] = &[
     Own {
         name: "timers",
-        seconds: (9.0, 12.0, 60.0),
+        seconds: (0.5, 25.0, 150.0),
         run: timers::run,
     },
     Own {
         name: "idle",
-        seconds: (1.0, 10.0, 60.0),
+        seconds: (0.5, 20.0, 150.0),
         run: idle::run,
     },
     Own {
         name: "messages",
-        seconds: (1.0, 10.0, 60.0),
+        seconds: (0.5, 8.0, 90.0),
         run: messages::run,
     },
     Own {
         name: "deaf",
-        seconds: (1.0, 10.0, 60.0),
+        seconds: (4.0, 20.0, 120.0),
         run: deaf::run,
     },
     Own {
         name: "storm",
-        seconds: (1.0, 10.0, 60.0),
+        seconds: (1.0, 7.0, 90.0),
         run: storm::run,
     },
 ];

@@ -72,8 +72,9 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
     let text = format!(
         "{wave} connects at once to one listener, each sends {SIZE} bytes, reads them back and \
          resets; for each that ends another begins, {total} in all. Beside them one connection \
-         that was there before sends {SIZE} bytes and waits for the answer, again and again. The \
-         server has a core, and all others have the other one. A backlog of {BACKLOG} for all. Median of {rounds} rounds in turn."
+         that was there before sends {SIZE} bytes and waits for the answer, again and again. \
+         The server has a core, and all others have the other one. A backlog of {BACKLOG} for \
+         all. Median of {rounds} rounds in turn."
     );
     run.report.section("Connect storms").text(text).table(table);
     Ok(())

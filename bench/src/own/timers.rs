@@ -75,12 +75,13 @@ pub(crate) fn run(run: &mut Run) -> Result<()> {
         table.row(row);
     }
     let text = format!(
-        "CPU time for each: arm one after the other, due within a quarter of an hour; then re-arm \
-         one at random, as often; then cancel all in random order; then as many that fire, a \
-         million in a second. Resident bytes per timer, with the id that cancels it, when all are armed, and \
-         after the re-arming. Median of {rounds} rounds in turn, each run a process of its own. \
-         calloop looks for a free slot, and for a timer to cancel, from one end of a list to the \
-         other: hence no row of a million. tokio's timers have a millisecond's resolution."
+        "CPU time for each: arm one after the other, due within a quarter of an hour; then \
+         re-arm one at random, as often; then cancel all in random order; then as many that \
+         fire, a million in a second. Resident bytes per timer, with the id that cancels it, \
+         when all are armed, and after the re-arming. Median of {rounds} rounds in turn, each \
+         run a process of its own. calloop looks for a free slot, and for a timer to cancel, \
+         from one end of a list to the other: hence no row of a million. tokio's timers have a \
+         millisecond's resolution."
     );
     run.report.section("Timers").text(text).table(table);
     Ok(())
