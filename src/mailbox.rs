@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_full_or_closed_mailbox_gives_the_message_back() {
-        let (mut mailbox, _) = mailbox(1);
+        let (mailbox, _) = mailbox(1);
         let sender = mailbox.sender();
         assert_eq!(
             (sender.send(1), sender.send(2)),
