@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Posts messages to a reactor from any thread; each comes to `on_message`.
@@ -78,7 +78,7 @@ impl<M> Sender<M> {
         if inbox.closed {
             return Err(SendError::Closed(message));
         }
-        if inbox.messages.len() >= self.shared.limit {
+        if self.shared.is_full(&inbox) {
             return Err(SendError::Full(message));
         }
         inbox.messages.push_back(message);
@@ -99,6 +99,8 @@ struct Shared<M> {
     /// A hint that saves the loop the lock: true before any message can be missed.
     waiting: AtomicBool,
     limit: usize,
+    /// How many the loop has taken out and not delivered yet; only kept if there is a limit.
+    held: AtomicUsize,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -108,15 +110,26 @@ struct Inbox<M> {
 }
 
 impl<M> Shared<M> {
+    fn is_full(&self, inbox: &Inbox<M>) -> bool {
+        // Without a limit the senders do not touch what the loop writes for each message.
+        self.limit != usize::MAX
+            && inbox.messages.len() + self.held.load(Ordering::Relaxed) >= self.limit
+    }
+
     /// A sender that panicked (in an allocation, say) left a whole queue behind: go on.
     fn lock(&self) -> MutexGuard<'_, Inbox<M>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Room for so many messages is kept when none waits.
+const KEEP: usize = 4096;
+
 /// The loop's end of it.
 pub(crate) struct Mailbox<M> {
     shared: Arc<Shared<M>>,
+    /// Taken out together, so that the lock is not fought for at each message.
+    batch: VecDeque<M>,
 }
 
 impl<M> Mailbox<M> {
@@ -132,8 +145,10 @@ impl<M> Mailbox<M> {
                 inbox,
                 waiting,
                 limit,
+                held: AtomicUsize::new(0),
                 wake,
             }),
+            batch: VecDeque::new(),
         }
     }
 
@@ -144,24 +159,36 @@ impl<M> Mailbox<M> {
     }
 
     pub(crate) fn has_messages(&self) -> bool {
-        self.shared.waiting.load(Ordering::Acquire)
+        !self.batch.is_empty() || self.shared.waiting.load(Ordering::Acquire)
     }
 
     /// How many wait now: a snapshot, for those that are posted meanwhile come next time.
     pub(crate) fn waiting(&self) -> usize {
-        match self.has_messages() {
+        let posted = match self.shared.waiting.load(Ordering::Acquire) {
             true => self.shared.lock().messages.len(),
             false => 0,
-        }
+        };
+        self.batch.len() + posted
     }
 
-    pub(crate) fn take(&self) -> Option<M> {
-        let mut inbox = self.shared.lock();
-        let message = inbox.messages.pop_front();
-        if inbox.messages.is_empty() {
+    pub(crate) fn take(&mut self) -> Option<M> {
+        if self.batch.is_empty() {
+            // What a flood needed is given back.
+            self.batch.shrink_to(KEEP);
+            let mut inbox = self.shared.lock();
+            std::mem::swap(&mut inbox.messages, &mut self.batch);
             self.shared.waiting.store(false, Ordering::Release);
+            self.note_held();
         }
+        let message = self.batch.pop_front();
+        self.note_held();
         message
+    }
+
+    fn note_held(&self) {
+        if self.shared.limit != usize::MAX {
+            self.shared.held.store(self.batch.len(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -180,7 +207,6 @@ impl<M> Drop for Mailbox<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
 
     fn mailbox(limit: usize) -> (Mailbox<u32>, Arc<AtomicUsize>) {
         let wakes = Arc::new(AtomicUsize::new(0));
@@ -193,7 +219,7 @@ mod tests {
 
     #[test]
     fn many_messages_wake_once_and_come_in_order() {
-        let (mailbox, wakes) = mailbox(usize::MAX);
+        let (mut mailbox, wakes) = mailbox(usize::MAX);
         (0..100).for_each(|n| mailbox.sender().send(n).unwrap());
         assert_eq!((wakes.load(Ordering::SeqCst), mailbox.waiting()), (1, 100));
         assert_eq!(
@@ -216,5 +242,24 @@ mod tests {
         drop(mailbox);
         assert_eq!(sender.send(3), Err(SendError::Closed(3)));
         assert_eq!(sender.send(3).unwrap_err().into_inner(), 3);
+    }
+
+    /// The loop takes all out together, but what it has not delivered still waits.
+    #[test]
+    fn what_the_loop_holds_counts_as_waiting() {
+        let (mut mailbox, wakes) = mailbox(3);
+        let sender = mailbox.sender();
+        (0..3).for_each(|n| sender.send(n).unwrap());
+        assert_eq!(mailbox.take(), Some(0));
+        assert_eq!(sender.send(3), Ok(()));
+        assert_eq!(sender.send(4), Err(SendError::Full(4)));
+        assert_eq!((mailbox.waiting(), wakes.load(Ordering::SeqCst)), (3, 2));
+        assert_eq!(mailbox.take(), Some(1));
+        assert_eq!(sender.send(4), Ok(()));
+        assert_eq!(
+            std::iter::from_fn(|| mailbox.take()).collect::<Vec<_>>(),
+            [2, 3, 4]
+        );
+        assert!(!mailbox.has_messages());
     }
 }

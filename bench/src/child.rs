@@ -152,7 +152,7 @@ impl Drop for Server {
 
 /// Runs `start` while this thread is bound to a core: a child inherits that, from its first
 /// thread on.
-fn on_core<T>(core: usize, start: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn on_core<T>(core: usize, start: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = sched_getaffinity(None)?;
     let mut one = CpuSet::new();
     one.set(core);

@@ -89,6 +89,10 @@ enum Command {
         #[arg(long, default_value = "target/performance")]
         out: PathBuf,
     },
+
+    /// What `own` starts in processes of their own
+    #[command(hide = true)]
+    Part { words: Vec<String> },
 }
 
 pub(crate) fn main() -> Result<()> {
@@ -108,5 +112,6 @@ pub(crate) fn main() -> Result<()> {
             Ok(())
         }
         None => everything::run(&mut args.scale.run(), &args.options),
+        Some(Command::Part { words }) => own::play(&words),
     }
 }

@@ -1,4 +1,17 @@
 //! Benchmarks of our own. `main.rs` says how to add one.
+//!
+//! They measure what the load generator has no workload for, ours and what a user would pick
+//! instead, in turn within one run.
+
+mod child;
+mod deaf;
+mod idle;
+mod measure;
+mod messages;
+mod storm;
+mod timers;
+
+pub(crate) use child::play;
 
 use std::time::Duration;
 
@@ -14,7 +27,33 @@ pub(crate) struct Own {
 }
 
 /// In the order of the report.
-pub(crate) const ALL: &[Own] = &[];
+pub(crate) const ALL: &[Own] = &[
+    Own {
+        name: "timers",
+        seconds: (0.5, 25.0, 150.0),
+        run: timers::run,
+    },
+    Own {
+        name: "idle",
+        seconds: (0.5, 20.0, 150.0),
+        run: idle::run,
+    },
+    Own {
+        name: "messages",
+        seconds: (0.5, 8.0, 90.0),
+        run: messages::run,
+    },
+    Own {
+        name: "deaf",
+        seconds: (4.0, 20.0, 120.0),
+        run: deaf::run,
+    },
+    Own {
+        name: "storm",
+        seconds: (1.0, 7.0, 90.0),
+        run: storm::run,
+    },
+];
 
 /// Announces all of them to the progress bar.
 pub(crate) fn plan(run: &Run) {
