@@ -82,16 +82,17 @@ impl<T> Timers<T> {
         key
     }
 
-    /// Moves a timer to another time, as if it were set anew.
-    pub(crate) fn reset(&mut self, key: Key, at: Tick) {
+    /// Moves a timer to another time, as if it were set anew. `false`: it is not set.
+    pub(crate) fn reset(&mut self, key: Key, at: Tick) -> bool {
         let Some(entry) = self.entries.get(key) else {
-            return;
+            return false;
         };
         let place = entry.place as usize;
         self.heap[place].at = at;
         self.heap[place].order = self.set;
         self.set += 1;
         self.settle(place);
+        true
     }
 
     /// When it is due, if it is set.

@@ -110,6 +110,42 @@ fn a_timer_cancelled_in_a_callback_does_not_fire_even_if_it_is_due_in_the_same_t
     kit.end();
 }
 
+// T2, T3: a timer that is moved fires once, at its new time and in the order of moving.
+#[test]
+fn a_timer_that_was_moved_fires_once_at_its_new_time() {
+    let kept: Rc<Cell<Option<TimerId>>> = Rc::default();
+    let (given, answers) = (kept.clone(), Rc::new(RefCell::new(Vec::new())));
+    let told = answers.clone();
+    let mut kit = Kit::new(move |cx, event| {
+        if let EventKind::Timer { timer, key } = event {
+            let mut reset = |timer, delay| told.borrow_mut().push(cx.reset_timer(timer, delay));
+            match key {
+                0 => reset(timer, ms(1)),                // itself, which has fired
+                1 => reset(given.get().unwrap(), ms(1)), // due in this turn too, until now
+                _ => {}
+            }
+        }
+    });
+    let cx = kit.cx();
+    let late = cx.set_timer(ms(60_000), 4);
+    for key in 0..2 {
+        cx.set_timer(ms(1), key);
+    }
+    let moved = cx.set_timer(ms(2), 2);
+    kept.set(Some(moved));
+    let cancelled = cx.set_timer(ms(2), 3);
+    assert!(cx.cancel_timer(cancelled) && !cx.reset_timer(cancelled, ms(1)));
+    let_pass(ms(5));
+    assert!(kit.cx().reset_timer(late, Duration::ZERO));
+    kit.turn();
+    assert_eq!(kit.log().timers, [0, 1, 4]);
+    assert_eq!(*answers.borrow(), [false, true]);
+    kit.until("the moved one fires", |log| log.timers.contains(&2));
+    assert_eq!(kit.log().timers, [0, 1, 4, 2]);
+    assert_eq!(kit.reactor.next_wakeup(), None);
+    kit.end();
+}
+
 // T2: deadlines of connections are taken back in the same way.
 #[test]
 fn a_deadline_cleared_or_replaced_does_not_fire() {

@@ -54,7 +54,7 @@ use std::time::Duration;
 /// | [`raise_input_limit`](Self::raise_input_limit) | nothing |
 /// | [`set_deadline`](Self::set_deadline), [`set_idle`](Self::set_idle) | `on_deadline` |
 /// | [`clear_deadline`](Self::clear_deadline), [`cancel_timer`](Self::cancel_timer) | its result |
-/// | [`set_timer`](Self::set_timer) | `on_timer` |
+/// | [`set_timer`](Self::set_timer), [`reset_timer`](Self::reset_timer) | `on_timer` |
 /// | [`watch`](Self::watch), [`rearm`](Self::rearm) | `on_ready` |
 /// | [`finish`](Self::finish) | `on_finish` for each connection; then `run` returns |
 /// | [`stop`](Self::stop) | `run` returns |

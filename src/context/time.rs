@@ -72,6 +72,13 @@ impl Context {
         ))
     }
 
+    /// Moves a timer to `delay` from now, as if it were cancelled and set again with the same key;
+    /// its id stays. `false`: it has fired, or was cancelled before, and is not set now.
+    pub fn reset_timer(&mut self, timer: TimerId, delay: Duration) -> bool {
+        let at = self.deadline_after(delay);
+        self.timers.reset(timer.0, at)
+    }
+
     /// Cancels a timer: it will not fire, also if it is due in this very turn.
     /// `false`: it has fired, or was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {

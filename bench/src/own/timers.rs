@@ -187,8 +187,7 @@ impl Timers for Ours<'_> {
     }
 
     fn rearm(&mut self, index: usize, delay: Duration) {
-        self.cx.cancel_timer(self.ids[index]);
-        self.ids[index] = self.cx.set_timer(delay, 0);
+        self.cx.reset_timer(self.ids[index], delay);
     }
 
     fn cancel(&mut self, index: usize) {
