@@ -467,7 +467,7 @@ impl Conn {
     /// `Wait` and above the high mark, so a send below it is taken whatever its size.
     #[inline]
     pub(crate) fn admit(&self, lent: usize, bytes: usize) -> Admission {
-        if !self.has(Flags::WAITING) {
+        if !self.has(Flags::WAITING) || bytes == 0 {
             return Admission::Queue;
         }
         let (pending, limits) = (self.pending() + lent, &self.limits);
