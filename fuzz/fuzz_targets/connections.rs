@@ -1,9 +1,9 @@
 //! The loop on the simulated network: the bytes choose what the handler does in each callback, what
 //! the peers do, the budgets, the limits and the faults.
 //!
-//! Held: the order of callbacks of each connection, one `on_close` for each id and nothing after it,
-//! no callback inside another, every byte in its order in both directions, and that all comes to
-//! rest with nothing left.
+//! Held: the order of the callbacks of each connection, one `on_close` for each id and nothing
+//! after it, no callback inside another, every byte in its order in both directions, and that all
+//! comes to rest with nothing left.
 
 #![no_main]
 

@@ -238,7 +238,7 @@ fn a_length_below_the_limit_takes_no_memory_before_its_bytes_come(on: On) {
                 let log = edge.log();
                 log.lives.iter().any(|(_, life)| life.received.len() >= 24)
             }
-        })
+        });
     });
     assert!(used.bytes_max < 1 << 20, "{used:?}");
     assert_eq!(
