@@ -305,6 +305,7 @@ impl Input {
     pub(crate) fn new(capacity: usize) -> Input {
         let pool = Pool::new(capacity + capacity / 4);
         let mut input = Input::over(pool.get(), 0, 0, pool);
+        input.share_from = SHARE_FROM.max(capacity / 8);
         input.clear();
         input
     }

@@ -35,7 +35,7 @@ impl Choices {
     /// Mostly little, sometimes a lot.
     fn size(&self) -> usize {
         let byte = self.byte();
-        (byte & 31) << (byte >> 5)
+        (byte & 31) << (byte >> 5).min(5)
     }
 
     fn is_over(&self) -> bool {
@@ -260,7 +260,7 @@ impl App {
             }
             4 => return self.close(cx, conn),
             5 => drop(cx.set_timer(millis, 1)),
-            6 => drop(cx.set_idle(conn, Some(millis + Duration::from_millis(1)))),
+            6 => drop(cx.set_idle(conn, Some(millis + Duration::from_millis(20)))),
             7 => drop(cx.set_deadline(conn, millis)),
             8 => drop(cx.clear_deadline(conn)),
             9 => drop(cx.raise_input_limit(conn, self.choices.size())),
@@ -297,7 +297,7 @@ impl App {
     }
 
     fn broadcast(&mut self, cx: &mut Context) {
-        let bytes = vec![b'b'; self.choices.size() * (1 + 500 * self.choices.below(2))];
+        let bytes = vec![b'b'; self.choices.size() * (1 + 19 * self.choices.below(2))];
         let ids: Vec<ConnId> = self.lives.keys().copied().collect();
         let to = cx.broadcast(ids.iter().copied(), &bytes);
         assert_eq!(to.queued + to.waiting + to.dropped + to.gone, ids.len());
@@ -355,7 +355,7 @@ impl Other {
             8 => return self.peer.receive_buffer(choices.size()),
             _ => {
                 let count = choices.size();
-                if !self.done {
+                if !self.done && !self.peer.was_reset() {
                     self.peer.send(pattern(self.sent, count));
                     self.sent += count;
                 }
@@ -377,7 +377,7 @@ struct Play {
 
 fn config(choices: &Choices) -> Config {
     let mut config = Config::default();
-    config.receive_buffer = 1 + choices.size();
+    config.receive_buffer = 1 + choices.size() * (1 + 50 * choices.below(2));
     config.reads_per_turn = 1 + choices.below(8);
     config.accepts_per_turn = 1 + choices.below(4);
     config.rounds_per_turn = 1 + choices.below(4);

@@ -111,7 +111,8 @@ impl Context {
     #[inline]
     pub(super) fn lend(&mut self, id: ConnId, start: usize, end: usize) -> Option<Sent> {
         let lending = &mut self.lending;
-        if lending.state != State::Offered || lending.borrower != id.0 {
+        // Nothing is nothing to write: a system call for it would tell of room that nobody needs.
+        if lending.state != State::Offered || lending.borrower != id.0 || start == end {
             return None;
         }
         let len = end - start;

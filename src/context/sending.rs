@@ -117,12 +117,19 @@ impl Context {
                 broadcast.count(self.share(conn, &part, borrower));
             }
         } else {
-            let len = payload.len();
-            let parts: Vec<Bytes> = payload
-                .into_parts()
-                .into_iter()
-                .map(Part::into_bytes)
-                .collect();
+            let (frame, frames);
+            let parts: &[Bytes] = match payload.0 {
+                Parts::One(part) => {
+                    frame = part.into_bytes();
+                    std::slice::from_ref(&frame)
+                }
+                parts => {
+                    let parts = Payload(parts).into_parts().into_iter();
+                    frames = parts.map(Part::into_bytes).collect::<Vec<_>>();
+                    &frames
+                }
+            };
+            let len = parts.iter().map(Bytes::len).sum();
             for conn in conns {
                 let push = |queue: &mut WriteQueue, _: &[u8]| {
                     parts.iter().for_each(|part| queue.push_bytes(part));

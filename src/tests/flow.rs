@@ -299,6 +299,27 @@ fn what_a_paused_connection_left_is_offered_when_it_resumes() {
 }
 
 #[test]
+fn to_send_an_empty_chunk_back_writes_nothing_and_keeps_nothing_from_being_written() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    bench.app.leave = 1;
+    let (socket, conn) = bench.accept();
+    bench.write_steps(socket, [WriteStep::Fail(io::ErrorKind::WouldBlock)]);
+    bench.script.arrives(socket, b"x");
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "data 1"]);
+    assert_eq!(bench.app.sent, [Sent::Queued]);
+    assert_eq!(bench.cx().stats().writes, 0);
+    bench.app.leave = 0;
+    bench.script.arrives(socket, b"y");
+    bench.settle();
+    bench.script.edge(socket, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.written(socket), b"xy");
+    assert_eq!(bench.cx().pending(conn), 0);
+}
+
+#[test]
 fn an_interrupted_read_or_write_is_tried_again() {
     let mut bench = Bench::new();
     bench.app.echo = true;
