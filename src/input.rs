@@ -37,6 +37,8 @@ pub struct Input {
     /// so it must be a fair part of it.
     share_from: usize,
     pool: Pool,
+    /// Bytes of the receive buffer that reads leave free, for what is to go in front of them.
+    headroom: usize,
     /// Leftovers that are used up, to be filled again.
     spare: Vec<Leftover>,
 }
@@ -303,8 +305,10 @@ impl Input {
     /// An input over a receive buffer of `capacity` bytes, and a quarter more in front of it: room
     /// for what was left of the last read.
     pub(crate) fn new(capacity: usize) -> Input {
-        let pool = Pool::new(capacity + capacity / 4);
+        let headroom = capacity / 4;
+        let pool = Pool::new(headroom + capacity);
         let mut input = Input::over(pool.get(), 0, 0, pool);
+        input.headroom = headroom;
         input.share_from = SHARE_FROM.max(capacity / 8);
         input.clear();
         input
@@ -318,20 +322,15 @@ impl Input {
             own,
             shared: None,
             pool,
+            headroom: 0,
             spare: Vec::new(),
         }
-    }
-
-    /// Bytes of the receive buffer that reads leave free, for what is to go in front of them.
-    #[inline]
-    fn headroom(&self) -> usize {
-        self.pool.capacity / 5
     }
 
     /// Forgets what is in it, before a read that has nothing to do with the last one.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        self.start = self.headroom();
+        self.start = self.headroom;
         self.end = self.start;
     }
 
@@ -341,12 +340,12 @@ impl Input {
         if self.own.len() != self.pool.capacity {
             return false;
         }
-        let is_warm = self.end <= self.headroom() + WARM.min(self.headroom());
+        let is_warm = self.end <= self.headroom + WARM.min(self.headroom);
         is_warm || self.make_more_room()
     }
 
     fn make_more_room(&mut self) -> bool {
-        let (len, headroom) = (self.len(), self.headroom());
+        let (len, headroom) = (self.len(), self.headroom);
         let has_room = self.own.len() - self.end >= (2 * headroom).max(1);
         // Each byte that moves makes up for one that was taken since the last move.
         let is_cheap = self.start >= headroom + len;

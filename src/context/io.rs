@@ -258,10 +258,9 @@ impl Context {
                 self.stats.bytes_in += count as u64;
                 self.in_place = None;
                 let more = conn.has(Flags::READABLE);
-                if let Some(left) = conn.input.take()
-                    && let Some(left) = input.put_in_front(left)
-                {
-                    return step(Next::Data, Some(left), more);
+                let left = conn.input.take().and_then(|left| input.put_in_front(left));
+                if left.is_some() {
+                    return step(Next::Data, left, more);
                 }
                 self.lending.begin(key, conn);
                 step(Next::Data, None, more)
