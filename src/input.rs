@@ -344,6 +344,7 @@ impl Input {
         is_warm || self.make_more_room()
     }
 
+    #[inline(never)]
     fn make_more_room(&mut self) -> bool {
         let (len, headroom) = (self.len(), self.headroom);
         let has_room = self.own.len() - self.end >= (2 * headroom).max(1);
@@ -417,6 +418,7 @@ impl Input {
         }
     }
 
+    #[cold]
     fn shared_range(&self, start: usize, end: usize) -> &[u8] {
         let shared = self.shared.as_ref();
         shared
@@ -434,6 +436,7 @@ impl Input {
     }
 
     /// What the handler left, to be kept in as little memory as it needs.
+    #[inline(never)]
     pub(crate) fn leftover(&mut self) -> Option<Leftover> {
         let len = self.len();
         if len == 0 {
@@ -472,6 +475,7 @@ impl Input {
     }
 
     /// Keeps the memory of a leftover that is used up.
+    #[inline(never)]
     fn put_by(&mut self, mut left: Leftover) {
         let Left { bytes, start } = &mut *left.0;
         if bytes.capacity() <= SPARE_CAPACITY && self.spare.len() < SPARE_LEFTOVERS {

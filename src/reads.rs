@@ -49,6 +49,7 @@ impl Reads {
         count
     }
 
+    #[inline]
     fn stays(&mut self, owner: usize, conn: usize) -> bool {
         let stays = owner == conn && self.input.make_room();
         if !stays {

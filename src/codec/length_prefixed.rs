@@ -204,7 +204,7 @@ impl LengthPrefixed {
     }
 
     /// The frame that begins here, as `usual`; `None`: its header has not come yet.
-    #[inline(never)]
+    #[cold]
     fn begin(&self, input: &[u8]) -> Result<Option<(usize, usize)>, CodecError> {
         let Some((length, header)) = self.header(input)? else {
             return Ok(None);
