@@ -1,11 +1,16 @@
 //! Frames per second of the decoders, beside those of `tokio_util::codec`, on the same bytes.
 //!
-//! `cargo bench --bench codec`; each figure is the best of several runs, for whatever else runs on
-//! the machine only ever adds time. That a frame allocates nothing is in `tests/codec.rs`.
+//! `cargo bench --bench codec`; each figure is the best of many runs, for whatever else runs on the
+//! machine only ever adds time. `cargo bench --bench codec -- --count` makes no measurement but one
+//! run of one row and side, for `valgrind --tool=callgrind`: see `main`.
+//!
+//! Both sides get their bytes as their own loop does it. Ours: a read into the loop's receive
+//! buffer, what was left of the last frame, and `decode_each`, as `Framed` calls it. Theirs: a read
+//! into the connection's `BytesMut`, and `decode` until it gives `None`, as in `FramedRead`.
 
 use bytes::BytesMut;
-use sockeye::codec::{Decoder, Delimited, Encoder, LengthPrefixed, Lines};
-use sockeye::{Chunk, Input};
+use sockeye::Reads;
+use sockeye::codec::{Decoder, Delimited, Encoder, LengthPrefixed, TextLines};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use tokio_util::codec::{self as tokio, AnyDelimiterCodec, LengthDelimitedCodec, LinesCodec};
@@ -16,16 +21,25 @@ const FULL: usize = 64 * 1024;
 /// Bytes of one read, when there is not.
 const PIECE: usize = 1024;
 
-/// What either buffer begins with, as in `tokio_util::codec::FramedRead`.
-const FIRST: usize = 8 * 1024;
-
-const RUNS: usize = 40;
+const RUNS: usize = 60;
 
 /// How often a run decodes the same bytes: they stay in the cache, as those do that a read has just
 /// copied.
 const ROUNDS: usize = 64;
 
-fn main() {
+/// Connections that are read in turn in the rows that say so: nothing stays where it was read.
+const MANY: usize = 16;
+
+/// A row of the table: what is decoded, and in which pieces it comes to how many connections.
+struct Row {
+    what: String,
+    pieces: Vec<Vec<u8>>,
+    conns: usize,
+    ours: fn(&Row) -> usize,
+    theirs: fn(&Row) -> usize,
+}
+
+fn rows() -> Vec<Row> {
     let line: Vec<u8> = [&[b'x'; 63][..], b"\n"].concat();
     let lines = line.repeat(FULL / line.len());
     let mut frame = Vec::new();
@@ -33,93 +47,135 @@ fn main() {
         .encode(&[b'x'; PIECE], &mut frame)
         .expect("it is not too long");
     let frames = frame.repeat(FULL / frame.len());
-
-    println!("million frames per second        ours   tokio_util");
-    for (what, piece) in [("64 KiB", FULL), ("1 KiB", PIECE)] {
-        let all: Vec<&[u8]> = lines.chunks(piece).collect();
-        row(
-            &format!("lines of 64, str, {what}"),
-            || {
-                ours(Lines::new(256), &all, |line| {
-                    std::str::from_utf8(line).is_ok()
+    let mut rows = Vec::new();
+    for (size, conns) in [(FULL, 1), (PIECE, 1), (PIECE, MANY)] {
+        let cut = |bytes: &[u8]| bytes.chunks(size).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let name = |what: &str| {
+            let of = if conns > 1 { " of 16 in turn" } else { "" };
+            format!("{what}, {} KiB{of}", size / 1024)
+        };
+        rows.push(Row {
+            what: name("lines of 64, str"),
+            pieces: cut(&lines),
+            conns,
+            ours: |row| {
+                ours(row, TextLines::new(256), |line| {
+                    black_box(line);
                 })
             },
-            || theirs(LinesCodec::new_with_max_length(256), &all),
-        );
-        row(
-            &format!("lines of 64, bytes, {what}"),
-            || {
-                ours(Delimited::new("\n", 256), &all, |frame| {
-                    !black_box(&frame[..]).is_empty()
+            theirs: |row| theirs(row, || LinesCodec::new_with_max_length(256)),
+        });
+        rows.push(Row {
+            what: name("lines of 64, bytes"),
+            pieces: cut(&lines),
+            conns,
+            ours: |row| {
+                ours(row, Delimited::new("\n", 256), |line| {
+                    black_box(&line[..]);
                 })
             },
-            || {
-                let (delimiter, sequence) = (b"\n".to_vec(), b"\n".to_vec());
-                let codec = AnyDelimiterCodec::new_with_max_length(delimiter, sequence, 256);
-                theirs(codec, &all)
-            },
-        );
-        let all: Vec<&[u8]> = frames.chunks(piece).collect();
-        row(
-            &format!("prefixed of 1 KiB, {what}"),
-            || {
-                ours(LengthPrefixed::u32(4096), &all, |frame| {
-                    !black_box(&frame[..]).is_empty()
+            theirs: |row| {
+                theirs(row, || {
+                    let (delimiter, sequence) = (b"\n".to_vec(), b"\n".to_vec());
+                    AnyDelimiterCodec::new_with_max_length(delimiter, sequence, 256)
                 })
             },
-            || theirs(LengthDelimitedCodec::new(), &all),
-        );
+        });
+        rows.push(Row {
+            what: name("prefixed of 1 KiB"),
+            pieces: cut(&frames),
+            conns,
+            ours: |row| {
+                ours(row, LengthPrefixed::u32(4096), |frame| {
+                    black_box(&frame[..]);
+                })
+            },
+            theirs: |row| theirs(row, LengthDelimitedCodec::new),
+        });
     }
+    rows
 }
 
-/// Prints how many frames each gets through, in turn, so that both meet the same disturbances.
-fn row(what: &str, mut ours: impl FnMut() -> usize, mut theirs: impl FnMut() -> usize) {
+/// With `--count ROW SIDE` one run of one side, to count its instructions; without, the table.
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let rows = rows();
+    if let Some(at) = args.iter().position(|arg| arg == "--count") {
+        let number = |at: usize| args[at].parse::<usize>().expect("a number");
+        let row = &rows[number(at + 1)];
+        let frames = match args[at + 2].as_str() {
+            "ours" => (row.ours)(row),
+            _ => (row.theirs)(row),
+        };
+        return println!("{}: {frames} frames", row.what);
+    }
+    println!("| million frames per second | ours | tokio_util | times |");
+    println!("|---|---|---|---|");
+    rows.iter().for_each(print);
+}
+
+/// Measures how many frames each gets through, in turn, so that both meet the same disturbances.
+fn print(row: &Row) {
     let (mut best, mut frames) = ([Duration::MAX; 2], 0);
     for _ in 0..RUNS {
-        let (count, time) = timed(&mut ours);
-        let (other, other_time) = timed(&mut theirs);
+        let (count, time) = timed(row, row.ours);
+        let (other, other_time) = timed(row, row.theirs);
         assert_eq!(count, other, "they must agree");
         best = [best[0].min(time), best[1].min(other_time)];
         frames = count;
     }
     let [ours, theirs] = best.map(|time| frames as f64 / time.as_secs_f64() / 1e6);
     println!(
-        "{what:<30} {ours:>7.1} {theirs:>12.1}  {:.1} times",
+        "| {} | {ours:.1} | {theirs:.1} | {:.2} |",
+        row.what,
         ours / theirs
     );
 }
 
-fn timed(run: &mut impl FnMut() -> usize) -> (usize, Duration) {
+fn timed(row: &Row, run: fn(&Row) -> usize) -> (usize, Duration) {
     let start = Instant::now();
-    let count = run();
+    let count = run(row);
     (count, start.elapsed())
 }
 
-fn ours<D>(mut codec: D, pieces: &[&[u8]], use_it: impl Fn(&Chunk<'_>) -> bool) -> usize
-where
-    D: for<'a> Decoder<Frame<'a> = Chunk<'a>>,
-{
-    let (mut count, mut input) = (0, Input::from(Vec::with_capacity(FIRST)));
-    for piece in (0..ROUNDS).flat_map(|_| pieces) {
-        input.append(piece);
-        while let Some(frame) = codec.decode(&mut input).expect("good frames") {
-            count += usize::from(use_it(&frame));
+fn ours<D: Decoder + Clone>(row: &Row, codec: D, use_it: impl Fn(D::Frame<'_>)) -> usize {
+    let (mut count, mut reads) = (0, Reads::new(FULL, row.conns));
+    let mut codecs = vec![codec; row.conns];
+    for piece in (0..ROUNDS / row.conns).flat_map(|_| &row.pieces) {
+        for (conn, codec) in codecs.iter_mut().enumerate() {
+            let mut rest = &piece[..];
+            while !rest.is_empty() {
+                let taken = reads.read(conn, rest, |input| {
+                    let decoded = codec.decode_each(input, |frame| {
+                        use_it(frame);
+                        count += 1;
+                        true
+                    });
+                    decoded.expect("good frames");
+                });
+                rest = &rest[taken..];
+            }
         }
     }
     count
 }
 
-fn theirs<D>(mut codec: D, pieces: &[&[u8]]) -> usize
+fn theirs<D>(row: &Row, codec: impl Fn() -> D) -> usize
 where
     D: tokio::Decoder,
     D::Error: std::fmt::Debug,
 {
-    let (mut count, mut buffer) = (0, BytesMut::with_capacity(FIRST));
-    for piece in (0..ROUNDS).flat_map(|_| pieces) {
-        buffer.extend_from_slice(piece);
-        while let Some(frame) = codec.decode(&mut buffer).expect("good frames") {
-            black_box(&frame);
-            count += 1;
+    let mut count = 0;
+    let size = row.pieces[0].len().max(8 * 1024);
+    let new = || (codec(), BytesMut::with_capacity(size));
+    let mut conns: Vec<(D, BytesMut)> = (0..row.conns).map(|_| new()).collect();
+    for piece in (0..ROUNDS / row.conns).flat_map(|_| &row.pieces) {
+        for (codec, buffer) in &mut conns {
+            buffer.extend_from_slice(piece);
+            while let Some(frame) = codec.decode(buffer).expect("good frames") {
+                black_box(&frame);
+                count += 1;
+            }
         }
     }
     count

@@ -1,8 +1,8 @@
 //! What every fuzz target of a decoder checks. `cargo +nightly fuzz run lines` in this directory.
 
 use arbitrary::Arbitrary;
+use sockeye::Input;
 use sockeye::codec::{CodecError, Decoder, Encoder};
-use sockeye::{Chunk, Input};
 
 /// Bytes, and where they are cut.
 #[derive(Arbitrary, Debug)]
@@ -53,18 +53,26 @@ impl Stream {
     /// Whole and in pieces, the same comes out, within the limits that the decoder states.
     pub fn check<D>(&self, codec: &D, longest: usize) -> Vec<Vec<u8>>
     where
-        D: for<'a> Decoder<Frame<'a> = Chunk<'a>> + Clone,
+        D: Decoder + Clone,
+        for<'a> D::Frame<'a>: AsRef<[u8]>,
     {
         let whole = decode(codec.clone(), &[&self.bytes], longest);
         let cut = decode(codec.clone(), &self.pieces(), longest);
         assert_eq!(whole, cut);
+        // As many at once as there are cuts.
+        let batch = self.cuts.len() + 1;
+        for pieces in [vec![&self.bytes[..]], self.pieces()] {
+            let each = decode_each(codec.clone(), &pieces, batch);
+            assert_eq!(whole, each);
+        }
         whole.0
     }
 }
 
 fn decode<D>(mut codec: D, pieces: &[&[u8]], longest: usize) -> (Vec<Vec<u8>>, End)
 where
-    D: for<'a> Decoder<Frame<'a> = Chunk<'a>>,
+    D: Decoder,
+    for<'a> D::Frame<'a>: AsRef<[u8]>,
 {
     let (mut frames, mut input) = (Vec::new(), Input::from(Vec::new()));
     let max_input = codec.max_input();
@@ -72,14 +80,42 @@ where
         for piece in pieces {
             input.append(piece);
             while let Some(frame) = codec.decode(&mut input)? {
-                assert!(frame.len() <= longest);
-                frames.push(frame.to_vec());
+                assert!(frame.as_ref().len() <= longest);
+                frames.push(frame.as_ref().to_vec());
             }
             assert!(input.len() <= max_input, "it would meet the input limit");
         }
         while let Some(frame) = codec.decode_eof(&mut input)? {
-            assert!(frame.len() <= longest);
-            frames.push(frame.to_vec());
+            assert!(frame.as_ref().len() <= longest);
+            frames.push(frame.as_ref().to_vec());
+        }
+        Ok::<(), CodecError>(())
+    };
+    let end = run().map_or_else(End::from, |()| End::Well);
+    (frames, end)
+}
+
+/// The same in batches, as `Framed` does it for a handler that pauses after so many frames.
+fn decode_each<D>(mut codec: D, pieces: &[&[u8]], batch: usize) -> (Vec<Vec<u8>>, End)
+where
+    D: Decoder,
+    for<'a> D::Frame<'a>: AsRef<[u8]>,
+{
+    let (mut frames, mut input) = (Vec::new(), Input::from(Vec::new()));
+    let mut run = || {
+        for piece in pieces {
+            input.append(piece);
+            let mut pauses = true;
+            while std::mem::take(&mut pauses) {
+                codec.decode_each(&mut input, |frame| {
+                    frames.push(frame.as_ref().to_vec());
+                    pauses = frames.len() % batch == 0;
+                    !pauses
+                })?;
+            }
+        }
+        while let Some(frame) = codec.decode_eof(&mut input)? {
+            frames.push(frame.as_ref().to_vec());
         }
         Ok::<(), CodecError>(())
     };
@@ -90,7 +126,8 @@ where
 /// What an encoder takes comes back from the decoder.
 pub fn comes_back<C>(codec: &C, payloads: &[Vec<u8>], longest: usize)
 where
-    C: Encoder + for<'a> Decoder<Frame<'a> = Chunk<'a>> + Clone,
+    C: Encoder + Decoder + Clone,
+    for<'a> C::Frame<'a>: AsRef<[u8]>,
 {
     let (mut bytes, mut sent) = (Vec::new(), Vec::new());
     for payload in payloads {

@@ -118,7 +118,7 @@ pub(crate) struct Conn {
     pub(crate) queue: Option<Box<WriteQueue>>,
     /// Its part of the turn's block of broadcasts, pending; a connection with a queue has none.
     part: (u32, u32),
-    pub(crate) input: Option<Box<Leftover>>,
+    pub(crate) input: Option<Leftover>,
     pub(crate) reason: Option<Reason>,
     /// Bytes that were queued when the write side failed.
     pub(crate) lost: u64,
@@ -376,7 +376,6 @@ impl Conn {
         let buffer = input.buffer();
         match stream.read(buffer) {
             Ok(0) => {
-                input.filled(0);
                 self.clear(Flags::READABLE);
                 Read::Eof
             }
@@ -468,7 +467,7 @@ impl Conn {
     /// `Wait` and above the high mark, so a send below it is taken whatever its size.
     #[inline]
     pub(crate) fn admit(&self, lent: usize, bytes: usize) -> Admission {
-        if !self.has(Flags::WAITING) {
+        if !self.has(Flags::WAITING) || bytes == 0 {
             return Admission::Queue;
         }
         let (pending, limits) = (self.pending() + lent, &self.limits);

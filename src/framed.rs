@@ -159,15 +159,12 @@ where
 {
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
         let (decoder, handler) = self.parts(cx, conn);
-        loop {
-            match decoder.decode(input) {
-                Ok(Some(frame)) => handler.on_frame(cx, conn, frame),
-                Ok(None) => return,
-                Err(error) => return self.fail(cx, conn, error),
-            }
-            if !cx.wants_input(conn) {
-                return;
-            }
+        let decoded = decoder.decode_each(input, |frame| {
+            handler.on_frame(cx, conn, frame);
+            cx.wants_input(conn)
+        });
+        if let Err(error) = decoded {
+            self.fail(cx, conn, error);
         }
     }
 

@@ -179,7 +179,9 @@ pub enum EventKind<'a> {
     Data { conn: ConnId, input: &'a mut Input },
     /// [`Handler::on_drain`].
     Drain { conn: ConnId },
-    /// [`Handler::on_eof`].
+    /// [`Handler::on_eof`]. It comes once, but for a handler that pauses in one of the last frames
+    /// that [`Framed`](crate::Framed) takes from it: then it comes again after `resume_reads`, with
+    /// what is left, and the `on_eof` of the handler of frames is still called once.
     Eof { conn: ConnId, input: &'a mut Input },
     /// [`Handler::on_deadline`].
     Deadline { conn: ConnId, which: Deadline },

@@ -5,7 +5,6 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
 
-use crate::config::Config;
 use crate::payload::SHARE_FROM;
 
 /// The bytes that `on_data` is offered: everything received and not yet consumed.
@@ -38,6 +37,10 @@ pub struct Input {
     /// so it must be a fair part of it.
     share_from: usize,
     pool: Pool,
+    /// Bytes of the receive buffer that reads leave free, for what is to go in front of them.
+    headroom: usize,
+    /// Leftovers that are used up, to be filled again.
+    spare: Vec<Leftover>,
 }
 
 impl Deref for Input {
@@ -61,8 +64,7 @@ impl Deref for Input {
 impl From<Vec<u8>> for Input {
     fn from(bytes: Vec<u8>) -> Input {
         let end = bytes.len();
-        let pool = Pool::new(Config::default().receive_buffer);
-        Input::over(bytes, 0, end, pool)
+        Input::over(bytes, 0, end, Pool::new(0))
     }
 }
 
@@ -95,6 +97,18 @@ impl Buf for Input {
 }
 
 impl Input {
+    /// How many bytes there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Is there none?
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// Takes the first `count` bytes, or all if there are fewer. They are consumed, whatever you do
     /// with the chunk.
     #[inline]
@@ -121,7 +135,9 @@ impl Input {
         }
         let own = &mut self.own;
         own.truncate(self.end);
-        if own.capacity() - own.len() < bytes.len() || self.start == self.end {
+        let is_full = own.capacity() - own.len() < bytes.len() || self.start == self.end;
+        // In the loop what was taken may be lent, so it stays where it is.
+        if is_full && self.pool.capacity == 0 {
             own.drain(..self.start);
             self.start = 0;
         }
@@ -219,10 +235,29 @@ impl Buf for Chunk<'_> {
 }
 
 impl<'a> Chunk<'a> {
+    /// How many bytes there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Is there none?
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// Shortens it to its first `len` bytes, to leave out a delimiter for example. What is cut off
     /// is consumed all the same.
     pub fn truncate(&mut self, len: usize) {
         self.end = self.end.min(self.start.saturating_add(len));
+    }
+
+    /// The bytes, for as long as the input is borrowed: for decoders that make something else of a
+    /// frame that another one gives.
+    pub fn into_slice(self) -> &'a [u8] {
+        let (input, start, end) = self.into_parts();
+        input.range(start, end)
     }
 
     /// The input, and from where to where in it.
@@ -240,23 +275,43 @@ impl<'a> Chunk<'a> {
 
 /// Input that a handler left, held by its connection until there is more.
 #[derive(Default)]
-pub(crate) struct Leftover {
+pub(crate) struct Leftover(Box<Left>);
+
+#[derive(Default)]
+struct Left {
     bytes: Vec<u8>,
     start: usize,
 }
 
 impl Leftover {
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.0.bytes.len() - self.0.start
     }
 }
 
+/// A leftover that takes no more than this is kept to be filled again, also with less: to make it
+/// fit would cost more time than the memory is worth.
+const SPARE_CAPACITY: usize = 2048;
+
+/// As far as this small reads follow each other in the receive buffer before they begin anew at its
+/// start, where memory is in the processor's nearest cache.
+const WARM: usize = 8 * 1024;
+
+/// Spare leftovers kept.
+const SPARE_LEFTOVERS: usize = 16;
+
 /// The loop's side of an input.
 impl Input {
-    /// An input over a receive buffer of `capacity` bytes.
+    /// An input over a receive buffer of `capacity` bytes, and a quarter more in front of it: room
+    /// for what was left of the last read.
     pub(crate) fn new(capacity: usize) -> Input {
-        let pool = Pool::new(capacity);
-        Input::over(pool.get(), 0, 0, pool)
+        let headroom = capacity / 4;
+        let pool = Pool::new(headroom + capacity);
+        let mut input = Input::over(pool.get(), 0, 0, pool);
+        input.headroom = headroom;
+        input.share_from = SHARE_FROM.max(capacity / 8);
+        input.clear();
+        input
     }
 
     fn over(own: Vec<u8>, start: usize, end: usize, pool: Pool) -> Input {
@@ -267,23 +322,51 @@ impl Input {
             own,
             shared: None,
             pool,
+            headroom: 0,
+            spare: Vec::new(),
         }
     }
 
-    /// Has everything been taken?
+    /// Forgets what is in it, before a read that has nothing to do with the last one.
     #[inline]
-    pub(crate) fn is_used_up(&self) -> bool {
-        self.start == self.end
+    pub(crate) fn clear(&mut self) {
+        self.start = self.headroom;
+        self.end = self.start;
     }
 
-    /// The receive buffer, to read into; `filled` says how much was read.
+    /// Makes room for a read behind what was left of the last one. `false`: there is none.
+    #[inline]
+    pub(crate) fn make_room(&mut self) -> bool {
+        if self.own.len() != self.pool.capacity {
+            return false;
+        }
+        let is_warm = self.end <= self.headroom + WARM.min(self.headroom);
+        is_warm || self.make_more_room()
+    }
+
+    #[inline(never)]
+    fn make_more_room(&mut self) -> bool {
+        let (len, headroom) = (self.len(), self.headroom);
+        let has_room = self.own.len() - self.end >= (2 * headroom).max(1);
+        // Each byte that moves makes up for one that was taken since the last move.
+        let is_cheap = self.start >= headroom + len;
+        if len <= headroom && (is_cheap || !has_room) {
+            let start = headroom - len;
+            self.own.copy_within(self.start..self.end, start);
+            (self.start, self.end) = (start, headroom);
+            return true;
+        }
+        has_room
+    }
+
+    /// The receive buffer, to read into, behind what is there; `filled` says how much was read.
     #[inline]
     pub(crate) fn buffer(&mut self) -> &mut [u8] {
         // It is shared, or a handler has appended to it.
         if self.own.len() != self.pool.capacity {
             self.renew();
         }
-        &mut self.own
+        &mut self.own[self.end..]
     }
 
     #[cold]
@@ -291,13 +374,27 @@ impl Input {
         // First drop our share: if it was the last one, the same buffer comes back.
         self.shared = None;
         self.own = self.pool.get();
+        self.clear();
     }
 
     /// `count` bytes were read into the buffer.
     #[inline]
     pub(crate) fn filled(&mut self, count: usize) {
-        self.start = 0;
-        self.end = count;
+        self.end += count;
+    }
+
+    /// Puts what was left before in front of what was just read. It is given back if that would
+    /// cost too much: no byte is copied but for one that is new.
+    pub(crate) fn put_in_front(&mut self, left: Leftover) -> Option<Leftover> {
+        let len = left.len();
+        if len > self.len() || len > self.start {
+            return Some(left);
+        }
+        let start = self.start - len;
+        self.own[start..self.start].copy_from_slice(&left.0.bytes[left.0.start..]);
+        self.start = start;
+        self.put_by(left);
+        None
     }
 
     /// What is to be offered: what was left before, then what was just read.
@@ -305,8 +402,9 @@ impl Input {
     /// The new bytes are appended to the old ones and not the other way round: a message that comes
     /// one byte at a time costs one copied byte each.
     pub(crate) fn prepend(&mut self, mut left: Leftover) -> Input {
-        left.bytes.extend_from_slice(self);
-        let Leftover { bytes, start } = left;
+        let Left { mut bytes, start } = std::mem::take(&mut *left.0);
+        self.put_by(left);
+        bytes.extend_from_slice(self);
         let end = bytes.len();
         Input::over(bytes, start, end, self.pool.clone())
     }
@@ -320,6 +418,7 @@ impl Input {
         }
     }
 
+    #[cold]
     fn shared_range(&self, start: usize, end: usize) -> &[u8] {
         let shared = self.shared.as_ref();
         shared
@@ -337,25 +436,53 @@ impl Input {
     }
 
     /// What the handler left, to be kept in as little memory as it needs.
-    #[inline]
-    pub(crate) fn leftover(&self) -> Option<Box<Leftover>> {
-        match self.is_used_up() {
-            true => None,
-            false => Some(Box::new(Leftover {
-                bytes: self.to_vec(),
-                start: 0,
-            })),
+    #[inline(never)]
+    pub(crate) fn leftover(&mut self) -> Option<Leftover> {
+        let len = self.len();
+        if len == 0 {
+            return None;
         }
+        let mut left = match len <= SPARE_CAPACITY {
+            true => self.spare.pop().unwrap_or_default(),
+            false => Leftover::default(),
+        };
+        left.0.bytes.reserve_exact(len);
+        left.0.bytes.extend_from_slice(self);
+        Some(left)
     }
 
-    /// The same for an input made by `prepend`: its memory is kept unless most of it is used up.
-    pub(crate) fn into_leftover(self) -> Option<Box<Leftover>> {
-        let (len, start) = (self.len(), self.start);
-        if len == 0 || self.shared.is_some() || len < self.own.len() / 2 {
-            return self.leftover();
+    /// What the handler left of an input made by `prepend`: its memory is kept, unless that is much
+    /// and most of it is used up.
+    pub(crate) fn leftover_of(&mut self, mut joined: Input) -> Option<Leftover> {
+        let (len, mut start) = (joined.len(), joined.start);
+        let is_small = joined.own.capacity() <= SPARE_CAPACITY;
+        if joined.shared.is_some() || !(is_small || len > joined.own.len() / 2) {
+            return joined.leftover();
         }
-        let bytes = self.own;
-        Some(Box::new(Leftover { bytes, start }))
+        let mut bytes = joined.own;
+        bytes.truncate(joined.end);
+        if len <= start {
+            bytes.drain(..start);
+            start = 0;
+        }
+        let mut left = self.spare.pop().unwrap_or_default();
+        *left.0 = Left { bytes, start };
+        if len > 0 {
+            return Some(left);
+        }
+        self.put_by(left);
+        None
+    }
+
+    /// Keeps the memory of a leftover that is used up.
+    #[inline(never)]
+    fn put_by(&mut self, mut left: Leftover) {
+        let Left { bytes, start } = &mut *left.0;
+        if bytes.capacity() <= SPARE_CAPACITY && self.spare.len() < SPARE_LEFTOVERS {
+            bytes.clear();
+            *start = 0;
+            self.spare.push(left);
+        }
     }
 }
 

@@ -123,6 +123,7 @@ mod options;
 mod payload;
 mod reactor;
 mod readiness;
+mod reads;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod slots;
@@ -152,6 +153,7 @@ pub use options::{Connect, KeepAlive, Listen};
 pub use payload::Payload;
 pub use reactor::Reactor;
 pub use readiness::{Interest, Readiness};
+pub use reads::Reads;
 pub use stats::{BudgetHits, ClosedStats, Report, Stats, Turn};
 
 /// The programs of the README are compiled too.

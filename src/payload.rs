@@ -11,11 +11,12 @@ use bytes::{BufMut, Bytes};
 #[derive(Debug)]
 pub struct Payload<'a>(pub(crate) Parts<'a>);
 
-/// One part, as almost always, or two.
+/// One part, as almost always, or two; more only when a payload of parts gets a header.
 #[derive(Debug)]
 pub(crate) enum Parts<'a> {
     One(Part<'a>),
-    Two(Part<'a>, Part<'a>),
+    Two([Part<'a>; 2]),
+    Many(Vec<Part<'a>>),
 }
 
 /// One part of a payload.
@@ -69,7 +70,8 @@ impl<'a> Payload<'a> {
     pub(crate) fn len(&self) -> usize {
         match &self.0 {
             Parts::One(part) => part.len(),
-            Parts::Two(head, body) => head.len() + body.len(),
+            Parts::Two([head, body]) => head.len() + body.len(),
+            Parts::Many(parts) => parts.iter().map(Part::len).sum(),
         }
     }
 
@@ -78,45 +80,40 @@ impl<'a> Payload<'a> {
         Payload(Parts::One(part))
     }
 
-    /// The bytes to keep, in one piece.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.into_part().into_bytes()
-    }
-
-    /// Its first part; the second may be empty, as in a payload of one part.
-    pub(crate) fn first(&self) -> &[u8] {
-        self.slices()[0]
-    }
-
-    pub(crate) fn slices(&self) -> [&[u8]; 2] {
+    fn parts(&self) -> &[Part<'a>] {
         match &self.0 {
-            Parts::One(part) => [part.as_slice(), &[]],
-            Parts::Two(head, body) => [head.as_slice(), body.as_slice()],
+            Parts::One(part) => std::slice::from_ref(part),
+            Parts::Two(parts) => parts,
+            Parts::Many(parts) => parts,
         }
     }
 
-    pub(crate) fn last(&self) -> Option<u8> {
-        let [head, body] = self.slices();
-        body.last().or(head.last()).copied()
+    pub(crate) fn into_parts(self) -> Vec<Part<'a>> {
+        match self.0 {
+            Parts::One(part) => vec![part],
+            Parts::Two(parts) => parts.into(),
+            Parts::Many(parts) => parts,
+        }
     }
 
-    /// In one part.
-    pub(crate) fn joined(self) -> Payload<'a> {
-        Payload::one(self.into_part())
+    /// The bytes of its parts.
+    pub(crate) fn slices(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.parts().iter().map(Part::as_slice)
+    }
+
+    /// How it begins, to be shown in an error.
+    pub(crate) fn first(&self) -> &[u8] {
+        let mut slices = self.slices();
+        slices.find(|slice| !slice.is_empty()).unwrap_or_default()
+    }
+
+    pub(crate) fn last(&self) -> Option<u8> {
+        self.slices().rev().find_map(|slice| slice.last()).copied()
     }
 
     /// Appends its bytes to a buffer, for those who do not send them.
     pub fn put_into(&self, buffer: &mut impl BufMut) {
-        self.slices().iter().for_each(|part| buffer.put_slice(part));
-    }
-
-    fn into_part(self) -> Part<'a> {
-        match self.0 {
-            Parts::One(part) => part,
-            Parts::Two(head, body) => {
-                Part::Given([head.as_slice(), body.as_slice()].concat().into())
-            }
-        }
+        self.slices().for_each(|slice| buffer.put_slice(slice));
     }
 }
 
@@ -209,10 +206,16 @@ impl<'a> From<&'a Bytes> for Payload<'a> {
     }
 }
 
-/// A header and what it announces, sent as one frame. A pair of pairs loses nothing: its parts are
-/// joined.
+/// A header and what it announces, sent as one frame. Each may be a pair itself.
 impl<'a, A: Into<Payload<'a>>, B: Into<Payload<'a>>> From<(A, B)> for Payload<'a> {
     fn from((head, body): (A, B)) -> Payload<'a> {
-        Payload(Parts::Two(head.into().into_part(), body.into().into_part()))
+        match (head.into().0, body.into().0) {
+            (Parts::One(head), Parts::One(body)) => Payload(Parts::Two([head, body])),
+            (head, body) => {
+                let mut parts = Payload(head).into_parts();
+                parts.extend(Payload(body).into_parts());
+                Payload(Parts::Many(parts))
+            }
+        }
     }
 }

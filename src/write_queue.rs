@@ -37,10 +37,8 @@ impl WriteQueue {
     pub(crate) fn push(&mut self, payload: Payload<'_>) {
         match payload.0 {
             Parts::One(part) => self.push_part(part),
-            Parts::Two(head, body) => {
-                self.push_part(head);
-                self.push_part(body);
-            }
+            Parts::Two(parts) => parts.into_iter().for_each(|part| self.push_part(part)),
+            Parts::Many(parts) => parts.into_iter().for_each(|part| self.push_part(part)),
         }
     }
 

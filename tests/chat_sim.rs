@@ -7,8 +7,6 @@
 
 #[path = "../examples/chat_server/chat.rs"]
 mod chat;
-#[path = "../examples/chat_server/text.rs"]
-mod text;
 
 use chat::{Chat, News};
 use sockeye::codec::Lines;
@@ -41,7 +39,7 @@ fn open() -> (World, Node<Framed<Lines, Chat>, News>) {
     let node = world.start_by("chat", Config::default(), |reactor| {
         let listen = Listen::new(PORT).limits(limits).send_buffer(64 * 1024);
         reactor.listen(listen)?;
-        Ok(Chat::new(reactor.context(), args).framed())
+        Ok(Chat::framed(reactor.context(), args))
     });
     (world, node)
 }

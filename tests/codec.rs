@@ -5,9 +5,9 @@
 use allocation_counter::measure;
 use bytes::{Buf, Bytes};
 use sockeye::codec::{
-    CodecError, Decoder, Delimited, Encoder, Fixed, LengthPrefixed, Lines, UntilEof,
+    CodecError, Decoder, Delimited, Encoder, Fixed, LengthPrefixed, Lines, TextLines, UntilEof,
 };
-use sockeye::{Chunk, Input};
+use sockeye::{Input, Payload, Reads};
 
 /// What a decoder gave, and how it ended.
 type Outcome = (Vec<Vec<u8>>, Result<(), CodecError>);
@@ -15,7 +15,8 @@ type Outcome = (Vec<Vec<u8>>, Result<(), CodecError>);
 /// Decodes pieces as they come, then the end.
 fn decode<D>(mut codec: D, pieces: &[&[u8]]) -> Outcome
 where
-    D: for<'a> Decoder<Frame<'a> = Chunk<'a>>,
+    D: Decoder,
+    for<'a> D::Frame<'a>: AsRef<[u8]>,
 {
     let mut frames = Vec::new();
     let mut run = || {
@@ -23,11 +24,41 @@ where
         for piece in pieces {
             input.append(piece);
             while let Some(frame) = codec.decode(&mut input)? {
-                frames.push(frame.to_vec());
+                frames.push(frame.as_ref().to_vec());
             }
         }
         while let Some(frame) = codec.decode_eof(&mut input)? {
-            frames.push(frame.to_vec());
+            frames.push(frame.as_ref().to_vec());
+        }
+        Ok(())
+    };
+    let end = run();
+    (frames, end)
+}
+
+/// The same in batches, stopped after so many frames each.
+fn decode_each<D>(mut codec: D, pieces: &[&[u8]], batch: usize) -> Outcome
+where
+    D: Decoder,
+    for<'a> D::Frame<'a>: AsRef<[u8]>,
+{
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    let mut run = || {
+        let mut input = Input::from(Vec::new());
+        for piece in pieces {
+            input.append(piece);
+            let mut stopped = true;
+            while std::mem::take(&mut stopped) {
+                codec.decode_each(&mut input, |frame| {
+                    assert!(!stopped);
+                    frames.push(frame.as_ref().to_vec());
+                    stopped = frames.len().is_multiple_of(batch);
+                    !stopped
+                })?;
+            }
+        }
+        while let Some(frame) = codec.decode_eof(&mut input)? {
+            frames.push(frame.as_ref().to_vec());
         }
         Ok(())
     };
@@ -39,16 +70,20 @@ where
 #[track_caller]
 fn all_cuts<D>(codec: D, bytes: &[u8]) -> Outcome
 where
-    D: for<'a> Decoder<Frame<'a> = Chunk<'a>> + Clone,
+    D: Decoder + Clone,
+    for<'a> D::Frame<'a>: AsRef<[u8]>,
 {
     let whole = decode(codec.clone(), &[bytes]);
     let same = |pieces: &[&[u8]]| {
-        let (frames, end) = decode(codec.clone(), pieces);
-        assert_eq!(frames, whole.0, "{pieces:?}");
-        // An excerpt may be shorter when the error was found before all had come.
-        let kind =
-            |end: &Result<(), CodecError>| end.as_ref().map_err(std::mem::discriminant).err();
-        assert_eq!(kind(&end), kind(&whole.1), "{pieces:?}: {end:?}");
+        let by_one = decode(codec.clone(), pieces);
+        let by_two = decode_each(codec.clone(), pieces, 2);
+        for (frames, end) in [by_one, by_two, decode_each(codec.clone(), pieces, 1)] {
+            assert_eq!(frames, whole.0, "{pieces:?}");
+            // An excerpt may be shorter when the error was found before all had come.
+            let kind =
+                |end: &Result<(), CodecError>| end.as_ref().map_err(std::mem::discriminant).err();
+            assert_eq!(kind(&end), kind(&whole.1), "{pieces:?}: {end:?}");
+        }
     };
     for one in 0..=bytes.len() {
         same(&[&bytes[..one], &bytes[one..]]);
@@ -63,7 +98,8 @@ where
 #[track_caller]
 fn gives<D>(codec: D, bytes: impl AsRef<[u8]>, frames: &[&str])
 where
-    D: for<'a> Decoder<Frame<'a> = Chunk<'a>> + Clone,
+    D: Decoder + Clone,
+    for<'a> D::Frame<'a>: AsRef<[u8]>,
 {
     let (got, end) = all_cuts(codec, bytes.as_ref());
     end.unwrap();
@@ -74,7 +110,8 @@ where
 #[track_caller]
 fn fails<D>(codec: D, bytes: impl AsRef<[u8]>, frames: usize) -> CodecError
 where
-    D: for<'a> Decoder<Frame<'a> = Chunk<'a>> + Clone,
+    D: Decoder + Clone,
+    for<'a> D::Frame<'a>: AsRef<[u8]>,
 {
     let (got, end) = all_cuts(codec, bytes.as_ref());
     assert_eq!(got.len(), frames);
@@ -137,6 +174,62 @@ fn a_last_line_without_an_end_is_truncated_unless_the_end_of_the_stream_ends_it(
     gives(Lines::new(8).or_eof(), "one\ntwo", &["one", "two"]);
     gives(Lines::new(8).or_eof(), "one\ntwo\r", &["one", "two"]);
     gives(Lines::new(8).or_eof(), "one\n\r", &["one"]);
+}
+
+#[test]
+fn lines_of_text_are_lines_that_are_text() {
+    let codec = TextLines::new(6);
+    gives(codec, "one\r\n\n\rgrü\n\0\n", &["one", "", "\rgrü", "\0"]);
+    gives(codec.or_eof(), "one\ntwo\r", &["one", "two"]);
+    gives(codec, "", &[]);
+    is_too_long(&fails(codec, "ok\nseven b\n", 1), 6, None);
+    is_too_long(&fails(TextLines::new(0), "\nx\n", 1), 0, None);
+    let no_text: [&[u8]; 4] = [
+        b"ok\n\xff\nok\n",
+        b"ok\na\xc3\n\xbc\n",
+        b"ok\n\xc3\r\n",
+        b"ok\n\xed\xa0\x80\n",
+    ];
+    for bytes in no_text {
+        let error = fails(codec, bytes, 1);
+        assert!(
+            error.to_string().starts_with("a line that is no UTF-8: \""),
+            "{error}"
+        );
+    }
+    // One that is both is too long: only whole lines are looked at.
+    is_too_long(&fails(codec, b"\xffabcdefg\n", 0), 6, None);
+    assert!(matches!(
+        fails(codec, b"\xff", 0),
+        CodecError::Truncated { .. }
+    ));
+    assert!(matches!(
+        fails(codec.or_eof(), b"\xff", 0),
+        CodecError::Malformed { .. }
+    ));
+    let mut buffer = Vec::new();
+    codec.encode(b"abc", &mut buffer).unwrap();
+    assert_eq!(buffer, b"abc\n");
+}
+
+/// Above what it checks at once, with characters of several bytes where that may end.
+#[test]
+fn long_and_many_lines_of_text_are_found_however_they_come() {
+    for long in [4090, 4095, 4096, 4097, 9000] {
+        let line = "ü".repeat(long / 2);
+        let text = format!("{line}\n{}{line}\n", "äöü€\n".repeat(1_500));
+        let lines: Vec<&[u8]> = text.lines().map(str::as_bytes).collect();
+        for size in [1, 7, 1000, 4096, 100_000] {
+            let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            for outcome in [
+                decode(TextLines::new(10_000), &pieces),
+                decode_each(TextLines::new(10_000), &pieces, 700),
+            ] {
+                outcome.1.unwrap();
+                assert!(outcome.0 == lines, "{long} {size}");
+            }
+        }
+    }
 }
 
 // R8, R9
@@ -364,6 +457,9 @@ fn a_payload_whose_frame_would_not_come_back_is_refused() {
         codec.encode(text.as_bytes(), &mut buffer).unwrap_err();
     }
     assert!(Delimited::new("::", 8).frame(("a:", ":b")).is_err());
+    assert!(Delimited::new(":::", 8).frame(("a:", (":", ":b"))).is_err());
+    assert!(Delimited::new(":::", 8).frame((("", "a:"), "b:")).is_err());
+    assert!(Delimited::new(":::", 8).frame(("a:", ("b", ":b"))).is_ok());
     Fixed::new(3).encode(b"ab", &mut buffer).unwrap_err();
     UntilEof::new(3).encode(b"abcd", &mut buffer).unwrap_err();
     let small = LengthPrefixed::u8(1 << 20);
@@ -414,6 +510,77 @@ fn thousands_of_frames_in_one_read_allocate_nothing_and_only_large_ones_are_shar
     let large: Bytes = codec.decode(&mut input).unwrap().unwrap().into();
     assert_eq!(large.as_ptr(), at.wrapping_add(13));
     assert_eq!(large, [7; 1 << 16][..]);
+}
+
+// R9: as the loop reads it, from full buffers and from pieces, of one connection and of many.
+#[test]
+fn reading_frames_as_the_loop_does_allocates_nothing_for_each() {
+    fn count<D: Decoder + Clone>(codec: &D, bytes: &[u8], piece: usize, conns: usize) {
+        let mut reads = Reads::new(64 * 1024, conns);
+        let mut codecs = vec![codec.clone(); conns];
+        let mut frames = 0;
+        let mut round = || {
+            for piece in bytes.chunks(piece) {
+                for (conn, codec) in codecs.iter_mut().enumerate() {
+                    let taken = reads.read(conn, piece, |input| {
+                        let decoded = codec.decode_each(input, |_| {
+                            frames += 1;
+                            true
+                        });
+                        decoded.unwrap();
+                    });
+                    assert_eq!(taken, piece.len());
+                }
+            }
+        };
+        round();
+        let used = measure(|| (0..10).for_each(|_| round()));
+        assert!(frames > 100);
+        assert_eq!(used.count_total, 0, "{piece} {conns}: {frames} frames");
+    }
+    let line = [&[b'x'; 63][..], b"\n"].concat().repeat(512);
+    let mut frame = Vec::new();
+    LengthPrefixed::u32(1024)
+        .encode(&[7; 1024], &mut frame)
+        .unwrap();
+    let frame = frame.repeat(31);
+    for piece in [100, 1000, 1024, 32 * 1024] {
+        for conns in [1, 2, 16] {
+            count(&Lines::new(64), &line, piece, conns);
+            count(&TextLines::new(64), &line, piece, conns);
+            count(&Delimited::new("\n", 64), &line, piece, conns);
+            count(&LengthPrefixed::u32(1024), &frame, piece, conns);
+        }
+    }
+}
+
+#[test]
+fn an_encoder_does_not_copy_what_is_large() {
+    const SIZE: usize = 1 << 20;
+    fn frames<'a>(large: &'a Bytes, run: &mut dyn FnMut(Payload<'a>)) {
+        run(large.into());
+        run(("header", large).into());
+        run((("several", "headers"), (large, "trailer")).into());
+    }
+    let large = Bytes::from(vec![b'x'; SIZE]);
+    let (lines, delimited) = (Lines::new(2 * SIZE), Delimited::new("--", 2 * SIZE));
+    let (prefixed, rest) = (LengthPrefixed::varint(2 * SIZE), UntilEof::new(2 * SIZE));
+    frames(&large, &mut |payload| {
+        let used = measure(|| drop(lines.frame(payload).unwrap()));
+        assert!(used.bytes_total < 2048, "{used:?}");
+    });
+    frames(&large, &mut |payload| {
+        let used = measure(|| drop(delimited.frame(payload).unwrap()));
+        assert!(used.bytes_total < 2048, "{used:?}");
+    });
+    frames(&large, &mut |payload| {
+        let used = measure(|| drop(prefixed.frame(payload).unwrap()));
+        assert!(used.bytes_total < 2048, "{used:?}");
+    });
+    frames(&large, &mut |payload| {
+        let used = measure(|| drop(rest.frame(payload).unwrap()));
+        assert!(used.bytes_total < 2048, "{used:?}");
+    });
 }
 
 #[test]

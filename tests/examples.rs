@@ -13,9 +13,10 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -390,4 +391,34 @@ fn an_announcement_reaches_everybody_and_steers_nobodys_terminal() {
     assert_eq!(read_line(&one), "* in the lobby: guest1, guest2\n");
     server.signal(Signal::TERM);
     assert!(server.wait().success());
+}
+
+// Who starts a server may not read what it prints, and that is no reason to stop.
+#[test]
+fn a_chat_server_whose_standard_output_is_closed_serves_all_the_same() {
+    let dir = std::env::temp_dir().join(format!("sockeye-stdout-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("chat.sock");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut server = Command::new(example("chat_server"))
+        .args(["--listen", &format!("unix:{}", path.display())])
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut user = None;
+    until("it listens", || {
+        assert!(server.try_wait().unwrap().is_none(), "it has stopped");
+        user = UnixStream::connect(&path).ok();
+        user.is_some()
+    });
+    let mut line = String::new();
+    BufReader::new(user.unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("* you are guest1"), "{line}");
+    let pid = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert!(server.wait().unwrap().success());
+    fs::remove_dir_all(dir).unwrap();
 }

@@ -233,7 +233,20 @@ fn a_handler_that_closes_or_aborts_in_mid_batch_gets_no_further_frame() {
     }
 }
 
-// R10, R6: also when the pause is made in a frame that the end of the stream ends.
+/// What an application of several parts sees in its own `on_event`.
+struct EndsSeen<H>(H, usize);
+
+impl<H: Handler> Handler for EndsSeen<H> {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+    fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
+        self.1 += usize::from(matches!(event.kind, EventKind::Eof { .. }));
+        self.0.on_event(cx, event);
+    }
+}
+
+// R10, R6: also when the pause is made in a frame that the end of the stream ends. The event comes
+// again then, and the hook once.
 #[test]
 fn after_a_pause_in_the_last_frame_the_end_waits_for_the_resume() {
     let seen = Shared::default();
@@ -243,7 +256,7 @@ fn after_a_pause_in_the_last_frame_the_end_waits_for_the_resume() {
             cx.pause_reads(conn);
         },
     };
-    let mut app = Framed::new(Lines::new(64).or_eof(), recorder);
+    let mut app = EndsSeen(Framed::new(Lines::new(64).or_eof(), recorder), 0);
     let mut reactor = Reactor::new().unwrap();
     let listener = reactor.listen("127.0.0.1:0").unwrap();
     let addr = reactor.context().listener_addr(listener).unwrap().ip();
@@ -270,6 +283,7 @@ fn after_a_pause_in_the_last_frame_the_end_waits_for_the_resume() {
             .turn(&mut app, Some(Duration::from_millis(5)))
             .unwrap();
     }
+    assert_eq!(app.1, 2);
     assert_eq!((seen.borrow().eofs, seen.borrow().frames.len()), (1, 1));
     assert_eq!(read_all(peer), b"");
 }

@@ -37,6 +37,7 @@ const PURE: &[&str] = &[
     "slots",
     "conn_map",
     "input",
+    "reads",
     "payload",
     "write_queue",
     "timers",

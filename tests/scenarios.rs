@@ -36,6 +36,8 @@ macro_rules! on_both_edges {
 
 #[path = "scenarios/closing.rs"]
 mod closing;
+#[path = "scenarios/frames.rs"]
+mod frames;
 #[path = "scenarios/opening.rs"]
 mod opening;
 #[path = "scenarios/reading.rs"]

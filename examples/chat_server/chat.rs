@@ -1,22 +1,20 @@
 //! The service: who is here, what they say, and when they have to go.
 
 use crate::Args;
-use crate::text::{clean, is_name};
 use log::info;
 use sockeye::codec::{CodecError, Lines};
 use sockeye::{
     Chunk, Closed, ConnId, ConnMap, Context, Deadline, FrameHandler, Framed, Origin, TimerId,
 };
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::mem::replace;
+use std::time::Duration;
 
 /// Bytes of a line at most.
 const LINE_LIMIT: usize = 4096;
 
-/// What one user may say at once; who has said more is not read until the time is over. So nobody
-/// can fill the others' queues faster than they can read. A short line costs the name before it,
-/// too. What all say in one turn must stay below the limit of unread bytes, or those who do read
-/// would be dropped: 1 MiB is enough for 125 who speak at once, with one line above this each.
+/// Who has said more than this is not read until the time is over, so that nobody fills the queues
+/// of the others faster than they can read. A line counts for its bytes and some for the name.
 const FLOOD_BYTES: usize = 4096;
 const LINE_COST: usize = 64;
 const FLOOD_TIME: Duration = Duration::from_millis(100);
@@ -42,166 +40,118 @@ pub(crate) enum News {
     Announcement(String),
 }
 
+#[derive(Clone)]
 struct Member {
     name: String,
     room: String,
     /// Idle, and told so.
     warned: bool,
-    /// What was said since when: see `FLOOD_BYTES`.
+    /// What was said since the last `LET_SPEAK`.
     said: usize,
-    said_since: Instant,
 }
 
 pub(crate) struct Chat {
     members: ConnMap<Member>,
     args: Args,
-    guests: u64,
-    lines: u64,
-    /// Those who spoke too much, and are read again when the timer fires.
-    held: Vec<ConnId>,
+    /// Somebody has spoken, and `LET_SPEAK` will come.
+    measuring: bool,
     stopping: bool,
 }
 
 impl Chat {
-    pub(crate) fn new(cx: &mut Context, args: Args) -> Chat {
+    /// The service as the loop sees it: lines in, the last one too when it has no end.
+    pub(crate) fn framed(cx: &mut Context, args: Args) -> Framed<Lines, Chat> {
         cx.set_timer(args.stats, STATS);
-        Chat {
+        let chat = Chat {
             members: ConnMap::new(),
             args,
-            guests: 0,
-            lines: 0,
-            held: Vec::new(),
+            measuring: false,
             stopping: false,
-        }
+        };
+        Framed::new(Lines::new(LINE_LIMIT).or_eof(), chat)
     }
 
-    /// The service as the loop sees it: lines in, the last one too when it has no end.
-    pub(crate) fn framed(self) -> Framed<Lines, Chat> {
-        Framed::new(Lines::new(LINE_LIMIT).or_eof(), self)
-    }
-
-    fn on_command(&mut self, cx: &mut Context, conn: ConnId, command: &str) {
-        let (command, argument) = command.split_once(' ').unwrap_or((command, ""));
-        match (command, argument.trim()) {
-            ("nick", name) => self.rename(cx, conn, name),
+    /// Does what a command says. What it gives is for who gave the command.
+    fn on_command(&mut self, cx: &mut Context, conn: ConnId, command: &str) -> Option<String> {
+        let Member { name, room, .. } = self.members.get(conn)?.clone();
+        let (command, text) = command.split_once(' ').unwrap_or((command, ""));
+        match (command, text.trim()) {
+            ("nick", new) if !is_name(new) => return Some(NAME_RULE.to_owned()),
+            ("nick", new) if self.find(new).is_some_and(|other| other != conn) => {
+                return Some(format!("the name {new} is taken"));
+            }
+            ("nick", new) => {
+                info!("{conn}: {name} is now {new}");
+                new.clone_into(&mut self.members.get_mut(conn)?.name);
+                self.say(cx, &room, None, format!("* {name} is now {new}\n"));
+            }
             ("who", "") => {
-                let room = self.members.get(conn).map_or(LOBBY, |member| &member.room);
-                let here = self.members.iter().filter(|(_, one)| one.room == room);
-                let names: Vec<&str> = here.map(|(_, one)| one.name.as_str()).collect();
-                tell(cx, conn, &format!("in the {room}: {}", names.join(", ")));
+                let names: Vec<&str> = self.in_room(&room).map(|(_, one)| &one.name[..]).collect();
+                return Some(format!("in the {room}: {}", names.join(", ")));
             }
             ("rooms", "") => {
                 let mut rooms = BTreeMap::new();
-                for (_, member) in self.members.iter() {
-                    *rooms.entry(&member.room).or_insert(0) += 1;
+                for (_, one) in self.members.iter() {
+                    *rooms.entry(&one.room).or_insert(0) += 1;
                 }
-                let rooms = rooms
-                    .iter()
-                    .map(|(room, count)| format!("{room} ({count})"));
-                tell(cx, conn, &rooms.collect::<Vec<_>>().join(", "));
+                let rooms = rooms.iter().map(|(room, n)| format!("{room} ({n})"));
+                return Some(rooms.collect::<Vec<_>>().join(", "));
             }
-            ("join", room) => self.go(cx, conn, &room.to_lowercase()),
-            ("leave", "") => self.go(cx, conn, LOBBY),
-            ("msg", message) => self.whisper(cx, conn, message),
+            ("join", to) if !is_name(to) => {
+                return Some(format!("a room is called like somebody: {NAME_RULE}"));
+            }
+            ("join", to) => return self.go(cx, conn, &to.to_lowercase()),
+            ("leave", "") => return self.go(cx, conn, LOBBY),
+            ("msg", message) => {
+                let (to, text) = message.split_once(' ').unwrap_or((message, ""));
+                let Some(found) = self.find(to) else {
+                    return Some(format!("nobody is called {to}"));
+                };
+                cx.send(found, format!("{name} (to you only): {text}\n"));
+            }
+            // Not with the `*` of the server: nobody may speak for it.
             ("me", action) if !action.is_empty() => {
-                // Not with the `*` of the server: nobody may speak for it.
-                self.say_as(cx, conn, |name| format!("~ {name} {action}\n"));
+                self.say(cx, &room, Some(conn), format!("~ {name} {action}\n"));
             }
-            ("help", "") => tell(cx, conn, HELP),
+            ("help", "") => return Some(HELP.to_owned()),
             ("quit", "") => {
                 tell(cx, conn, "goodbye");
                 cx.close(conn);
             }
-            _ => tell(cx, conn, &format!("what is /{command}? Try /help")),
+            _ => return Some(format!("what is /{command}? Try /help")),
         }
+        None
     }
 
     /// To another room.
-    fn go(&mut self, cx: &mut Context, conn: ConnId, room: &str) {
-        if !is_name(room) {
-            return tell(
-                cx,
-                conn,
-                &format!("a room is called like somebody: {NAME_RULE}"),
-            );
-        }
-        let Some(member) = self.members.get_mut(conn).filter(|one| one.room != room) else {
-            return tell(cx, conn, &format!("you are in the {room} already"));
-        };
-        let old = std::mem::replace(&mut member.room, room.to_owned());
+    fn go(&mut self, cx: &mut Context, conn: ConnId, room: &str) -> Option<String> {
+        let member = self.members.get_mut(conn)?;
         let name = member.name.clone();
+        let old = replace(&mut member.room, room.to_owned());
+        if old == room {
+            return Some(format!("you are in the {room} already"));
+        }
         self.say(cx, &old, None, format!("* {name} goes to the {room}\n"));
         self.say(cx, room, None, format!("* {name} comes from the {old}\n"));
+        None
     }
 
-    /// To one other, wherever that is.
-    fn whisper(&self, cx: &mut Context, conn: ConnId, message: &str) {
-        let (name, text) = message.split_once(' ').unwrap_or((message, ""));
+    /// Who is called so, in whatever case.
+    fn find(&self, name: &str) -> Option<ConnId> {
         let mut members = self.members.iter();
-        let to = members.find(|(_, one)| is_same_name(&one.name, name));
-        match (to, self.members.get(conn)) {
-            (Some((to, _)), Some(from)) => {
-                cx.send(to, format!("{} (to you only): {text}\n", from.name));
-            }
-            _ => tell(cx, conn, &format!("nobody is called {name}")),
-        }
+        let found = members.find(|(_, one)| one.name.to_lowercase() == name.to_lowercase());
+        found.map(|(conn, _)| conn)
     }
 
-    fn rename(&mut self, cx: &mut Context, conn: ConnId, name: &str) {
-        if !is_name(name) {
-            return tell(cx, conn, NAME_RULE);
-        }
-        if self.is_taken(name, conn) {
-            return tell(cx, conn, &format!("the name {name} is taken"));
-        }
-        if let Some(member) = self.members.get_mut(conn) {
-            let old = std::mem::replace(&mut member.name, name.to_owned());
-            let room = member.room.clone();
-            info!("{conn}: {old} is now {name}");
-            self.say(cx, &room, None, format!("* {old} is now {name}\n"));
-        }
-    }
-
-    fn is_taken(&self, name: &str, by_other_than: ConnId) -> bool {
-        let mut members = self.members.iter();
-        members.any(|(conn, one)| conn != by_other_than && is_same_name(&one.name, name))
-    }
-
-    /// Sends a line of this member to the others in the room.
-    fn say_as(&self, cx: &mut Context, conn: ConnId, line: impl FnOnce(&str) -> String) {
-        if let Some(member) = self.members.get(conn) {
-            self.say(cx, &member.room, Some(conn), line(&member.name));
-        }
+    fn in_room(&self, room: &str) -> impl Iterator<Item = (ConnId, &Member)> {
+        self.members.iter().filter(move |(_, one)| one.room == room)
     }
 
     /// Sends a line to everybody in a room. Slow readers are no matter here: their limits are.
     fn say(&self, cx: &mut Context, room: &str, but: Option<ConnId>, line: String) {
-        let here = self.members.iter().filter(|(_, one)| one.room == room);
-        let others = here.map(|(conn, _)| conn).filter(|conn| Some(*conn) != but);
-        cx.broadcast(others, line);
+        let here = self.in_room(room).map(|(conn, _)| conn);
+        cx.broadcast(here.filter(|conn| Some(*conn) != but), line);
     }
-
-    /// Has this member said enough for now? Then it is not read for a moment: what it has sent
-    /// already waits here, and the rest with it.
-    fn hold(&mut self, cx: &mut Context, conn: ConnId, bytes: usize) {
-        let Some(member) = self.members.get_mut(conn) else {
-            return;
-        };
-        if cx.now() >= member.said_since + FLOOD_TIME {
-            (member.said, member.said_since) = (0, cx.now());
-        }
-        member.said += bytes;
-        if member.said > FLOOD_BYTES && cx.pause_reads(conn) {
-            if self.held.is_empty() {
-                cx.set_timer(FLOOD_TIME, LET_SPEAK);
-            }
-            self.held.push(conn);
-        }
-    }
-}
-
-fn is_same_name(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase()
 }
 
 /// An answer of the server to one user.
@@ -211,21 +161,16 @@ fn tell(cx: &mut Context, conn: ConnId, text: &str) {
 
 impl FrameHandler<Lines, News> for Chat {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
-        let name = loop {
-            self.guests += 1;
-            let name = format!("guest{}", self.guests);
-            if !self.is_taken(&name, conn) {
-                break name;
-            }
-        };
+        let mut number = cx.stats().accepted;
+        while self.find(&format!("guest{number}")).is_some() {
+            number += 1;
+        }
+        let name = format!("guest{number}");
         if let Some(peer) = cx.peer_addr(conn) {
             info!("{conn}: {name} joins from {peer}");
         }
-        tell(
-            cx,
-            conn,
-            &format!("you are {name}, in the {LOBBY}; /help says more"),
-        );
+        let hello = format!("you are {name}, in the {LOBBY}; /help says more");
+        tell(cx, conn, &hello);
         self.say(cx, LOBBY, None, format!("* {name} has joined\n"));
         cx.set_deadline(conn, self.args.idle_warn);
         let member = Member {
@@ -233,7 +178,6 @@ impl FrameHandler<Lines, News> for Chat {
             room: LOBBY.to_owned(),
             warned: false,
             said: 0,
-            said_since: cx.now(),
         };
         self.members.insert(conn, member);
     }
@@ -245,15 +189,24 @@ impl FrameHandler<Lines, News> for Chat {
         // Not `set_idle`: that counts what a user receives, too.
         cx.set_deadline(conn, self.args.idle_warn);
         member.warned = false;
-        self.lines += 1;
+        member.said += line.len() + LINE_COST;
+        if member.said > FLOOD_BYTES {
+            cx.pause_reads(conn); // also what has been read already waits
+        }
+        if !replace(&mut self.measuring, true) {
+            cx.set_timer(FLOOD_TIME, LET_SPEAK);
+        }
         let text = clean(&line);
         let text = text.trim_end();
-        match text.strip_prefix('/') {
-            Some(command) => self.on_command(cx, conn, command),
-            None if text.is_empty() => {}
-            None => self.say_as(cx, conn, |name| format!("{name}: {text}\n")),
+        if let Some(command) = text.strip_prefix('/') {
+            if let Some(answer) = self.on_command(cx, conn, command) {
+                tell(cx, conn, &answer);
+            }
+        } else if !text.is_empty() {
+            let line = format!("{}: {text}\n", member.name);
+            let room = member.room.clone();
+            self.say(cx, &room, Some(conn), line);
         }
-        self.hold(cx, conn, line.len() + LINE_COST);
     }
 
     fn on_frame_error(&mut self, cx: &mut Context, conn: ConnId, _: &CodecError) {
@@ -266,7 +219,10 @@ impl FrameHandler<Lines, News> for Chat {
         let Some(member) = self.members.get_mut(conn) else {
             return;
         };
-        if !std::mem::replace(&mut member.warned, true) {
+        if replace(&mut member.warned, true) {
+            tell(cx, conn, "you have been silent for too long: goodbye");
+            cx.close_because(conn, "silent for too long");
+        } else {
             let left = self.args.idle_drop;
             tell(
                 cx,
@@ -274,40 +230,37 @@ impl FrameHandler<Lines, News> for Chat {
                 &format!("are you there? Say something within {left:?}"),
             );
             cx.set_deadline(conn, left);
-        } else {
-            tell(cx, conn, "you have been silent for too long: goodbye");
-            cx.close_because(conn, "silent for too long");
         }
     }
 
     fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {
-        let Some(member) = self.members.remove(conn) else {
+        let Some(Member { name, room, .. }) = self.members.remove(conn) else {
             return;
         };
-        info!("{conn}: {} leaves: {closed}", member.name);
+        info!("{conn}: {name} leaves: {closed}");
         if !self.stopping {
-            let line = format!("* {} has left: {}\n", member.name, closed.reason);
-            self.say(cx, &member.room, None, line);
+            self.say(
+                cx,
+                &room,
+                None,
+                format!("* {name} has left: {}\n", closed.reason),
+            );
         }
     }
 
     fn on_timer(&mut self, cx: &mut Context, _: TimerId, key: u64) {
         if key == LET_SPEAK {
-            for conn in self.held.drain(..) {
+            self.measuring = false;
+            for (conn, member) in self.members.iter_mut() {
+                member.said = 0;
                 cx.resume_reads(conn);
             }
             return;
         }
-        let stats = cx.stats();
-        info!(
-            "{} users, {} so far; {} lines, {} bytes in, {} bytes out, {} bytes lost",
-            self.members.len(),
-            stats.accepted,
-            self.lines,
-            stats.bytes_in,
-            stats.bytes_out,
-            stats.bytes_lost
-        );
+        let (users, stats) = (self.members.len(), cx.stats());
+        let (come, lost) = (stats.accepted, stats.bytes_lost);
+        let (bytes_in, bytes_out) = (stats.bytes_in, stats.bytes_out);
+        info!("{users} users, {come} so far; bytes: {bytes_in} in, {bytes_out} out, {lost} lost");
         cx.set_timer(self.args.stats, STATS);
     }
 
@@ -319,8 +272,10 @@ impl FrameHandler<Lines, News> for Chat {
             }
             // A first one stops in peace, a second one at once.
             News::Signal(signal) => {
-                let here = self.members.len();
-                info!("signal {signal}: stopping, {here} users are here");
+                info!(
+                    "signal {signal}: stopping, {} users are here",
+                    self.members.len()
+                );
                 cx.finish(if self.stopping { Duration::ZERO } else { GRACE });
                 self.stopping = true;
             }
@@ -331,4 +286,24 @@ impl FrameHandler<Lines, News> for Chat {
         tell(cx, conn, "the server stops: goodbye");
         cx.close(conn);
     }
+}
+
+/// The text of a line. What is no UTF-8 is shown as U+FFFD, and so is what could steer the terminal
+/// of another: control characters, and marks that break lines or turn the direction of writing.
+fn clean(line: &[u8]) -> String {
+    let clean = |c: char| match c {
+        '\t' => ' ',
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            char::REPLACEMENT_CHARACTER
+        }
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    String::from_utf8_lossy(line).chars().map(clean).collect()
+}
+
+/// May somebody be called so? No blanks and no `*` or `:`, so that nobody can pass for the server.
+fn is_name(name: &str) -> bool {
+    let is_good = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=20).contains(&name.chars().count()) && name.chars().all(is_good)
 }

@@ -8,21 +8,18 @@
 //! Try it: `cargo run --example chat_server`, then in two other terminals `nc 127.0.0.1 7000`, or
 //! `cargo run --example chat_client`.
 //!
-//! This file sets it up; `chat.rs` is the service; `text.rs` is what may reach a terminal.
+//! This file sets it up; `chat.rs` is the service.
 
 mod chat;
-mod text;
 
 use chat::{Chat, News};
 use clap::Parser;
-use log::info;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use sockeye::{Addr, Config, Limits, Listen, Overflow, Reactor};
-use std::io;
-use std::path::Path;
-use std::thread;
+use sockeye::{Config, Limits, Listen, Reactor, Sender};
+use std::io::{self, BufRead, BufReader, Write};
 use std::time::Duration;
+use std::{iter, thread};
 
 #[derive(Parser)]
 #[command(about = "A chat server. Join with: nc 127.0.0.1 7000")]
@@ -52,11 +49,16 @@ struct Args {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let seconds = text.parse().map_err(|_| "not a number")?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if !time.is_zero() => Ok(time),
         _ => Err("must be above zero".to_owned()),
     }
+}
+
+/// Posts news from a thread of its own, for as long as the reactor is there.
+fn post(sender: Sender<News>, mut news: impl Iterator<Item = News> + Send + 'static) {
+    thread::spawn(move || news.all(|news| sender.send(news).is_ok()));
 }
 
 fn main() -> io::Result<()> {
@@ -68,54 +70,28 @@ fn main() -> io::Result<()> {
     // Lines are short: and this is what a flooder, who is not read for a while, may leave here.
     config.receive_buffer = 16 * 1024;
     let mut reactor = Reactor::with_messages_and_config(config)?;
-    for addr in &args.listen {
-        let listener = reactor.listen(listen_on(addr, args.unread as usize * 1024))?;
-        if let Some(addr) = reactor.context().listener_addr(listener) {
-            println!("listening on {addr}; join with: {}", how_to_join(addr));
-        }
-    }
-
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let sender = reactor.sender();
-    thread::spawn(move || {
-        for signal in signals.forever() {
-            if sender.send(News::Signal(signal)).is_err() {
-                break; // the reactor is gone, and the process soon will be
-            }
-        }
-    });
-    if args.announce {
-        let sender = reactor.sender();
-        thread::spawn(move || {
-            for line in io::stdin().lines().map_while(Result::ok) {
-                if sender.send(News::Announcement(line)).is_err() {
-                    break;
-                }
-            }
-        });
-    }
-
-    let mut chat = Chat::new(reactor.context(), args).framed();
-    let report = reactor.run(&mut chat)?;
-    info!("{:?}", reactor.context().stats());
-    println!(
-        "finished: {} users left in peace, {} were cut off, {} bytes lost",
-        report.closed, report.aborted, report.bytes_lost
-    );
-    Ok(())
-}
-
-fn listen_on(addr: &str, unread: usize) -> Listen {
     let mut limits = Limits::default();
-    limits.hard_limit = unread;
-    limits.overflow = Overflow::Close;
-    // Without this the system, too, would keep megabytes for each user who does not read.
-    Listen::new(addr).limits(limits).send_buffer(64 * 1024)
-}
-
-fn how_to_join(addr: &Addr) -> String {
-    match (addr.ip(), addr.path()) {
-        (Some(addr), _) => format!("nc {} {}", addr.ip(), addr.port()),
-        (None, path) => format!("nc -U {}", path.unwrap_or(Path::new("?")).display()),
+    limits.hard_limit = args.unread as usize * 1024;
+    for addr in &args.listen {
+        let listen = Listen::new(addr.as_str()).limits(limits.clone());
+        // Without this the system, too, would keep megabytes for each user who does not read.
+        let listener = reactor.listen(listen.send_buffer(64 * 1024))?;
+        if let Some(addr) = reactor.context().listener_addr(listener) {
+            // `println` would panic if nobody can read it.
+            let _ = writeln!(io::stdout(), "listening on {addr}");
+        }
     }
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let signals = iter::from_fn(move || signals.forever().next());
+    post(reactor.sender(), signals.map(News::Signal));
+    if args.announce {
+        let lines = BufReader::new(io::stdin()).lines().map_while(Result::ok);
+        post(reactor.sender(), lines.map(News::Announcement));
+    }
+    let mut chat = Chat::framed(reactor.context(), args);
+    let report = reactor.run(&mut chat)?;
+    let (left, cut_off, lost) = (report.closed, report.aborted, report.bytes_lost);
+    let text = format!("{left} users left in peace, {cut_off} were cut off, {lost} bytes lost");
+    let _ = writeln!(io::stdout(), "finished: {text}");
+    Ok(())
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sockeye::codec::Delimited;
+use sockeye::codec::{Delimited, Encoder};
 use sockeye_fuzz::{Stream, comes_back};
 
 fuzz_target!(|input: (Stream, Vec<u8>, u8, bool)| {
@@ -16,4 +16,16 @@ fuzz_target!(|input: (Stream, Vec<u8>, u8, bool)| {
     let codec = if or_eof { codec.or_eof() } else { codec };
     let frames = stream.check(&codec, max.into());
     comes_back(&codec, &frames, max.into());
+    // In parts it is the same payload, and has the delimiter in it or not.
+    let payload = &stream.bytes[..stream.bytes.len().min(max.into())];
+    let cut = stream.cuts.first().map_or(0, |cut| usize::from(*cut));
+    let (one, two) = payload.split_at(cut.min(payload.len()));
+    let (two, three) = two.split_at(two.len() / 2);
+    let (mut whole, mut parts) = (Vec::new(), Vec::new());
+    let refused = codec.encode(payload, &mut whole).is_err();
+    match codec.frame((one, (two, three))) {
+        Ok(frame) => frame.put_into(&mut parts),
+        Err(_) => assert!(refused),
+    }
+    assert_eq!(whole, parts);
 });

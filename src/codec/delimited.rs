@@ -48,6 +48,27 @@ impl Delimited {
         self.delimiter.needle()
     }
 
+    /// Would the delimiter be found in this payload, or before its own place at the end? It may
+    /// begin in one part and end in the next: "a" + "aa".
+    fn is_in(&self, payload: &Payload<'_>) -> bool {
+        let most = self.delimiter().len() - 1;
+        // The last bytes so far, of which a delimiter may be the first ones.
+        let mut tail = Vec::new();
+        for part in payload.slices() {
+            let before = tail.len();
+            tail.extend_from_slice(&part[..part.len().min(most)]);
+            if self.find(&tail).is_some() || self.find(part).is_some() {
+                return true;
+            }
+            tail.truncate(before);
+            tail.extend_from_slice(&part[part.len().saturating_sub(most)..]);
+            tail.drain(..tail.len().saturating_sub(most));
+        }
+        let end = tail.len();
+        tail.extend_from_slice(self.delimiter());
+        self.find(&tail) != Some(end)
+    }
+
     #[inline]
     fn find(&self, bytes: &[u8]) -> Option<usize> {
         match *self.delimiter() {
@@ -97,17 +118,15 @@ impl Decoder for Delimited {
 
 impl Encoder for Delimited {
     fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
-        let payload = payload.into().joined();
+        let payload = payload.into();
         super::check_len(payload.len(), self.max, &payload)?;
-        // A delimiter may begin in the payload's last bytes and end in the delimiter: "a" + "aa".
-        let bytes = payload.first();
-        let tail = &bytes[(bytes.len() + 1).saturating_sub(self.delimiter().len())..];
-        let end = [tail, self.delimiter()].concat();
-        if self.find(bytes).is_some() || self.find(&end) != Some(tail.len()) {
-            let what = "a payload with the delimiter in it";
-            return Err(CodecError::malformed(what, bytes));
+        match self.is_in(&payload) {
+            false => Ok(Payload::from((payload, self.delimiter()))),
+            true => {
+                let what = "a payload with the delimiter in it";
+                Err(CodecError::malformed(what, payload.first()))
+            }
         }
-        Ok(Payload::from((payload, self.delimiter())))
     }
 }
 

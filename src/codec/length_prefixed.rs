@@ -29,6 +29,10 @@ pub struct LengthPrefixed {
     adjustment: i64,
     counts_itself: bool,
     skip: Option<usize>,
+    /// Bytes of the frame whose header has been read, and how many of them are left out; 0: no
+    /// header has been read.
+    total: usize,
+    skipped: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +58,8 @@ impl LengthPrefixed {
             adjustment: 0,
             counts_itself: false,
             skip: None,
+            total: 0,
+            skipped: 0,
         }
     }
 
@@ -137,15 +143,34 @@ impl LengthPrefixed {
         }
     }
 
-    /// What the prefix says, and where it ends.
+    /// The frame that begins here, in the usual case: a plain number and nothing to be added to it,
+    /// with so many bytes there that one load does for every width. It says how long the whole is,
+    /// and where the header ends.
     #[inline]
+    fn usual(&self, input: &[u8]) -> Option<(usize, usize)> {
+        let eight = *input.get(self.offset..)?.first_chunk()?;
+        let (length, width) = match self.prefix {
+            Prefix::Big(width) => (big(eight, width), width),
+            Prefix::Little(width) => (little(eight, width), width),
+            Prefix::Varint | Prefix::Decimal(_) => return None,
+        };
+        let is_usual = self.adjustment == 0 && !self.counts_itself && self.skip.is_none();
+        let header = self.offset + width;
+        let fits = is_usual && length <= self.max as u64;
+        fits.then(|| (header.saturating_add(length as usize), header))
+    }
+
+    /// What the prefix says, and where it ends.
     fn header(&self, input: &[u8]) -> Result<Option<(u64, usize)>, CodecError> {
-        let Some(bytes) = input.get(self.offset..) else {
-            return Ok(None);
+        let bytes = input.get(self.offset..).unwrap_or_default();
+        let eight = |width| {
+            let mut eight = [0; 8];
+            eight[..width].copy_from_slice(bytes.get(..width)?);
+            Some(eight)
         };
         let found = match self.prefix {
-            Prefix::Big(width) => big(bytes, width).map(|length| (length, width)),
-            Prefix::Little(width) => little(bytes, width).map(|length| (length, width)),
+            Prefix::Big(width) => eight(width).map(|eight| (big(eight, width), width)),
+            Prefix::Little(width) => eight(width).map(|eight| (little(eight, width), width)),
             Prefix::Varint => varint(bytes)?,
             Prefix::Decimal(digits) => match bytes.get(..digits) {
                 Some(bytes) => Some((decimal(bytes)?, digits)),
@@ -167,7 +192,6 @@ impl LengthPrefixed {
     }
 
     /// How many bytes follow the header.
-    #[inline]
     fn following(&self, length: u64, header: usize, input: &[u8]) -> Result<usize, CodecError> {
         let following = i128::from(length) + self.added(header);
         if following > self.max as i128 {
@@ -177,6 +201,22 @@ impl LengthPrefixed {
             let what = "a length of less than the frame's header";
             CodecError::malformed(what, &input[..header])
         })
+    }
+
+    /// The frame that begins here, as `usual`; `None`: its header has not come yet.
+    #[cold]
+    fn begin(&self, input: &[u8]) -> Result<Option<(usize, usize)>, CodecError> {
+        let Some((length, header)) = self.header(input)? else {
+            return Ok(None);
+        };
+        let following = self.following(length, header, input)?;
+        let total = header.saturating_add(following);
+        let skip = self.skip.unwrap_or(header);
+        if skip > total {
+            let what = "a frame of less than the bytes to skip";
+            return Err(CodecError::malformed(what, &input[..header]));
+        }
+        Ok(Some((total, skip)))
     }
 
     /// A payload as a frame, after the `offset` bytes that come before the prefix.
@@ -251,21 +291,21 @@ impl Decoder for LengthPrefixed {
 
     #[inline]
     fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
-        let bytes: &[u8] = input;
-        let Some((length, header)) = self.header(bytes)? else {
+        if self.total == 0 {
+            let begun = match self.usual(input) {
+                None => self.begin(input)?,
+                usual => usual,
+            };
+            let Some((total, skip)) = begun else {
+                return Ok(None);
+            };
+            (self.total, self.skipped) = (total, skip);
+        }
+        if input.len() < self.total {
             return Ok(None);
-        };
-        let following = self.following(length, header, bytes)?;
-        let total = header.saturating_add(following);
-        let skip = self.skip.unwrap_or(header);
-        if skip > total {
-            let what = "a frame of less than the bytes to skip";
-            return Err(CodecError::malformed(what, &bytes[..header]));
         }
-        match bytes.len() >= total {
-            true => Ok(Some(input.take_part(total, skip, total))),
-            false => Ok(None),
-        }
+        let total = std::mem::take(&mut self.total);
+        Ok(Some(input.take_part(total, self.skipped, total)))
     }
 
     fn max_input(&self) -> usize {
@@ -273,7 +313,7 @@ impl Decoder for LengthPrefixed {
             Prefix::Big(width) | Prefix::Little(width) | Prefix::Decimal(width) => width,
             Prefix::Varint => VARINT,
         };
-        self.max.saturating_add(self.offset + prefix)
+        self.max.saturating_add(self.offset).saturating_add(prefix)
     }
 }
 
@@ -284,31 +324,18 @@ impl Encoder for LengthPrefixed {
     }
 }
 
+/// The number in the first `width` of eight bytes.
 #[inline]
-fn big(bytes: &[u8], width: usize) -> Option<u64> {
-    match width {
-        1 => bytes.first().map(|byte| u64::from(*byte)),
-        2 => bytes
-            .first_chunk()
-            .map(|b| u64::from(u16::from_be_bytes(*b))),
-        4 => bytes
-            .first_chunk()
-            .map(|b| u64::from(u32::from_be_bytes(*b))),
-        8 => bytes.first_chunk().map(|b| u64::from_be_bytes(*b)),
-        _ => bytes.first_chunk().map(|[a, b, c]| {
-            let bytes = [0, *a, *b, *c];
-            u64::from(u32::from_be_bytes(bytes))
-        }),
-    }
+fn big(bytes: [u8; 8], width: usize) -> u64 {
+    u64::from_be_bytes(bytes) >> (64 - 8 * width)
 }
 
 #[inline]
-fn little(bytes: &[u8], width: usize) -> Option<u64> {
-    // The unused high bytes come first in big-endian order: shift them out.
-    big(bytes, width).map(|length| length.swap_bytes() >> (64 - 8 * width))
+fn little(bytes: [u8; 8], width: usize) -> u64 {
+    let unused = 64 - 8 * width;
+    u64::from_le_bytes(bytes) << unused >> unused
 }
 
-#[inline]
 fn varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, CodecError> {
     let mut length = 0;
     for (i, byte) in bytes.iter().take(VARINT).enumerate() {
@@ -337,7 +364,6 @@ fn put_varint(mut length: u64, header: &mut Header) {
     header.push(&[length as u8]);
 }
 
-#[inline]
 fn decimal(digits: &[u8]) -> Result<u64, CodecError> {
     let mut length = 0;
     for digit in digits {

@@ -12,10 +12,10 @@ use memchr::memchr;
 /// It sends lines that end with LF.
 #[derive(Clone, Copy, Debug)]
 pub struct Lines {
-    max: usize,
+    pub(super) max: usize,
     or_eof: bool,
     /// Bytes at the start of the input that have no LF.
-    searched: usize,
+    pub(super) searched: usize,
 }
 
 impl Lines {

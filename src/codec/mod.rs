@@ -6,7 +6,7 @@
 //! | the message | decoder |
 //! |---|---|
 //! | has a fixed length | [`Fixed`] |
-//! | ends with a delimiter | [`Lines`], [`Delimited`] |
+//! | ends with a delimiter | [`Lines`], [`TextLines`], [`Delimited`] |
 //! | says its length first | [`LengthPrefixed`] |
 //! | ends with the stream | [`UntilEof`] |
 //!
@@ -14,9 +14,9 @@
 //! [`decode`](Decoder::decode) in `on_data` until it gives `None`.
 //!
 //! A frame is a [`Chunk`](crate::Chunk) of the input: borrowed, not copied, until it is turned into
-//! `Bytes`. Every decoder has a maximum, remembers how far it has searched (a frame that
-//! comes one byte at a time costs no more than one that comes whole), and never allocates what a
-//! peer merely claims.
+//! `Bytes`; that of `TextLines` is a `&str`. Every decoder has a maximum, remembers how far it has
+//! searched (a frame that comes one byte at a time costs no more than one that comes whole), and
+//! never allocates what a peer merely claims.
 //!
 //! ```
 //! use sockeye::Input;
@@ -40,6 +40,7 @@ mod error;
 mod fixed;
 mod length_prefixed;
 mod lines;
+mod text_lines;
 #[cfg(feature = "tokio-util")]
 mod tokio_util;
 mod until_eof;
@@ -49,6 +50,7 @@ pub use error::{CodecError, Excerpt};
 pub use fixed::Fixed;
 pub use length_prefixed::LengthPrefixed;
 pub use lines::Lines;
+pub use text_lines::TextLines;
 #[cfg(feature = "tokio-util")]
 pub use tokio_util::TokioCodec;
 pub use until_eof::UntilEof;
@@ -92,6 +94,26 @@ pub trait Decoder {
     /// What comes cannot become a frame. The stream is then out of step: no further call makes
     /// sense.
     fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Self::Frame<'a>>, CodecError>;
+
+    /// Gives one frame after another to `each`, until it answers `false`, or the rest of the next
+    /// frame has not come yet. Default: by `decode`; a decoder may have a quicker way.
+    ///
+    /// # Errors
+    ///
+    /// As `decode`, after the frames before it.
+    #[inline]
+    fn decode_each(
+        &mut self,
+        input: &mut Input,
+        mut each: impl FnMut(Self::Frame<'_>) -> bool,
+    ) -> Result<(), CodecError> {
+        while let Some(frame) = self.decode(input)? {
+            if !each(frame) {
+                break;
+            }
+        }
+        Ok(())
+    }
 
     /// No more will come, and `decode` has given `None`: the frame that the end of the stream ends,
     /// if there is one; called until it gives `None`. Default: what is left is `Truncated`.

@@ -6,7 +6,7 @@ use crate::backend::{Source, Stream};
 use crate::closed::{Closed, Reason};
 use crate::config::Limits;
 use crate::conn::{Conn, Flags, Origin, Phase, Read};
-use crate::id::{ConnId, ListenerId, Tag, WatchId};
+use crate::id::{ConnId, Key, ListenerId, Tag, WatchId};
 use crate::input::{Input, Leftover};
 use crate::listener::AcceptFailure;
 use crate::readiness::Readiness;
@@ -43,7 +43,7 @@ pub(crate) struct Step {
     pub(crate) tag: Tag,
     pub(crate) next: Next,
     /// What was left over, to be offered before what is in the receive buffer.
-    pub(crate) left: Option<Box<Leftover>>,
+    pub(crate) left: Option<Leftover>,
     /// More may be there to read.
     pub(crate) more: bool,
 }
@@ -212,6 +212,10 @@ impl Context {
     #[inline]
     pub(crate) fn next_input(&mut self, entry: Ready, input: &mut Input) -> Option<Step> {
         let slot = entry.slot;
+        match self.in_place {
+            None => input.clear(),
+            Some(key) => self.make_way(key, entry, input),
+        }
         let (key, conn) = self.conns.at(slot)?;
         conn.leave_ready_list(entry.news);
         if conn.queue.is_some() {
@@ -239,7 +243,6 @@ impl Context {
             }
             conn.clear(Flags::RESUMED);
             if conn.input.is_some() {
-                input.filled(0);
                 return step(Next::Data, conn.input.take(), true);
             }
             if !conn.has(Flags::READABLE) {
@@ -253,15 +256,18 @@ impl Context {
                 }
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
+                self.in_place = None;
                 let more = conn.has(Flags::READABLE);
-                if conn.input.is_some() {
-                    return step(Next::Data, conn.input.take(), more);
+                let left = conn.input.take().and_then(|left| input.put_in_front(left));
+                if left.is_some() {
+                    return step(Next::Data, left, more);
                 }
                 self.lending.begin(key, conn, input);
                 step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
                 conn.set(Flags::EOF);
+                self.in_place = None;
                 step(Next::Eof, conn.input.take(), false)
             }
             Read::Failed(error) => {
@@ -273,6 +279,24 @@ impl Context {
                 None
             }
         }
+    }
+
+    /// Clears the receive buffer for a read. What was left there stays if this is the next plain
+    /// read of the same connection: it is read behind then; else its connection gets it.
+    fn make_way(&mut self, key: Key, entry: Ready, input: &mut Input) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            if key.slot == entry.slot {
+                conn.on_readiness(entry.news);
+                if conn.is_plainly_readable() && input.make_room() {
+                    return;
+                }
+            }
+            if conn.phase() == Phase::Open {
+                conn.input = input.leftover();
+            }
+        }
+        self.in_place = None;
+        input.clear();
     }
 
     /// Offers the end again after the pause that the handler has begun, with what is left of the
@@ -378,7 +402,7 @@ impl Context {
 
     /// A callback with input has returned: keeps what it left, unless the connection ended
     /// meanwhile.
-    pub(crate) fn after_input(&mut self, slot: u32, left: Option<Box<Leftover>>) {
+    pub(crate) fn after_input(&mut self, slot: u32, left: Option<Leftover>) {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
@@ -390,7 +414,21 @@ impl Context {
         }
     }
 
-    fn keep_left(&mut self, slot: u32, left: Box<Leftover>) {
+    /// The same after a plain read: what was left stays in the receive buffer for now, for the next
+    /// read may be of the same connection.
+    pub(crate) fn after_read(&mut self, slot: u32, input: &mut Input) {
+        let Some((key, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        let stays = conn.phase() == Phase::Open && !conn.has(Flags::PAUSED);
+        if stays && (1..=conn.input_limit()).contains(&input.len()) {
+            self.in_place = Some(key);
+            return Context::list_ready(conn, slot, &mut self.ready);
+        }
+        self.after_input(slot, input.leftover());
+    }
+
+    fn keep_left(&mut self, slot: u32, left: Leftover) {
         let Some((key, conn)) = self.conns.at(slot) else {
             return;
         };

@@ -90,6 +90,8 @@ pub struct Context {
     /// Write queues to be used again: an idle connection has none.
     spare_queues: Spare,
     pub(crate) lending: Lending,
+    /// Whose leftover still lies in the receive buffer, for a read behind it.
+    pub(crate) in_place: Option<Key>,
     pub(crate) time: TurnTime,
     /// The tag of the event whose callback runs: what the callback creates inherits it.
     pub(crate) current_tag: Tag,
@@ -136,6 +138,7 @@ impl Context {
             block: Vec::new(),
             spare_queues: Spare::default(),
             lending: Lending::new(),
+            in_place: None,
             time: TurnTime::new(now),
             current_tag: Tag::default(),
             stats: Stats::default(),

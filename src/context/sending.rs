@@ -7,6 +7,7 @@ use crate::id::ConnId;
 use crate::input::Input;
 use crate::payload::{Part, Parts, Payload};
 use crate::write_queue::WriteQueue;
+use bytes::Bytes;
 use std::ops::Range;
 
 /// What became of a send. It may be ignored: the limits hold either way.
@@ -116,10 +117,24 @@ impl Context {
                 broadcast.count(self.share(conn, &part, borrower));
             }
         } else {
-            let frame = payload.into_bytes();
+            let (frame, frames);
+            let parts: &[Bytes] = match payload.0 {
+                Parts::One(part) => {
+                    frame = part.into_bytes();
+                    std::slice::from_ref(&frame)
+                }
+                parts => {
+                    let parts = Payload(parts).into_parts().into_iter();
+                    frames = parts.map(Part::into_bytes).collect::<Vec<_>>();
+                    &frames
+                }
+            };
+            let len = parts.iter().map(Bytes::len).sum();
             for conn in conns {
-                let push = |queue: &mut WriteQueue, _: &[u8]| queue.push_bytes(&frame);
-                broadcast.count(self.queue(conn, frame.len(), push));
+                let push = |queue: &mut WriteQueue, _: &[u8]| {
+                    parts.iter().for_each(|part| queue.push_bytes(part));
+                };
+                broadcast.count(self.queue(conn, len, push));
             }
         }
         broadcast

@@ -105,7 +105,7 @@ impl<M> Reactor<M> {
         let before = self.cx.dirty.len();
         if let Some(left) = step.left.take() {
             // What was left before goes in front, and that is the input for once.
-            let joined = self.input.prepend(*left);
+            let joined = self.input.prepend(left);
             self.aside = Some(std::mem::replace(&mut self.input, joined));
         }
         self.turn.callbacks += 1;
@@ -117,12 +117,15 @@ impl<M> Reactor<M> {
         enter(cx, app, step.tag, EventKind::Data { conn, input });
         if cx.lending.has_lent() {
             cx.repay(slot, &mut self.input, before);
-            if !step.more && self.input.is_used_up() {
+            if !step.more && self.input.is_empty() {
                 return;
             }
         } else {
             cx.lending.close();
             cx.flush_own(slot, before);
+        }
+        if self.aside.is_none() {
+            return self.cx.after_read(slot, &mut self.input);
         }
         let left = self.left_over();
         self.cx.after_input(slot, left);
@@ -150,9 +153,12 @@ impl<M> Reactor<M> {
     }
 
     /// What the handler left of its input.
-    fn left_over(&mut self) -> Option<Box<Leftover>> {
+    fn left_over(&mut self) -> Option<Leftover> {
         match self.aside.take() {
-            Some(receive) => std::mem::replace(&mut self.input, receive).into_leftover(),
+            Some(receive) => {
+                let joined = std::mem::replace(&mut self.input, receive);
+                self.input.leftover_of(joined)
+            }
             None => self.input.leftover(),
         }
     }

@@ -264,6 +264,76 @@ fn leftovers_are_offered_with_new_bytes_after_a_pause_and_at_the_end_and_never_o
 }
 
 #[test]
+fn what_is_left_in_the_receive_buffer_moves_out_for_another_read_and_goes_with_its_connection() {
+    let mut bench = Bench::new();
+    let (one, first) = bench.accept();
+    let (two, second) = bench.accept();
+    bench.app.leave = 2;
+    bench.script.arrives(one, b"abc");
+    bench.settle();
+    bench.script.arrives(two, b"12345");
+    bench.settle();
+    bench.script.arrives(one, b"d");
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "open", "data 3", "data 5", "data 3"]);
+    assert_eq!(bench.app.received, b"a123b");
+    // The end and what is left for it; then the other one's, which a close forgets.
+    bench.script.arrives(one, b"");
+    bench.settle();
+    assert_eq!(bench.seen(), ["eof 2", "close peer closed"]);
+    bench.script.arrives(two, b"6");
+    bench.settle();
+    bench.cx().abort(second);
+    bench.settle();
+    assert_eq!(bench.seen(), ["data 3", "close aborted here"]);
+    // Whoever gets the slot next begins with nothing.
+    let (three, third) = bench.accept();
+    assert!(third != second && third != first);
+    bench.script.arrives(three, b"xyz");
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "data 3"]);
+    assert_eq!(bench.app.received, b"a123b4x");
+}
+
+#[test]
+fn what_a_paused_connection_left_is_offered_when_it_resumes() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.app.leave = 2;
+    bench.script.arrives(socket, b"abc");
+    bench.settle();
+    bench.cx().pause_reads(conn);
+    bench.script.arrives(socket, b"de");
+    bench.settle();
+    bench.app.leave = 0;
+    bench.cx().resume_reads(conn);
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "data 3", "data 2", "data 2"]);
+    assert_eq!(bench.app.received, b"abcde");
+}
+
+#[test]
+fn to_send_an_empty_chunk_back_writes_nothing_and_keeps_nothing_from_being_written() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    bench.app.leave = 1;
+    let (socket, conn) = bench.accept();
+    bench.write_steps(socket, [WriteStep::Fail(io::ErrorKind::WouldBlock)]);
+    bench.script.arrives(socket, b"x");
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "data 1"]);
+    assert_eq!(bench.app.sent, [Sent::Queued]);
+    assert_eq!(bench.cx().stats().writes, 0);
+    bench.app.leave = 0;
+    bench.script.arrives(socket, b"y");
+    bench.settle();
+    bench.script.edge(socket, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.written(socket), b"xy");
+    assert_eq!(bench.cx().pending(conn), 0);
+}
+
+#[test]
 fn an_interrupted_read_or_write_is_tried_again() {
     let mut bench = Bench::new();
     bench.app.echo = true;

@@ -92,7 +92,7 @@ impl Net {
         if room < bytes.len() {
             socket.starved = true;
         }
-        if room == 0 || socket.state == State::Connecting {
+        if (room == 0 && !bytes.is_empty()) || socket.state == State::Connecting {
             return Err(ErrorKind::WouldBlock.into());
         }
         let count = self.maybe_short(id, room);
