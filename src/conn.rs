@@ -320,7 +320,9 @@ impl Conn {
     pub(crate) fn can_borrow(&self) -> bool {
         use Flags as F;
         let unusual = [F::SHUT_ASKED, F::WAITING, F::WRITE_FAILED, F::IN_DIRTY];
-        self.is(&[F::OPEN, F::WRITABLE], &unusual) && self.queue.is_none()
+        // The read phase lists whoever can write what is queued, so that is told by the flags.
+        debug_assert!(self.queue.is_none() || !self.has(F::WRITABLE) || self.has(F::IN_DIRTY));
+        self.is(&[F::OPEN, F::WRITABLE], &unusual)
     }
 
     /// Is it open, with nothing that would follow from an empty queue?

@@ -385,7 +385,9 @@ impl Input {
 
     /// Puts what was left before in front of what was just read. It is given back if that would
     /// cost too much: no byte is copied but for one that is new.
-    pub(crate) fn put_in_front(&mut self, left: Leftover) -> Option<Leftover> {
+    #[inline(never)]
+    pub(crate) fn put_in_front(&mut self, left: Option<Leftover>) -> Option<Leftover> {
+        let left = left?;
         let len = left.len();
         if len > self.len() || len > self.start {
             return Some(left);

@@ -35,7 +35,7 @@ impl Reads {
         self.input.filled(count);
         self.in_place = None;
         let left = self.left[conn].take();
-        match left.and_then(|left| self.input.put_in_front(left)) {
+        match self.input.put_in_front(left) {
             None => {
                 on_data(&mut self.input);
                 self.in_place = (!self.input.is_empty()).then_some(conn);

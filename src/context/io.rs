@@ -256,18 +256,18 @@ impl Context {
                 }
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
-                self.in_place = None;
                 let more = conn.has(Flags::READABLE);
-                let left = conn.input.take().and_then(|left| input.put_in_front(left));
-                if left.is_some() {
-                    return step(Next::Data, left, more);
+                if conn.input.is_some() {
+                    conn.input = input.put_in_front(conn.input.take());
+                    if conn.input.is_some() {
+                        return step(Next::Data, conn.input.take(), more);
+                    }
                 }
                 self.lending.begin(key, conn, input);
                 step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
                 conn.set(Flags::EOF);
-                self.in_place = None;
                 step(Next::Eof, conn.input.take(), false)
             }
             Read::Failed(error) => {
@@ -275,6 +275,8 @@ impl Context {
                 None
             }
             Read::Eof | Read::Nothing => {
+                // What was left is still there.
+                self.in_place = (!input.is_empty()).then_some(key);
                 self.no_input(slot);
                 None
             }
@@ -283,7 +285,9 @@ impl Context {
 
     /// Clears the receive buffer for a read. What was left there stays if this is the next plain
     /// read of the same connection: it is read behind then; else its connection gets it.
+    #[cold]
     fn make_way(&mut self, key: Key, entry: Ready, input: &mut Input) {
+        self.in_place = None;
         if let Some(conn) = self.conns.get_mut(key) {
             if key.slot == entry.slot {
                 conn.on_readiness(entry.news);
@@ -295,7 +299,6 @@ impl Context {
                 conn.input = input.leftover();
             }
         }
-        self.in_place = None;
         input.clear();
     }
 

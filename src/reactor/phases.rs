@@ -124,6 +124,12 @@ impl<M> Reactor<M> {
             cx.lending.close();
             cx.flush_own(slot, before);
         }
+        self.after_data(slot);
+    }
+
+    /// Something is left, or more may be there to read.
+    #[inline(never)]
+    fn after_data(&mut self, slot: u32) {
         if self.aside.is_none() {
             return self.cx.after_read(slot, &mut self.input);
         }
