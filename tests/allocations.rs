@@ -235,16 +235,22 @@ fn members_who_do_not_read_add_no_allocation_to_a_broadcast() {
     let idle: Vec<_> = (0..5).map(|_| kit::small_peer(pair.addr)).collect();
     pair.until(|cx| cx.connections().count() == 25);
     let line = [b'x'; 64];
-    // Those who do not read get all that they may have, and then no more.
+    // Those who do not read get all that they may have, and then no more; but the kernel may find
+    // room for a little more after a while.
+    let to_the_others = 20 * 64 * (ROUNDS + WARM_UP) as u64;
     for _ in 0..40 {
         broadcast(&mut pair, 1, &line);
     }
-    let before = pair.reactor.context().stats().bytes_out;
-    let (allocations, _) = broadcast(&mut pair, 1, &line);
-    let taken = pair.reactor.context().stats().bytes_out - before;
-    assert_eq!(taken, 20 * 64 * (ROUNDS + WARM_UP) as u64);
-    assert_eq!(allocations, 0);
-    drop(idle);
+    for _ in 0..1000 {
+        let before = pair.reactor.context().stats().bytes_out;
+        let (allocations, _) = broadcast(&mut pair, 1, &line);
+        let taken = pair.reactor.context().stats().bytes_out - before;
+        if taken == to_the_others {
+            assert_eq!(allocations, 0);
+            return drop(idle);
+        }
+    }
+    panic!("those who do not read take more and more");
 }
 
 /// Sets each timer anew as it fires, and cancels another that it set before.

@@ -212,10 +212,7 @@ impl Context {
     #[inline]
     pub(crate) fn next_input(&mut self, entry: Ready, input: &mut Input) -> Option<Step> {
         let slot = entry.slot;
-        match self.in_place {
-            None => input.clear(),
-            Some(key) => self.make_way(key, entry, input),
-        }
+        self.clear_input(entry, input);
         let (key, conn) = self.conns.at(slot)?;
         conn.leave_ready_list(entry.news);
         if conn.queue.is_some() {
@@ -283,7 +280,16 @@ impl Context {
         }
     }
 
-    /// Clears the receive buffer for a read. What was left there stays if this is the next plain
+    /// Clears the receive buffer for a read.
+    #[inline]
+    fn clear_input(&mut self, entry: Ready, input: &mut Input) {
+        match self.in_place {
+            None => input.clear(),
+            Some(key) => self.make_way(key, entry, input),
+        }
+    }
+
+    /// What was left there stays if this is the next plain
     /// read of the same connection: it is read behind then; else its connection gets it.
     #[cold]
     fn make_way(&mut self, key: Key, entry: Ready, input: &mut Input) {
