@@ -289,8 +289,8 @@ impl Context {
         }
     }
 
-    /// What was left there stays if this is the next plain
-    /// read of the same connection: it is read behind then; else its connection gets it.
+    /// What was left there stays if this is the next plain read of the same connection: it is read
+    /// behind then; else its connection gets it.
     #[cold]
     fn make_way(&mut self, key: Key, entry: Ready, input: &mut Input) {
         self.in_place = None;
