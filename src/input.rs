@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
 
+use crate::config::Config;
 use crate::payload::SHARE_FROM;
 
 /// The bytes that `on_data` is offered: everything received and not yet consumed.
@@ -39,6 +40,8 @@ pub struct Input {
     pool: Pool,
     /// Bytes of the receive buffer that reads leave free, for what is to go in front of them.
     headroom: usize,
+    /// It is the loop's own, from which what is taken may be lent.
+    is_lent_from: bool,
     /// Leftovers that are used up, to be filled again.
     spare: Vec<Leftover>,
 }
@@ -64,7 +67,7 @@ impl Deref for Input {
 impl From<Vec<u8>> for Input {
     fn from(bytes: Vec<u8>) -> Input {
         let end = bytes.len();
-        Input::over(bytes, 0, end, Pool::new(0))
+        Input::over(bytes, 0, end, Pool::new(Config::default().receive_buffer))
     }
 }
 
@@ -137,7 +140,7 @@ impl Input {
         own.truncate(self.end);
         let is_full = own.capacity() - own.len() < bytes.len() || self.start == self.end;
         // In the loop what was taken may be lent, so it stays where it is.
-        if is_full && self.pool.capacity == 0 {
+        if is_full && !self.is_lent_from {
             own.drain(..self.start);
             self.start = 0;
         }
@@ -309,6 +312,7 @@ impl Input {
         let pool = Pool::new(headroom + capacity);
         let mut input = Input::over(pool.get(), 0, 0, pool);
         input.headroom = headroom;
+        input.is_lent_from = true;
         input.share_from = SHARE_FROM.max(capacity / 8);
         input.clear();
         input
@@ -323,6 +327,7 @@ impl Input {
             shared: None,
             pool,
             headroom: 0,
+            is_lent_from: false,
             spare: Vec::new(),
         }
     }
