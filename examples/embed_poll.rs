@@ -8,7 +8,7 @@
 //! - then `turn` with a timeout of zero. The handler is only lent: between turns it is yours.
 //!
 //! Try it: `cargo run --example embed_poll`, in other terminals `nc 127.0.0.1 7000`, and type here.
-//! Ctrl-D says goodbye to all and ends it.
+//! Ctrl-D closes all connections and ends it.
 
 use clap::Parser;
 use sockeye::{Closed, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor};

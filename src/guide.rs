@@ -21,6 +21,7 @@ macro_rules! page {
     ($name:ident, $file:literal) => {
         #[doc = "[backpressure]: crate::guide::backpressure\n"]
         #[doc = "[half-close]: crate::guide::half_close\n"]
+        #[doc = "[frames]: crate::guide::frames\n"]
         #[doc = "[timers]: crate::guide::timers\n"]
         #[doc = "[threads]: crate::guide::threads\n"]
         #[doc = "[endings]: crate::guide::endings\n"]

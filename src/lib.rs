@@ -50,6 +50,7 @@
 //! | [`Context`] | the commands (`send`, `close`, `connect`, …) and the questions |
 //! | [`Reactor`] | the loop: [`run`](Reactor::run), or [`turn`](Reactor::turn) in a loop of yours |
 //! | [`Input`], [`Chunk`] | what was received and not yet consumed, and what you take of it |
+//! | [`Framed`], [`codec`] | whole messages instead of bytes: lines, prefixes, delimiters |
 //! | [`Payload`], [`Sent`] | what `send` takes, and what became of it |
 //! | [`Closed`], [`Reason`] | how a connection ended |
 //! | [`ConnId`], [`ConnMap`] | the name of a connection, and your state for each |
@@ -60,10 +61,10 @@
 //! | [`Stats`], [`Report`], [`Turn`] | what the reactor has done |
 //!
 //! The [`guide`] explains one idea a page: [first steps](guide::echo),
-//! [backpressure](guide::backpressure), [half-close](guide::half_close),
+//! [backpressure](guide::backpressure), [half-close](guide::half_close), [frames](guide::frames),
 //! [timers and deadlines](guide::timers), [messages from other threads](guide::threads),
-//! [embedding](guide::embedding), [endings](guide::endings), and
-//! [from a socket how-to](guide::how_to).
+//! [embedding](guide::embedding), [endings](guide::endings), `simulation` (with the feature
+//! `sim`), and [from a socket how-to](guide::how_to).
 //!
 //! # The architecture in brief
 //!
@@ -98,6 +99,8 @@
 //! - `sim`, off by default: the module `sim`, a simulated network with a virtual clock. Your
 //!   handler runs on it as it is, with scripted peers, links that delay and fail, and no sleeps;
 //!   one seed repeats everything.
+//! - `tokio-util`, off by default: `codec::TokioCodec`, for codecs that were written for
+//!   `tokio_util::codec`.
 //!
 //! Log records go to the `log` crate, with the target `sockeye`; they never contain what peers
 //! send.
