@@ -17,7 +17,8 @@ use crate::child::{Cores, on_core};
 /// What a child may be, by its first word; it gets the others.
 type Part = (&'static str, fn(&[String]) -> Result<()>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
+    ("busy", super::busy::child),
     ("timers", super::timers::child),
     ("idle", super::idle::child),
     ("deaf", super::deaf::child),

@@ -124,7 +124,7 @@ impl Client {
     }
 }
 
-struct Echo;
+pub(super) struct Echo;
 
 impl Handler for Echo {
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {

@@ -3,6 +3,7 @@
 //! They measure what the load generator has no workload for, ours and what a user would pick
 //! instead, in turn within one run.
 
+mod busy;
 mod child;
 mod deaf;
 mod idle;
@@ -37,6 +38,11 @@ pub(crate) const ALL: &[Own] = &[
         name: "idle",
         seconds: (0.5, 20.0, 150.0),
         run: idle::run,
+    },
+    Own {
+        name: "busy",
+        seconds: (0.5, 10.0, 40.0),
+        run: busy::run,
     },
     Own {
         name: "messages",
