@@ -27,8 +27,9 @@ pub struct Config {
     /// Events taken from the operating system in one wait, 1 Mi at most; default 1024.
     pub events_per_wait: usize,
     /// Bytes of the loop's one receive buffer, 1 GiB at most (it takes a quarter more memory: what
-    /// was left goes in front of what is read); default 256 KiB: a stream that is echoed costs 1.3 times as much a byte with 64 KiB, 2.1 times with 16 KiB, and hardly less
-    /// with more (`cargo bench --bench thresholds`).
+    /// was left goes in front of what is read); default 256 KiB: a stream that is echoed costs 1.3
+    /// times as much a byte with 64 KiB, 2.1 times with 16 KiB, and hardly less with more
+    /// (`cargo bench --bench thresholds`).
     pub receive_buffer: usize,
     /// Connections at most, accepted and outbound; more are refused. Default: no cap but the
     /// descriptors of the process.
