@@ -206,3 +206,49 @@ fn two_that_close_with_full_buffers_wait_for_each_other_until_the_close_flush_ti
     assert_eq!(closes, 2, "{trace}");
     world.assert_no_leaks();
 }
+
+#[test]
+fn the_hash_tells_what_handlers_send() {
+    let run = |sent: &str| {
+        struct Says(String);
+        impl Handler for Says {
+            fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+                input.take_all();
+                cx.send(conn, self.0.clone());
+            }
+        }
+        let mut world = World::new();
+        world.start("says", Says(sent.to_owned()), |reactor| {
+            reactor.listen("10.0.0.1:7").map(drop)
+        });
+        let ann = world.connect("10.0.0.1:7");
+        ann.send("x");
+        world.settle();
+        (world.trace(), world.trace_hash())
+    };
+    let once = run("ab");
+    assert_eq!(once, run("ab"));
+    let other = run("ba");
+    assert_eq!(once.0, other.0);
+    assert_ne!(once.1, other.1);
+}
+
+#[test]
+fn a_simulated_reactor_refuses_to_run() {
+    let mut world = World::new();
+    let echo = world.start("echo", Echo, |_| Ok(()));
+    let error = world.reactor(echo).run(&mut Echo).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+}
+
+#[test]
+fn connections_are_numbered_as_they_come() {
+    let mut world = echo_world(Faults::default());
+    for number in 1..=3 {
+        let ann = world.connect("10.0.0.1:7");
+        ann.close();
+        world.settle();
+        let close = format!("echo c{number} close peer closed");
+        assert_eq!(world.trace().lines().last(), Some(&*close));
+    }
+}

@@ -439,7 +439,7 @@ fn the_hash_of_a_trace_is_that_of_every_other_machine() {
         let world = everything(seed, Faults::default());
         hash ^= world.trace_hash().rotate_left(seed as u32);
     }
-    assert_eq!(hash, 8948102005313842986);
+    assert_eq!(hash, 14305978639443664687);
 }
 
 const ON_PURPOSE: &str = "SOCKEYE_TEST_FAILS_ON_PURPOSE";

@@ -144,6 +144,11 @@ impl Backend {
         os::Os::new(events_per_wait, busy_poll).map(Backend::Os)
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self, Backend::Sim(_))
+    }
+
     #[inline]
     pub(crate) fn now(&self) -> Instant {
         on!(Backend, self, backend => backend.now())

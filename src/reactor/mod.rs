@@ -134,6 +134,12 @@ impl<M> Reactor<M> {
     /// Only what makes waiting impossible. What happens to connections and listeners is told to the
     /// handler.
     pub fn run<H: Handler<M>>(&mut self, app: &mut H) -> io::Result<Report> {
+        // It would wait for ever for a clock that only the world moves.
+        #[cfg(feature = "sim")]
+        if self.cx.backend.is_simulated() {
+            let text = "a simulated reactor does not `run`: its world turns it";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
         // A stop from before `run` does not wait for anything. In a foreign loop it means nothing.
         let mut timeout = self.cx.is_leaving().then_some(Duration::ZERO);
         loop {

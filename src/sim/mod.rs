@@ -70,7 +70,8 @@ const SPIN: usize = 100_000;
 /// When `SOCKEYE_SEED` is no number.
 #[track_caller]
 pub fn seeds(seeds: Range<u64>) -> Range<u64> {
-    seed_asked_for().map_or(seeds, |seed| seed..seed.saturating_add(1))
+    let one = |seed: u64| seed..seed.checked_add(1).expect("SOCKEYE_SEED is too large for a range");
+    seed_asked_for().map_or(seeds, one)
 }
 
 #[track_caller]
@@ -498,9 +499,10 @@ impl World {
         self.trace.text()
     }
 
-    /// A number that is the same exactly if the trace is.
+    /// A number that is the same exactly if the trace is, and all that the handlers have sent: to
+    /// whom, when, and each byte.
     pub fn trace_hash(&self) -> u64 {
-        self.trace.hash()
+        self.trace.hash() ^ self.net.lock().hash
     }
 
     /// # Panics

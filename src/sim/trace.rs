@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::handler::{Event, EventKind, Handler};
 use crate::id::ConnId;
 use crate::input::Input;
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,7 +30,8 @@ impl Trace {
         NodeTrace {
             trace: self.clone(),
             name: name.to_owned(),
-            conns: Vec::new(),
+            conns: HashMap::new(),
+            seen: 0,
         }
     }
 
@@ -65,16 +67,17 @@ impl Trace {
 pub(super) struct NodeTrace {
     trace: Trace,
     name: String,
-    conns: Vec<ConnId>,
+    /// Those that are not over.
+    conns: HashMap<ConnId, usize>,
+    seen: usize,
 }
 
 impl NodeTrace {
     fn conn(&mut self, conn: ConnId) -> usize {
-        let known = self.conns.iter().rposition(|known| *known == conn);
-        known.unwrap_or_else(|| {
-            self.conns.push(conn);
-            self.conns.len() - 1
-        }) + 1
+        *self.conns.entry(conn).or_insert_with(|| {
+            self.seen += 1;
+            self.seen
+        })
     }
 
     fn event(&mut self, kind: &EventKind<'_>) {
@@ -101,7 +104,9 @@ impl NodeTrace {
             }
             EventKind::Finish { conn } => write!(line, "c{} finish", self.conn(*conn)),
             EventKind::Close { conn, closed } => {
-                write!(line, "c{} close {}", self.conn(*conn), ending(closed))
+                let number = self.conn(*conn);
+                self.conns.remove(conn);
+                write!(line, "c{number} close {}", ending(closed))
             }
             EventKind::Timer { key, .. } => write!(line, "timer {key}"),
             EventKind::AcceptError { error, .. } => match name_of_exhausted(error) {

@@ -29,6 +29,8 @@ pub(crate) struct Net {
     /// What waits behind a link that is cut, by the order of sending.
     pub(super) held: BTreeMap<u64, Packet>,
     pub(super) sent: u64,
+    /// Of all that reactors have written, and when.
+    pub(crate) hash: u64,
     links: BTreeMap<(IpAddr, IpAddr), Link>,
     default_link: Link,
     /// When a direction of a link with limited bandwidth is free again.
@@ -83,6 +85,7 @@ impl Net {
             packets: BTreeMap::new(),
             held: BTreeMap::new(),
             sent: 0,
+            hash: 0,
             links: BTreeMap::new(),
             default_link: Link::default(),
             busy: BTreeMap::new(),

@@ -97,8 +97,21 @@ impl Net {
         }
         let count = self.maybe_short(id, room);
         self.socket(id).outbox.extend(&bytes[..count]);
+        self.note(id, &bytes[..count]);
         self.transmit(id);
         Ok(count)
+    }
+
+    /// FNV-1a over words: every write, by whom, when, and its bytes.
+    fn note(&mut self, id: SockId, bytes: &[u8]) {
+        let words = bytes.chunks(8).map(|chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        });
+        for word in [id.0 as u64, self.now, bytes.len() as u64].into_iter().chain(words) {
+            self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+        }
     }
 
     pub(crate) fn shutdown_write(&mut self, id: SockId) -> io::Result<()> {
