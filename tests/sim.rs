@@ -252,3 +252,25 @@ fn connections_are_numbered_as_they_come() {
         assert_eq!(world.trace().lines().last(), Some(&*close));
     }
 }
+
+#[test]
+fn what_a_cut_held_back_takes_the_way_of_the_link_and_keeps_its_order() {
+    let mut world = echo_world(Faults::default());
+    let (here, there) = ([10, 0, 0, 1].into(), [10, 1, 0, 1].into());
+    let ms = Duration::from_millis;
+    world.default_link(Link::latency(ms(50)));
+    let ann = world.connect("10.0.0.1:7");
+    world.advance(ms(100));
+    world.cut(here, there);
+    ann.send("a");
+    world.advance(ms(60)); // "a" is held, "b" and "c" are on their way when it sets out again
+    ann.send("b");
+    world.advance(ms(20));
+    world.heal(here, there);
+    world.link(here, there, Link::latency(ms(1)));
+    ann.send("c");
+    world.advance(ms(49));
+    assert!(!world.trace().contains("data"), "{}", world.trace());
+    world.advance(ms(10));
+    assert_eq!(ann.received(), "abc");
+}

@@ -70,8 +70,11 @@ const SPIN: usize = 100_000;
 /// When `SOCKEYE_SEED` is no number.
 #[track_caller]
 pub fn seeds(seeds: Range<u64>) -> Range<u64> {
-    let one = |seed: u64| seed..seed.checked_add(1).expect("SOCKEYE_SEED is too large for a range");
-    seed_asked_for().map_or(seeds, one)
+    match seed_asked_for() {
+        None => seeds,
+        Some(u64::MAX) => panic!("SOCKEYE_SEED={}: no range holds it", u64::MAX),
+        Some(seed) => seed..seed + 1,
+    }
 }
 
 #[track_caller]

@@ -124,10 +124,25 @@ impl Net {
         self.release();
     }
 
-    /// What was held sets out again; what is still cut will be held again.
+    /// What was held sets out again, and what the same end sent later does not overtake it; what is
+    /// still cut will be held again.
     fn release(&mut self) {
+        let mut first = BTreeMap::new();
         for (order, packet) in std::mem::take(&mut self.held) {
-            self.packets.insert((self.now, order), packet);
+            let mut at = self.now;
+            if let Some(from) = self.sender(&packet) {
+                let link = self.link(self.sockets[from.0].host, self.destination(&packet));
+                at = at.saturating_add(nanos(link.latency));
+                let last = &mut self.sockets[from.0].last_arrival;
+                *last = at.max(*last);
+                first.insert(from, at);
+            }
+            self.packets.insert((at, order), packet);
+        }
+        for ((at, order), packet) in std::mem::take(&mut self.packets) {
+            let from = self.sender(&packet).and_then(|from| first.get(&from));
+            self.packets
+                .insert((from.map_or(at, |first| at.max(*first)), order), packet);
         }
     }
 

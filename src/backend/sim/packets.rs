@@ -109,8 +109,13 @@ impl Net {
             word[..chunk.len()].copy_from_slice(chunk);
             u64::from_le_bytes(word)
         });
-        for word in [id.0 as u64, self.now, bytes.len() as u64].into_iter().chain(words) {
-            self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+        for word in [id.0 as u64, self.now, bytes.len() as u64]
+            .into_iter()
+            .chain(words)
+        {
+            self.hash = (self.hash ^ word)
+                .wrapping_mul(0x0100_0000_01b3)
+                .rotate_left(29);
         }
     }
 
@@ -301,7 +306,7 @@ impl Net {
         self.packets.insert((at, self.sent), packet);
     }
 
-    fn destination(&self, packet: &Packet) -> IpAddr {
+    pub(super) fn destination(&self, packet: &Packet) -> IpAddr {
         match packet {
             Packet::Syn { to, .. } => self.destination_of(to),
             Packet::SynAck(to)
@@ -315,18 +320,22 @@ impl Net {
         }
     }
 
-    fn is_cut(&self, packet: &Packet) -> bool {
-        let from = match packet {
-            Packet::Edge(_) | Packet::ListenerEdge(_) | Packet::Hear(_) => return false,
+    /// The end whose packet it is, if it is one and not a matter of a single host.
+    pub(super) fn sender(&self, packet: &Packet) -> Option<SockId> {
+        match packet {
+            Packet::Edge(_) | Packet::ListenerEdge(_) | Packet::Hear(_) => None,
             Packet::Syn { from, .. } => Some(*from),
             Packet::SynAck(to)
             | Packet::Data(to, _)
             | Packet::Fin(to)
             | Packet::Rst(to)
             | Packet::Window(to) => self.sockets[to.0].other,
-        };
-        let from = from.map(|from| &self.sockets[from.0]);
-        from.is_some_and(|from| {
+        }
+    }
+
+    fn is_cut(&self, packet: &Packet) -> bool {
+        self.sender(packet).is_some_and(|from| {
+            let from = &self.sockets[from.0];
             let link = self.link(from.host, self.destination(packet));
             link.cut && !from.is_unix()
         })
