@@ -1,16 +1,16 @@
 //! Broadcast: every line goes to everybody, the sender too, in one piece for each read.
 //!
-//! Try it: `cargo run --example broadcast`, then in several terminals `nc 127.0.0.1 7000`.
+//! Try it: `cargo run --example broadcast`, then in several terminals `nc 127.0.0.1 7005`.
 
 use clap::Parser;
 use sockeye::{Closed, ConnId, Context, Handler, Input, Origin, Reactor};
 use std::io;
 
 #[derive(Parser)]
-#[command(about = "Sends each line to everybody. Try it with several: nc 127.0.0.1 7000")]
+#[command(about = "Sends each line to everybody. Try it with several: nc 127.0.0.1 7005")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH
-    #[arg(long, default_value = "127.0.0.1:7000")]
+    #[arg(long, default_value = "127.0.0.1:7005")]
     listen: String,
 }
 

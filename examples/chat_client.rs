@@ -17,7 +17,7 @@ use std::time::Duration;
 #[command(about = "Sends what you type, a line each, and prints what comes. Ctrl-D leaves.")]
 struct Args {
     /// Where the server listens: IP:PORT or unix:PATH
-    #[arg(default_value = "127.0.0.1:7000")]
+    #[arg(default_value = "127.0.0.1:7004")]
     server: String,
     /// Milliseconds until it connects again; each failure in a row doubles them, up to 30 s
     #[arg(long, value_name = "MS", default_value = "500")]

@@ -7,7 +7,7 @@
 //! - wait no longer than until `next_wakeup`, which is where timers and left-over work show;
 //! - then `turn` with a timeout of zero. The handler is only lent: between turns it is yours.
 //!
-//! Try it: `cargo run --example embed_poll`, in other terminals `nc 127.0.0.1 7000`, and type here.
+//! Try it: `cargo run --example embed_poll`, in other terminals `nc 127.0.0.1 7006`, and type here.
 //! Ctrl-D closes all connections and ends it.
 
 use clap::Parser;
@@ -16,10 +16,10 @@ use std::io::{self, stdin};
 use std::time::{Duration, Instant};
 
 #[derive(Parser)]
-#[command(about = "Sends what you type to every client. Try it with: nc 127.0.0.1 7000")]
+#[command(about = "Sends what you type to every client. Try it with: nc 127.0.0.1 7006")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH
-    #[arg(long, default_value = "127.0.0.1:7000")]
+    #[arg(long, default_value = "127.0.0.1:7006")]
     listen: String,
 }
 

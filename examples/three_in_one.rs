@@ -2,7 +2,7 @@
 //! a handler of its own; the tag of an event says whose it is.
 //!
 //! Try it: `cargo run --example daytime` and `cargo run --example three_in_one`, then
-//! `nc 127.0.0.1 7000` to chat, and `nc 127.0.0.1 7003` to administrate: `who`, `stop`.
+//! `nc 127.0.0.1 7007` to chat, and `nc 127.0.0.1 7008` to administrate: `who`, `stop`.
 
 use clap::Parser;
 use sockeye::{
@@ -13,13 +13,13 @@ use std::io;
 use std::time::Duration;
 
 #[derive(Parser)]
-#[command(about = "A chat with news. Try it with: nc 127.0.0.1 7000")]
+#[command(about = "A chat with news. Try it with: nc 127.0.0.1 7007")]
 struct Args {
     /// Where to chat: IP:PORT or unix:PATH
-    #[arg(long, default_value = "127.0.0.1:7000")]
+    #[arg(long, default_value = "127.0.0.1:7007")]
     listen: String,
     /// Where to administrate
-    #[arg(long, default_value = "127.0.0.1:7003")]
+    #[arg(long, default_value = "127.0.0.1:7008")]
     admin: String,
     /// Where the news come from: a server that says something and closes
     #[arg(long, default_value = "127.0.0.1:7013")]

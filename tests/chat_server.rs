@@ -112,7 +112,7 @@ fn a_session_goes_as_the_help_says() {
     bob.hears(&["* the name ANN is taken"]);
     let rule = "* a name has 1 to 20 letters, digits, dots, dashes or underscores";
     bob.hears(&[rule, rule, "* guest2 is now guest3"]);
-    bob.hears(&["* what is /frob? Try /help", "* what is /who? Try /help"]);
+    bob.hears(&["* what is /frob? Try /help", "* write /who: who is here"]);
     ann.hears(&["* guest2 is now guest3"]);
     // The name of the next guest is taken, so the guest gets another.
     let mut cid = User::new(peer(addr));
@@ -166,7 +166,7 @@ fn rooms_keep_to_themselves_and_a_whisper_goes_to_one() {
     bob.until("is now cid");
     ann.say("/join Rust\n/rooms\n/who\nalone\n/leave x\n");
     ann.hears(&["* ann comes from the lobby", "* lobby (2), rust (1)"]);
-    ann.hears(&["* in the rust: ann", "* what is /leave? Try /help"]);
+    ann.hears(&["* in the rust: ann", "* write /leave: back to the lobby"]);
     bob.hears(&["* ann goes to the rust"]);
     bob.say("/join rust\n/join rust\n/join a:b\n/me waves\n/me\n");
     let rule = "a name has 1 to 20 letters, digits, dots, dashes or underscores";
@@ -175,12 +175,13 @@ fn rooms_keep_to_themselves_and_a_whisper_goes_to_one() {
         "* you are in the rust already",
     ]);
     bob.hears(&[&format!("* a room is called like somebody: {rule}")]);
-    bob.hears(&["* what is /me? Try /help"]);
+    bob.hears(&["* write /me TEXT: say what you do"]);
     ann.hears(&["* bob comes from the lobby", "~ bob waves"]);
     cid.hears(&["* ann goes to the rust", "* bob goes to the rust"]);
     // Wherever they are, and whatever case the name is in.
     ann.say("/msg CID psst: you\n/msg nobody hi\n/leave\n/leave\n");
-    ann.hears(&["* nobody is called nobody", "* ann comes from the rust"]);
+    ann.hears(&["* to CID only: psst: you", "* nobody is called nobody"]);
+    ann.hears(&["* ann comes from the rust"]);
     ann.hears(&["* you are in the lobby already"]);
     cid.hears(&["ann (to you only): psst: you", "* ann comes from the rust"]);
     bob.hears(&["* ann goes to the lobby"]);

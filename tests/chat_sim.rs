@@ -89,6 +89,32 @@ fn a_name_is_given_once() {
 }
 
 #[test]
+fn a_command_with_too_little_or_too_much_is_told_how_it_is_used() {
+    let (mut world, _) = open();
+    let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
+    ann.received();
+    for (line, answer) in [
+        ("/me", "write /me TEXT: say what you do"),
+        ("/msg", "write /msg NAME TEXT: tell only NAME"),
+        ("/msg ann ", "write /msg NAME TEXT: tell only NAME"),
+        ("/who kitchen", "write /who: who is here"),
+        ("/quit now", "write /quit: leave"),
+        ("/hel", "what is /hel? Try /help"),
+        ("/", "what is /? Try /help"),
+    ] {
+        say(&mut world, &bob, line);
+        assert_eq!(bob.received(), format!("* {answer}\n"), "{line}");
+    }
+    say(&mut world, &bob, "/help me");
+    assert!(bob.received().contains("/me TEXT"));
+    assert_eq!(ann.received(), "");
+    // Who whispers sees that it went out.
+    say(&mut world, &bob, "/msg Ann are you there?");
+    assert_eq!(bob.received(), "* to Ann only: are you there?\n");
+    assert_eq!(ann.received(), "bob (to you only): are you there?\n");
+}
+
+#[test]
 fn everybody_hears_the_same_in_the_same_order() {
     let (mut world, _) = open();
     let names = ["ann", "bob", "cleo", "dan"];

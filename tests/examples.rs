@@ -82,6 +82,49 @@ fn every_example_explains_itself() {
     assert!(count >= 8);
 }
 
+// So that any of them can be tried while another runs.
+#[test]
+fn every_server_has_a_default_port_of_its_own() {
+    let mut places = Vec::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if name == "swarm" {
+            continue; // it listens nowhere
+        }
+        let help = String::from_utf8(run(name, &["--help"]).stdout).unwrap();
+        let options = help.lines().map(str::trim);
+        let listens = options.filter(|l| l.starts_with("--listen") || l.starts_with("--admin"));
+        places.extend(listens.map(|l| l.split_once("[default: ").expect(l).1.to_owned()));
+    }
+    let count = places.len();
+    assert!(count >= 10, "{places:?}");
+    places.sort();
+    places.dedup();
+    assert_eq!(places.len(), count, "two are the same: {places:?}");
+}
+
+// A run that checks nothing must not say that all is well.
+#[cfg(feature = "sim")]
+#[test]
+fn the_swarm_refuses_options_that_it_would_not_obey() {
+    for args in [
+        &["--seeds", "5", "--threads", "0"][..],
+        &["--seeds", "5", "--cut", "fuel=3"],
+    ] {
+        let output = run("swarm", args);
+        assert!(!output.status.success(), "{output:?}");
+    }
+    let alone = run("swarm", &["--seeds", "5", "--threads", "1"]);
+    assert!(alone.status.success(), "{alone:?}");
+    assert!(run("swarm", &["--seed", "7"]).status.success());
+    assert!(
+        run("swarm", &["--seed", "7", "--cut", "fuel=3"])
+            .status
+            .success()
+    );
+}
+
 #[test]
 fn an_address_that_is_in_use_is_a_clear_error() {
     let taken = TcpListener::bind(ANY).unwrap();

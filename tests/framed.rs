@@ -325,6 +325,21 @@ fn a_frame_above_the_maximum_closes_its_connection_with_a_last_word() {
     }
 }
 
+// R9, W1: the last word has no room, for the peer does not read.
+#[test]
+fn a_last_word_above_the_hard_limit_ends_as_pending_limit() {
+    let (mut kit, seen) = framed(LengthPrefixed::u32(1024), |cx, conn, _| {
+        cx.send(conn, vec![0; 3 << 20]);
+    });
+    let mut peer = peer(kit.listen());
+    write(&mut peer, b"\0\0\0\x02ok\x7f\xff\xff\xff");
+    all_closed(&mut kit, 1);
+    let life = kit.log().life(kit.log().ids[0]);
+    assert!(matches!(life.reason(), Reason::PendingLimit));
+    assert_eq!(seen.borrow().errors.len(), 1);
+    kit.end();
+}
+
 #[test]
 fn half_a_frame_at_the_end_is_truncated() {
     let (mut kit, seen) = framed(Delimited::new("--", 64), |_, _, _| {});

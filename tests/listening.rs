@@ -371,6 +371,16 @@ fn a_listener_that_makes_no_sense_is_an_error_too_and_costs_nothing() {
         let error = kit.reactor.listen(wrong).unwrap_err();
         assert!(error.to_string().contains(wrong), "{error}");
     }
+    for text in [":7000", "7000", "unix:", "127.0.0.1", "localhost:http"] {
+        let error = kit.reactor.listen(text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("IP:PORT, [IPV6]:PORT or unix:PATH"),
+            "{error}"
+        );
+    }
     // The first that works has the first slot.
     let listener = kit.reactor.listen("127.0.0.1:0").unwrap();
     assert!(listener.to_string().starts_with("l0."), "{listener}");

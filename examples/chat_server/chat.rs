@@ -4,7 +4,7 @@ use crate::Args;
 use log::info;
 use sockeye::codec::{CodecError, Lines};
 use sockeye::{
-    Chunk, Closed, ConnId, ConnMap, Context, Deadline, FrameHandler, Framed, Origin, TimerId,
+    Chunk, Closed, ConnId, ConnMap, Context, Deadline, FrameHandler, Framed, Origin, Sent, TimerId,
 };
 use std::collections::BTreeMap;
 use std::mem::replace;
@@ -29,7 +29,7 @@ const LET_SPEAK: u64 = 1;
 const LOBBY: &str = "lobby";
 const NAME_RULE: &str = "a name has 1 to 20 letters, digits, dots, dashes or underscores";
 const HELP: &str = "/nick NAME: change your name; /who: who is here; /rooms: where others are; \
-                    /join ROOM, /leave: go there, or back to the lobby; /msg NAME TEXT: tell only \
+                    /join ROOM: go there; /leave: back to the lobby; /msg NAME TEXT: tell only \
                     NAME; /me TEXT: say what you do; /quit: leave; /help: this. Anything else goes \
                     to everybody in your room.";
 
@@ -102,23 +102,32 @@ impl Chat {
             }
             ("join", to) => return self.go(cx, conn, &to.to_lowercase()),
             ("leave", "") => return self.go(cx, conn, LOBBY),
-            ("msg", message) => {
-                let (to, text) = message.split_once(' ').unwrap_or((message, ""));
-                let Some(found) = self.find(to) else {
-                    return Some(format!("nobody is called {to}"));
-                };
-                cx.send(found, format!("{name} (to you only): {text}\n"));
+            ("msg", message) if message.contains(' ') => {
+                let (to, text) = message.split_once(' ')?;
+                let line = format!("{name} (to you only): {text}\n");
+                let sent = |found| cx.send(found, line) != Sent::Gone;
+                return Some(match self.find(to).is_some_and(sent) {
+                    true => format!("to {to} only: {text}"),
+                    false => format!("nobody is called {to}"),
+                });
             }
             // Not with the `*` of the server: nobody may speak for it.
             ("me", action) if !action.is_empty() => {
                 self.say(cx, &room, Some(conn), format!("~ {name} {action}\n"));
             }
-            ("help", "") => return Some(HELP.to_owned()),
+            ("help", _) => return Some(HELP.to_owned()),
             ("quit", "") => {
                 tell(cx, conn, "goodbye");
                 cx.close(conn);
             }
-            _ => return Some(format!("what is /{command}? Try /help")),
+            _ => {
+                // If it is a command at all, then the help says how it is used.
+                let is_it = |help: &&str| help[1..].split([' ', ':']).next() == Some(command);
+                return Some(match HELP.split("; ").find(is_it) {
+                    Some(help) => format!("write {help}"),
+                    None => format!("what is /{command}? Try /help"),
+                });
+            }
         }
         None
     }

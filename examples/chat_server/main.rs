@@ -5,7 +5,7 @@
 //! sleeper from hurting the others, signals and announcements that other threads post, and a stop
 //! that loses nothing.
 //!
-//! Try it: `cargo run --example chat_server`, then in two other terminals `nc 127.0.0.1 7000`, or
+//! Try it: `cargo run --example chat_server`, then in two other terminals `nc 127.0.0.1 7004`, or
 //! `cargo run --example chat_client`.
 //!
 //! This file sets it up; `chat.rs` is the service.
@@ -22,10 +22,10 @@ use std::time::Duration;
 use std::{iter, thread};
 
 #[derive(Parser)]
-#[command(about = "A chat server. Join with: nc 127.0.0.1 7000")]
+#[command(about = "A chat server. Join with: nc 127.0.0.1 7004")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH; may be given several times
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7004")]
     listen: Vec<String>,
     /// Seconds that a user may say nothing before being warned
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]

@@ -10,6 +10,7 @@ mod check;
 use check::{Cut, Plan, run, run_traced, shrink};
 use clap::Parser;
 use std::io::{IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -29,14 +30,14 @@ struct Options {
     #[arg(long)]
     seed: Option<u64>,
     /// With --seed: the part of its plan to run.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", requires = "seed")]
     cut: Cut,
     /// Runs every seed twice, and compares the traces.
     #[arg(long)]
     twice: bool,
     /// Worlds at a time; default: one for each core.
     #[arg(long)]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// Says which seed failed, without looking for a smaller plan.
     #[arg(long)]
     no_shrink: bool,
@@ -85,10 +86,11 @@ struct Search {
 fn many(options: &Options) -> ExitCode {
     let search = Search::default();
     let began = Instant::now();
-    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let cores = || thread::available_parallelism().ok();
+    let threads = options.threads.or_else(cores).map_or(1, usize::from);
     let mut told = 0;
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..options.threads.unwrap_or(cores))
+        let workers: Vec<_> = (0..threads)
             .map(|_| scope.spawn(|| work(&search, options)))
             .collect();
         while workers.iter().any(|worker| !worker.is_finished()) {

@@ -19,7 +19,8 @@ impl Context {
     /// `on_accept` and `on_open`, from the next turn on.
     ///
     /// Host names are looked up, here and now. A Unix path whose server is gone is replaced; one
-    /// whose server lives is in use.
+    /// whose server lives is in use. Whether it lives is found out by connecting to it: it sees a
+    /// real connection, which ends at once.
     ///
     /// # Errors
     ///
@@ -118,7 +119,8 @@ impl Context {
         let addr = match &connect.target {
             Target::Addr(addr) => addr,
             Target::Name(name) => {
-                let text = format!("{name:?}: host names are not looked up; write IP:PORT");
+                let text =
+                    format!("{name:?}: host names are not looked up; write IP:PORT or unix:PATH");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
         };

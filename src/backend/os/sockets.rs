@@ -2,7 +2,7 @@
 
 #[cfg(unix)]
 use super::socket_file::SocketFile;
-use crate::addr::{Addr, Target};
+use crate::addr::{Addr, AddrParseError, Target};
 use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
@@ -167,6 +167,12 @@ impl Acceptor {
             Target::Addr(Addr::Unix(Some(path))) => Acceptor::bind_unix(listen, path),
             Target::Addr(_) => Err(unsupported("a Unix socket without a path")),
             Target::Name(name) => {
+                // What has no host or no port would be looked up in vain, with an odd error.
+                let host_port = name.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+                if host_port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+                    let error = AddrParseError(name.clone());
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+                }
                 let mut failed = io::ErrorKind::AddrNotAvailable.into();
                 for addr in name.to_socket_addrs()? {
                     match Acceptor::bind_ip(listen, addr) {
