@@ -523,8 +523,8 @@ impl World {
         self.turns
     }
 
-    /// Every callback so far, a line each: `server c1 open accepted`, `server c1 data "hi"`. Data of
-    /// more than 60 bytes is told by its length, and after 1 MiB the text ends with `...`;
+    /// Every callback so far, a line each: `server c1 open accepted`, `server c1 data "hi"`. Data
+    /// of more than 60 bytes is told by its length, and after 1 MiB the text ends with `...`;
     /// `trace_hash` goes on.
     pub fn trace(&self) -> String {
         self.trace.text()
