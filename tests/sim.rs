@@ -274,3 +274,70 @@ fn what_a_cut_held_back_takes_the_way_of_the_link_and_keeps_its_order() {
     world.advance(ms(10));
     assert_eq!(ann.received(), "abc");
 }
+
+#[test]
+fn a_refusal_does_not_cross_a_cut() {
+    let mut world = World::new();
+    let (here, there) = ([10, 1, 0, 1].into(), [10, 9, 9, 9].into());
+    let ms = Duration::from_millis;
+    world.default_link(Link::latency(ms(10)));
+    let ann = world.connect("10.9.9.9:7");
+    world.advance(ms(15)); // the refusal is on its way
+    world.cut(here, there);
+    world.advance(ms(100));
+    assert!(!ann.was_reset());
+    world.heal(here, there);
+    world.advance(ms(9));
+    assert!(!ann.was_reset());
+    world.advance(ms(1));
+    assert!(ann.was_reset());
+}
+
+#[test]
+fn a_character_that_comes_in_two_steps_is_received_whole() {
+    let mut world = echo_world(Faults::default());
+    let ann = world.connect("10.0.0.1:7");
+    let mut heard = Vec::new();
+    for piece in [&b"a\xc3"[..], b"\xa9\xffb\xe2\x82", b"\xac", b"c\xe2"] {
+        ann.send(piece);
+        world.settle();
+        heard.push(ann.received());
+    }
+    assert_eq!(heard, ["a", "\u{e9}\u{fffd}b", "\u{20ac}", "c"]);
+    ann.shutdown();
+    world.settle();
+    // It will never be whole.
+    assert_eq!(ann.received(), "\u{fffd}");
+}
+
+#[test]
+fn ports_that_are_in_use_are_not_given_twice() {
+    let mut world = echo_world(Faults::default());
+    let ann = world.connect("10.0.0.1:7");
+    let listener = world.listen("10.2.0.1:40003");
+    let bob = world.connect("10.0.0.1:7");
+    let mut round: Vec<_> = vec![world.connect("10.0.0.1:7").addr()];
+    for _ in 10_000..=u16::MAX {
+        // Refused: its port is free again.
+        round.push(world.connect("10.9.9.9:9").addr());
+    }
+    let again = round.iter().filter(|addr| **addr == round[1]).count();
+    assert_eq!(again, 2, "they begin anew");
+    let used = [ann.addr(), bob.addr(), listener.addr().clone()];
+    let ports = used.map(|addr| addr.ip().unwrap().port());
+    assert_eq!(ports, [40001, 40002, 40003]);
+    let taken = |addr: &sockeye::Addr| ports.contains(&addr.ip().unwrap().port());
+    assert!(!round.iter().any(taken));
+}
+
+#[test]
+fn a_node_can_be_compared_and_shown() {
+    let mut world = World::new();
+    let (one, other) = (
+        world.start("one", Echo, |_| Ok(())),
+        world.start("other", Echo, |_| Ok(())),
+    );
+    let same: sockeye::sim::Node<Echo> = one;
+    assert!(one == same && one != other);
+    assert_eq!(format!("{other:?}"), "Node(10.0.0.2)");
+}

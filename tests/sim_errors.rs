@@ -136,13 +136,60 @@ fn a_node_of_another_world_is_told_apart() {
 
 #[test]
 fn a_leak_is_named() {
-    let (mut world, _) = world();
+    let (mut world, node) = world();
     let ann = world.connect("10.0.0.1:7");
     world.settle();
     let text = said(|| world.assert_no_leaks());
     let (here, there) = ("10.0.0.1:7", ann.addr());
     assert!(text.contains(&format!("{here} - {there}")), "{text}");
     assert!(text.contains("seed 7"), "{text}");
+    assert!(text.contains("that the test has not closed"), "{text}");
+    drop(ann); // it stays open
+    let text = said(|| world.assert_no_leaks());
+    assert!(text.contains("that the test has not closed"), "{text}");
+    // Who is closed by the handler is no leak, closed or not.
+    let conn = conn(&mut world, node);
+    world.with(node, |_, cx| cx.abort(conn));
+    world.settle();
+    world.assert_no_leaks();
+}
+
+#[test]
+fn two_nodes_of_one_name_are_refused() {
+    let (mut world, _) = world();
+    let text = said(|| {
+        world.start("sink", Sink, |_| Ok(()));
+    });
+    assert!(text.contains("there is a sink already"), "{text}");
+}
+
+#[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
+#[test]
+fn a_simulated_reactor_has_no_descriptor() {
+    use std::os::fd::{AsFd, AsRawFd};
+    let (mut world, node) = world();
+    // Through `&Reactor`: std's own `AsFd for &mut T` does not pass the caller on.
+    let reactor = &*world.reactor(node);
+    let text = said(|| {
+        reactor.as_fd();
+    });
+    assert!(text.contains("no descriptor"), "{text}");
+    let text = said(|| {
+        reactor.as_raw_fd();
+    });
+    assert!(text.contains("no descriptor"), "{text}");
+}
+
+#[test]
+fn a_spin_of_signals_names_the_node_and_the_fault() {
+    let (mut world, _) = world();
+    let mut faults = Faults::default();
+    faults.interrupts = 1000;
+    world.faults(faults);
+    let _ann = world.connect("10.0.0.1:7");
+    let text = said(|| world.settle());
+    assert!(text.starts_with("sink: a spin"), "{text}");
+    assert!(text.contains("Faults::interrupts ends 1000"), "{text}");
 }
 
 struct Restless;
@@ -164,7 +211,8 @@ fn work_without_an_end_is_a_spin() {
     });
     for time in [Duration::ZERO, Duration::from_secs(1)] {
         let text = said(|| world.advance(time));
-        assert!(text.contains("spin") && text.contains("seed 7"), "{text}");
+        assert!(text.starts_with("restless: a spin"), "{text}");
+        assert!(text.ends_with("still work (seed 7)"), "{text}");
     }
 }
 

@@ -237,6 +237,29 @@ fn late_and_reordered_readiness_loses_nothing() {
 }
 
 #[test]
+fn short_io_alone_is_short_on_every_connection() {
+    let (mut world, _) = world(1, |faults| faults.short_io = 1000);
+    let ann = world.connect(PLACE);
+    echoes(&mut world, &ann, &bytes(1000));
+    let reads = world.trace().matches(" data ").count();
+    assert!(reads > 1, "{}", world.trace());
+}
+
+#[test]
+fn readiness_is_late_by_a_millisecond_at_most() {
+    for seed in seeds(0..20) {
+        let (mut world, node) = world(seed, |faults| faults.late_edges = 1000);
+        let ann = world.connect(PLACE);
+        world.advance(ms(1));
+        assert_eq!(world.app(node).opens, 1);
+        world.advance(ms(1));
+        ann.send("hi");
+        world.advance(ms(1));
+        assert_eq!(ann.received(), "hi");
+    }
+}
+
+#[test]
 fn a_reset_comes_at_any_byte_and_what_came_before_it_is_right() {
     let sent = bytes(1000);
     let mut lengths = BTreeSet::new();

@@ -254,6 +254,7 @@ mod watched {
 /// The descriptor that a foreign loop waits for. mio's poll(2) selector has none.
 #[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
 impl Backend {
+    #[track_caller]
     pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match self {
             Backend::Os(os) => os.as_fd(),

@@ -279,6 +279,7 @@ impl<M> Reactor<M> {
 /// Timers and left-over work do not show here but in [`Reactor::next_wakeup`].
 #[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
 impl<M> std::os::fd::AsFd for Reactor<M> {
+    #[track_caller]
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.cx.backend.as_fd()
     }
@@ -286,6 +287,7 @@ impl<M> std::os::fd::AsFd for Reactor<M> {
 
 #[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
 impl<M> std::os::fd::AsRawFd for Reactor<M> {
+    #[track_caller]
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.cx.backend.as_fd().as_raw_fd()
     }

@@ -139,7 +139,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// When `setup` fails.
+    /// When `setup` fails, or the name is taken.
     #[track_caller]
     pub fn start<H, M>(
         &mut self,
@@ -158,7 +158,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// When `setup` fails, or the configuration makes no sense.
+    /// When `setup` fails, the configuration makes no sense, or the name is taken.
     #[track_caller]
     pub fn start_with<H, M>(
         &mut self,
@@ -179,7 +179,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// When `make` fails, or the configuration makes no sense.
+    /// When `make` fails, the configuration makes no sense, or the name is taken.
     #[track_caller]
     pub fn start_by<H, M>(
         &mut self,
@@ -191,6 +191,11 @@ impl World {
         H: Handler<M> + 'static,
         M: 'static,
     {
+        let taken = self.names.iter().any(|taken| taken == name);
+        assert!(
+            !taken,
+            "there is a {name} already: the trace could not tell them apart"
+        );
         let index = self.nodes.len();
         let host = Ipv4Addr::from(0x0a00_0001 + index as u32);
         let trace = self.trace.of(name);
@@ -212,7 +217,8 @@ impl World {
         self.running(node).app()
     }
 
-    /// The reactor of a node: commands from outside callbacks, senders.
+    /// The reactor of a node: commands from outside callbacks, senders. It has no descriptor, and
+    /// the world turns it.
     ///
     /// # Panics
     ///
@@ -379,7 +385,7 @@ impl World {
     }
 
     /// Turns every reactor until nothing moves. Time stands still, so what a link delays stays
-    /// away.
+    /// away; but with the fault `stalls` the clock may jump all the same.
     ///
     /// # Panics
     ///
@@ -390,16 +396,30 @@ impl World {
             let delivered = self.net.lock().deliver_due();
             let turned = match self.turn_each() {
                 Ok(turned) => turned,
-                Err(spin) => panic!("{spin} (seed {})", self.seed),
+                Err(spin) => panic!("{spin}{} (seed {})", self.signals(), self.seed),
             };
             if !delivered && !turned && !self.net.run_posts() {
                 return;
             }
         }
+        let busy: Vec<usize> = (0..self.nodes.len())
+            .filter(|at| self.is_busy(*at))
+            .collect();
+        let busy: Vec<&str> = busy.iter().map(|at| &*self.names[*at]).collect();
         panic!(
-            "a spin: after {SPIN} rounds at one moment there is still work (seed {})",
+            "{}: a spin: after {SPIN} rounds at one moment there is still work{} (seed {})",
+            busy.join(", "),
+            self.signals(),
             self.seed
         );
+    }
+
+    /// What may be to blame for a spin, rather than a handler.
+    fn signals(&self) -> String {
+        match self.net.lock().faults.interrupts {
+            0 => String::new(),
+            often => format!("; Faults::interrupts ends {often} calls in 1000"),
+        }
     }
 
     /// Lets time pass, and everything happen that is due meanwhile. A timer that is always set
@@ -467,17 +487,23 @@ impl World {
         }
         let mut any = false;
         for index in order {
-            let node = &mut self.nodes[index];
-            let now = self.net.lock().instant();
-            let due = node.wakes_at().is_some_and(|at| at <= now);
-            if due || self.net.lock().has_events(node.poller()) {
-                node.turn()
+            if self.is_busy(index) {
+                self.nodes[index]
+                    .turn()
                     .map_err(|spin| format!("{}: {spin}", self.names[index]))?;
                 self.turns += 1;
                 any = true;
             }
         }
         Ok(any)
+    }
+
+    /// Has it a reason for a turn?
+    fn is_busy(&mut self, index: usize) -> bool {
+        let node = &mut self.nodes[index];
+        let now = self.net.lock().instant();
+        let due = node.wakes_at().is_some_and(|at| at <= now);
+        due || self.net.lock().has_events(node.poller())
     }
 
     // ---- What happened ----
@@ -497,7 +523,9 @@ impl World {
         self.turns
     }
 
-    /// Every callback so far, a line each: `server c1 open accepted`, `server c1 data "hi"`.
+    /// Every callback so far, a line each: `server c1 open accepted`, `server c1 data "hi"`. Data
+    /// of more than 60 bytes is told by its length, and after 1 MiB the text ends with `...`;
+    /// `trace_hash` goes on.
     pub fn trace(&self) -> String {
         self.trace.text()
     }
@@ -510,8 +538,9 @@ impl World {
 
     /// # Panics
     ///
-    /// When a reactor has a connection, or the network a socket that nobody closed. Listeners, and
-    /// peers that you have not closed, are no leaks.
+    /// When a reactor has a connection, or the network a socket that nobody closed. So a connection
+    /// that both a handler and your peer hold open is a leak: close one of them first. Listeners
+    /// are none, nor is a peer whose other end has closed.
     #[track_caller]
     pub fn assert_no_leaks(&self) {
         let open: Vec<String> = self.net.lock().open_sockets();
@@ -531,11 +560,15 @@ impl World {
     }
 }
 
-/// A failing test says how to repeat it.
+/// A failing test says how to repeat it; whether it asks for the variable, nobody knows here.
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("sockeye::sim: repeat this with SOCKEYE_SEED={}", self.seed);
+            eprintln!(
+                "sockeye::sim: repeat this with SOCKEYE_SEED={}, \
+                 if the test takes its seeds from sim::seeds or World::new",
+                self.seed
+            );
         }
     }
 }

@@ -9,12 +9,13 @@ use crate::handler::Handler;
 use crate::reactor::Reactor;
 use crate::stats::{BudgetHits, Stats, Turn};
 use std::any::Any;
+use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Names a handler of a world, with its type.
+/// Names a handler of a world, with its type. Two are equal if they name the same.
 pub struct Node<H, M = ()> {
     index: usize,
     /// Its world.
@@ -29,6 +30,20 @@ impl<H, M> Clone for Node<H, M> {
 }
 
 impl<H, M> Copy for Node<H, M> {}
+
+impl<H, M> PartialEq for Node<H, M> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.world, self.index) == (other.world, other.index)
+    }
+}
+
+impl<H, M> Eq for Node<H, M> {}
+
+impl<H, M> fmt::Debug for Node<H, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.host())
+    }
+}
 
 impl<H, M> Node<H, M> {
     pub(super) fn new(world: u64, index: usize) -> Node<H, M> {

@@ -10,6 +10,10 @@ use std::net::IpAddr;
 
 /// The other end of a connection, played by a test. What it does takes effect in the world's next
 /// `settle` or `advance`.
+///
+/// A peer that is dropped stays open, so that a test may forget those that it has no more to say
+/// with: `close` ends one, and [`World::assert_no_leaks`](super::World::assert_no_leaks) wants that
+/// or that the handler has closed.
 pub struct Peer {
     net: SharedNet,
     id: SockId,
@@ -91,9 +95,16 @@ impl Peer {
         panic!("{self:?} cannot send: {wrong}");
     }
 
-    /// What has come since the last time, as text.
+    /// What has come since the last time, as text. The beginning of a character waits for its end,
+    /// as long as more may come.
     pub fn received(&self) -> String {
-        String::from_utf8_lossy(&self.received_bytes()).into_owned()
+        let mut bytes = self.received_bytes();
+        let mut net = self.net.lock();
+        let socket = net.peer(self.id);
+        if !socket.has_ended() {
+            socket.heard = bytes.split_off(bytes.len() - unfinished(&bytes));
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// What has come since the last time.
@@ -160,6 +171,18 @@ impl Peer {
     pub fn unsent(&self) -> usize {
         self.net.lock().peer(self.id).outbox.len()
     }
+}
+
+/// How many bytes at the end are the beginning of a character.
+fn unfinished(mut bytes: &[u8]) -> usize {
+    while let Err(error) = std::str::from_utf8(bytes) {
+        let rest = &bytes[error.valid_up_to()..];
+        match error.error_len() {
+            None => return rest.len(),
+            Some(wrong) => bytes = &rest[wrong..],
+        }
+    }
+    0
 }
 
 /// A scripted server: what a handler connects to.

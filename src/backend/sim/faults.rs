@@ -12,9 +12,9 @@ use std::time::Duration;
 pub struct Faults {
     /// Of a read or write: it moves fewer bytes than it could, down to one. Only on connections
     /// where a short one proves nothing (as Unix sockets, or systems other than Linux and the
-    /// BSDs).
+    /// BSDs). Without `no_proof` these are all that begin while this is set.
     pub short_io: u16,
-    /// Of a new connection: it is one of those.
+    /// Of a new connection, each of its ends: it is one of those. 0 with `short_io`: all are.
     pub no_proof: u16,
     /// Of a read, write, accept, or look whether a connect is through: it would block, although it
     /// need not; an edge follows later. Reads of a socket whose own side is shut are spared: the
@@ -22,11 +22,12 @@ pub struct Faults {
     pub would_block: u16,
     /// Of a wait: readiness is reported for a connection or listener that has none.
     pub spurious: u16,
-    /// Of readiness: it is reported late, by up to a millisecond.
+    /// Of readiness: it is reported late, by up to a millisecond, and once.
     pub late_edges: u16,
     /// Of a wait with several events: they come in another order.
     pub reordered: u16,
-    /// Of a wait, read, write or accept: a signal ends it (EINTR).
+    /// Of a wait, read, write or accept: a signal ends it (EINTR). With 1000 no call ever succeeds,
+    /// which ends as a spin.
     pub interrupts: u16,
     /// Of an accept: no descriptors, buffers or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM); who waits
     /// stays in the backlog.

@@ -1,5 +1,7 @@
 //! The network: its clock, its sockets, and what each reactor is told of them.
 
+mod used;
+
 use super::super::Source;
 use super::Post;
 use super::faults::{Faults, Link, exhausted};
@@ -9,7 +11,7 @@ use super::socket::{Owner, SockId, Socket, State};
 use crate::addr::{Addr, Target};
 use crate::options::{Connect, Listen, SocketOptions};
 use crate::readiness::Readiness;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -36,6 +38,8 @@ pub(crate) struct Net {
     /// When a direction of a link with limited bandwidth is free again.
     pub(super) busy: BTreeMap<(IpAddr, IpAddr), u64>,
     next_port: u16,
+    /// Ports in use when the numbers began anew.
+    taken: BTreeSet<u16>,
     /// What other threads are to do.
     pub(super) posts: VecDeque<Post>,
 }
@@ -51,6 +55,8 @@ struct Listener {
     backlog: VecDeque<SockId>,
     limit: usize,
     edge: bool,
+    /// This edge was late once.
+    late: bool,
 }
 
 /// What a reactor's selector is in a kernel.
@@ -90,6 +96,7 @@ impl Net {
             default_link: Link::default(),
             busy: BTreeMap::new(),
             next_port: 40_000,
+            taken: BTreeSet::new(),
             posts: VecDeque::new(),
         }
     }
@@ -130,9 +137,11 @@ impl Net {
         let mut first = BTreeMap::new();
         for (order, packet) in std::mem::take(&mut self.held) {
             let mut at = self.now;
-            if let Some(from) = self.sender(&packet) {
-                let link = self.link(self.sockets[from.0].host, self.destination(&packet));
+            if let Some(host) = self.origin(&packet) {
+                let link = self.link(host, self.destination(&packet));
                 at = at.saturating_add(nanos(link.latency));
+            }
+            if let Some(from) = self.sender(&packet) {
                 let last = &mut self.sockets[from.0].last_arrival;
                 *last = at.max(*last);
                 first.insert(from, at);
@@ -240,7 +249,8 @@ impl Net {
             Edge::Listener(addr) => {
                 let listener = self.listeners.get_mut(&addr)?;
                 listener.edge = false;
-                if self.random.chance(self.faults.late_edges) {
+                let late = std::mem::take(&mut listener.late);
+                if !late && self.random.chance(self.faults.late_edges) {
                     self.listener_edge_later(addr);
                     return None;
                 }
@@ -249,7 +259,8 @@ impl Net {
             }
             Edge::Conn(id) => {
                 self.sockets[id.0].edge = false;
-                if self.random.chance(self.faults.late_edges) {
+                let late = std::mem::take(&mut self.sockets[id.0].late);
+                if !late && self.random.chance(self.faults.late_edges) {
                     self.edge_later(id);
                     return None;
                 }
@@ -267,6 +278,19 @@ impl Net {
     pub(super) fn edge_later(&mut self, id: SockId) {
         let delay = self.random.below(1_000_000);
         self.schedule_in(delay, Packet::Edge(id));
+    }
+
+    /// It comes now, and is not late a second time.
+    pub(super) fn late_edge(&mut self, id: SockId) {
+        self.sockets[id.0].late = true;
+        self.edge(id);
+    }
+
+    pub(super) fn late_listener_edge(&mut self, key: &Addr) {
+        if let Some(listener) = self.listeners.get_mut(key) {
+            listener.late = true;
+            self.listener_edge(key);
+        }
     }
 
     fn listener_edge_later(&mut self, key: Addr) {
@@ -364,14 +388,10 @@ impl Net {
             // One more than was asked for, as Linux has it: sk_acceptq_is_full() in sock.h.
             limit: usize::try_from(listen.backlog).unwrap_or(0) + 1,
             edge: false,
+            late: false,
         };
         self.listeners.insert(key.clone(), listener);
         Ok((key, addr))
-    }
-
-    pub(super) fn free_port(&mut self) -> u16 {
-        self.next_port = self.next_port.wrapping_add(1).max(10_000);
-        self.next_port
     }
 
     /// Those who wait to be accepted are reset (close(2) of a listening socket).
@@ -498,7 +518,9 @@ impl Net {
         socket.inbox_limit = options.receive_buffer.unwrap_or(socket.inbox_limit).max(1);
         socket.outbox_limit = options.send_buffer.unwrap_or(socket.outbox_limit).max(1);
         socket.reset_on_close = options.linger == Some(Duration::ZERO);
-        socket.proof = !self.random.chance(self.faults.no_proof);
+        // Where a short one is proof none lies. So who asks for these alone means all.
+        let all = self.faults.short_io > 0 && self.faults.no_proof == 0;
+        socket.proof = !(all || self.random.chance(self.faults.no_proof));
         self.sockets.push(socket);
         SockId(self.sockets.len() - 1)
     }
@@ -550,24 +572,5 @@ impl Net {
 
     pub(crate) fn short_is_proof(&self, id: SockId) -> bool {
         self.sockets[id.0].proof
-    }
-
-    /// Sockets that an application has not closed: what a test would call a leak.
-    pub(crate) fn open_sockets(&self) -> Vec<String> {
-        let open = |socket: &&Socket| socket.state != State::Closed && socket.owner != Owner::Peer;
-        let name = |socket: &Socket| match socket.other {
-            Some(other) => format!("{} - {}", socket.local, self.sockets[other.0].local),
-            None => format!("{} (connecting)", socket.local),
-        };
-        let listening = self
-            .listeners
-            .values()
-            .map(|listener| format!("{} (listening)", listener.local));
-        self.sockets
-            .iter()
-            .filter(open)
-            .map(name)
-            .chain(listening)
-            .collect()
     }
 }

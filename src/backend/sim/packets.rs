@@ -17,6 +17,8 @@ pub(super) enum Packet {
     Data(SockId, Vec<u8>),
     Fin(SockId),
     Rst(SockId),
+    /// A RST that answers a SYN, from a host on which nobody listens.
+    Refusal(SockId, IpAddr),
     /// The other end has read: there is room again.
     Window(SockId),
     /// Readiness that is told late. It travels nowhere, and neither do the next.
@@ -313,6 +315,7 @@ impl Net {
             | Packet::Data(to, _)
             | Packet::Fin(to)
             | Packet::Rst(to)
+            | Packet::Refusal(to, _)
             | Packet::Window(to)
             | Packet::Edge(to)
             | Packet::Hear(to) => self.sockets[to.0].host,
@@ -324,6 +327,7 @@ impl Net {
     pub(super) fn sender(&self, packet: &Packet) -> Option<SockId> {
         match packet {
             Packet::Edge(_) | Packet::ListenerEdge(_) | Packet::Hear(_) => None,
+            Packet::Refusal(..) => None,
             Packet::Syn { from, .. } => Some(*from),
             Packet::SynAck(to)
             | Packet::Data(to, _)
@@ -333,12 +337,18 @@ impl Net {
         }
     }
 
+    /// The host that it comes from, if it crosses a link.
+    pub(super) fn origin(&self, packet: &Packet) -> Option<IpAddr> {
+        if let Packet::Refusal(_, host) = packet {
+            return Some(*host);
+        }
+        let from = &self.sockets[self.sender(packet)?.0];
+        (!from.is_unix()).then_some(from.host)
+    }
+
     fn is_cut(&self, packet: &Packet) -> bool {
-        self.sender(packet).is_some_and(|from| {
-            let from = &self.sockets[from.0];
-            let link = self.link(from.host, self.destination(packet));
-            link.cut && !from.is_unix()
-        })
+        let origin = self.origin(packet);
+        origin.is_some_and(|from| self.link(from, self.destination(packet)).cut)
     }
 
     /// Lets everything arrive that is due. Answers whether something was.
@@ -375,10 +385,10 @@ impl Net {
                 socket.fin_received |= !socket.dead;
                 self.edge(to);
             }
-            Packet::Rst(to) => self.rst_arrives(to),
+            Packet::Rst(to) | Packet::Refusal(to, _) => self.rst_arrives(to),
             Packet::Window(to) => self.transmit(to),
-            Packet::Edge(to) => self.edge(to),
-            Packet::ListenerEdge(key) => self.listener_edge(&key),
+            Packet::Edge(to) => self.late_edge(to),
+            Packet::ListenerEdge(key) => self.late_listener_edge(&key),
             Packet::Hear(to) => {
                 self.socket(to).slow = false;
                 if !self.socket(to).deaf {
@@ -394,10 +404,9 @@ impl Net {
         }
         if self.find_listener(&to).is_none() {
             // Nobody listens there: the answer is a RST, and "connection refused".
-            let delay = self
-                .link(self.sockets[from.0].host, self.destination_of(&to))
-                .latency;
-            return self.schedule_in(nanos(delay), Packet::Rst(from));
+            let there = self.destination_of(&to);
+            let delay = self.link(self.sockets[from.0].host, there).latency;
+            return self.schedule_in(nanos(delay), Packet::Refusal(from, there));
         }
         match self.welcome(from, &to) {
             Some(server) => self.send(server, Packet::SynAck(from), 0),

@@ -58,6 +58,8 @@ pub(crate) struct Socket {
     pub(crate) proof: bool,
     /// On its poller's list of edges.
     pub(crate) edge: bool,
+    /// This edge was late once.
+    pub(crate) late: bool,
     /// When the last of its bytes arrives: later ones do not overtake.
     pub(crate) last_arrival: u64,
     /// A scripted peer that does not read.
@@ -93,6 +95,7 @@ impl Socket {
             reset_on_close: false,
             proof: true,
             edge: false,
+            late: false,
             last_arrival: 0,
             deaf: false,
             slow: false,
