@@ -291,7 +291,7 @@ fn socket_crates(path: &str, text: &str) -> Vec<String> {
     let mut before = String::new();
     for (line, used) in paths(&shipped_code(text)) {
         let mut parts = used.trim_start_matches("::").split("::");
-        let is_socket_crate = matches!(parts.next(), Some("mio" | "socket2"));
+        let is_socket_crate = matches!(parts.next(), Some("mio" | "socket2" | "rustix"));
         // A lone `mio` is a crate after `use` only; it may also be a module or a variable.
         if is_socket_crate && (parts.next().is_some() || before == "use") {
             found.push(format!("{path}:{line}: {used}: for src/backend/os only"));

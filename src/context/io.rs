@@ -215,7 +215,8 @@ impl Context {
         self.clear_input(entry, input);
         let (key, conn) = self.conns.at(slot)?;
         conn.leave_ready_list(entry.news);
-        if conn.queue.is_some() {
+        let is_plain = conn.is_plainly_readable();
+        if !is_plain || conn.queue.is_some() {
             Context::list_for_flush(conn, slot, &mut self.dirty);
         }
         let (id, tag) = (ConnId(key), conn.tag);
@@ -228,8 +229,7 @@ impl Context {
                 more,
             })
         };
-        if !conn.is_plainly_readable() {
-            Context::list_for_flush(conn, slot, &mut self.dirty);
+        if !is_plain {
             if !conn.wants_read() {
                 return None;
             }

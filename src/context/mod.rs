@@ -13,7 +13,7 @@ mod time;
 #[cfg(unix)]
 mod watching;
 
-pub(crate) use io::{Accepted, Newcomer, Next, Step};
+pub(crate) use io::{Accepted, Newcomer, Next};
 use lending::Lending;
 pub use sending::{Broadcast, Sent};
 pub(crate) use time::{Due, TurnTime};

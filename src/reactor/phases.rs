@@ -2,7 +2,7 @@
 
 use super::Reactor;
 use crate::conn::Origin;
-use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready, Step};
+use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
 use crate::input::Leftover;
@@ -98,19 +98,19 @@ impl<M> Reactor<M> {
 
     #[inline]
     fn read_conn<H: Handler<M>>(&mut self, app: &mut H, entry: Ready) {
-        let Some(mut step) = self.cx.next_input(entry, &mut self.input) else {
+        let Some(step) = self.cx.next_input(entry, &mut self.input) else {
             return;
         };
         let (slot, conn) = (entry.slot, step.conn);
         let before = self.cx.dirty.len();
-        if let Some(left) = step.left.take() {
+        if let Some(left) = step.left {
             // What was left before goes in front, and that is the input for once.
             let joined = self.input.prepend(left);
             self.aside = Some(std::mem::replace(&mut self.input, joined));
         }
         self.turn.callbacks += 1;
         if step.next != Next::Data {
-            self.open_or_end(app, &step);
+            self.open_or_end(app, conn, step.tag, step.next);
             return self.cx.flush_own(slot, before);
         }
         let (cx, input) = (&mut self.cx, &mut self.input);
@@ -140,18 +140,18 @@ impl<M> Reactor<M> {
     /// Tells that a connect is through, or that the peer has finished. Apart from `read_conn`, so
     /// that the usual way is straight.
     #[inline(never)]
-    fn open_or_end<H: Handler<M>>(&mut self, app: &mut H, step: &Step) {
-        let (slot, conn) = (step.conn.0.slot, step.conn);
+    fn open_or_end<H: Handler<M>>(&mut self, app: &mut H, conn: ConnId, tag: Tag, next: Next) {
+        let slot = conn.0.slot;
         let (cx, input) = (&mut self.cx, &mut self.input);
-        let left = match step.next {
+        let left = match next {
             Next::Eof => {
-                enter(cx, app, step.tag, EventKind::Eof { conn, input });
+                enter(cx, app, tag, EventKind::Eof { conn, input });
                 let put_off = self.cx.after_eof(slot);
                 self.left_over().filter(|_| put_off)
             }
             Next::Open | Next::Data => {
                 let origin = Origin::Connected;
-                enter(cx, app, step.tag, EventKind::Open { conn, origin });
+                enter(cx, app, tag, EventKind::Open { conn, origin });
                 None
             }
         };

@@ -1,5 +1,6 @@
-//! The operating system, through mio and socket2: the only place that names them.
+//! The operating system, through mio, socket2 and rustix: the only place that names them.
 
+mod calls;
 #[cfg(unix)]
 mod socket_file;
 mod sockets;

@@ -1,5 +1,6 @@
 //! TCP and Unix stream sockets: made with socket2, which knows the options, and driven with mio.
 
+use super::calls;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
 use crate::addr::{Addr, AddrParseError, Target};
@@ -9,7 +10,7 @@ use mio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use mio::net::{UnixListener, UnixStream};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
@@ -28,20 +29,6 @@ const SHORT_IS_PROOF: bool = cfg!(all(
     ),
     not(mio_unsupported_force_poll_poll)
 ));
-
-/// Keeps a write to a closed peer from raising SIGPIPE (send(2)). Elsewhere the socket itself is
-/// told (`SO_NOSIGPIPE`), or there is no such signal.
-const NO_SIGNAL: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
-    0x4000
-} else if cfg!(any(target_os = "freebsd", target_os = "dragonfly")) {
-    0x20000
-} else if cfg!(target_os = "openbsd") {
-    0x400
-} else if cfg!(target_os = "netbsd") {
-    0x800
-} else {
-    0
-};
 
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -97,20 +84,16 @@ impl Stream {
 
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        on!(self, stream => stream.read(buffer))
+        on!(self, stream => stream.try_io(|| calls::receive(&*stream, buffer)))
     }
 
     #[inline(always)]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        on!(self, stream => stream.try_io(|| {
-            SockRef::from(&*stream).send_with_flags(bytes, NO_SIGNAL)
-        }))
+        on!(self, stream => stream.try_io(|| calls::send(&*stream, bytes)))
     }
 
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        on!(self, stream => stream.try_io(|| {
-            SockRef::from(&*stream).send_vectored_with_flags(slices, NO_SIGNAL)
-        }))
+        on!(self, stream => stream.try_io(|| calls::send_vectored(&*stream, slices)))
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
@@ -294,14 +277,12 @@ fn unix_addr(addr: &std::os::unix::net::SocketAddr) -> Addr {
 
 /// EINPROGRESS has no stable `ErrorKind`; Windows says `WSAEWOULDBLOCK`.
 fn is_in_progress(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(IN_PROGRESS)
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::WouldBlock
 }
-
-const IN_PROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
-    115
-} else {
-    36
-};
 
 fn unsupported(what: &str) -> io::Error {
     io::Error::new(
