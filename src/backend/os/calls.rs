@@ -1,10 +1,8 @@
 //! The calls that move bytes.
 //!
-//! On Unix they are made with rustix, which on Linux enters the kernel right here: a stub of libc
-//! costs 10 to 20 instructions a call more, in a loop that needs some two hundred for a message.
+//! On Unix rustix makes them: on Linux that is an instruction in the loop, where libc has functions
+//! that first look whether the thread is to be cancelled.
 
-#[cfg(not(unix))]
-pub(super) use elsewhere::{receive, send, send_vectored};
 #[cfg(unix)]
 pub(super) use unix::{receive, send, send_vectored};
 
