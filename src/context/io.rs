@@ -209,7 +209,7 @@ impl Context {
     }
 
     /// The next thing to tell of a connection of the ready list. Reads one receive buffer at most.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_input(&mut self, entry: Ready, input: &mut Input) -> Option<Step> {
         let slot = entry.slot;
         self.clear_input(entry, input);

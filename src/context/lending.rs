@@ -142,7 +142,7 @@ impl Context {
 
     /// The callback has returned with input lent to its connection: writes it, if the callback has
     /// queued nothing else, and queues what is left.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn repay(&mut self, slot: u32, input: &mut Input, dirty_before: usize) {
         let (start, end) = (self.lending.lent.0 as usize, self.lending.lent.1 as usize);
         let state = std::mem::replace(&mut self.lending.state, State::Nothing);
