@@ -212,23 +212,23 @@ impl Conn {
 
     /// Makes a broadcast that lies here in the turn's block the next bytes to go out, if that is
     /// all there is to do: the connection sends as usual, and nothing but what lies right before it
-    /// in the block is pending.
+    /// in the block is pending. Answers how much is pending then.
     #[inline]
-    pub(crate) fn join_part(&mut self, start: u32, end: u32) -> bool {
+    pub(crate) fn join_part(&mut self, start: u32, end: u32) -> Option<usize> {
         use Flags as F;
         let usual = self.is(
             &[F::OPEN, F::WRITABLE],
             &[F::SHUT_ASKED, F::WAITING, F::WRITE_FAILED],
         );
-        let fits = self.part.0 == self.part.1 || self.part.1 == start;
-        if !usual || !fits || self.queue.is_some() {
-            return false;
+        let is_first = self.part.0 == self.part.1;
+        if !usual || self.queue.is_some() || !(is_first || self.part.1 == start) {
+            return None;
         }
-        if self.part.0 == self.part.1 {
+        if is_first {
             self.part.0 = start;
         }
         self.part.1 = end;
-        true
+        Some((end - self.part.0) as usize)
     }
 
     /// Its part of the turn's block, which it has no longer.
@@ -427,19 +427,22 @@ impl Conn {
     }
 
     /// One write of its part of the block; what the system does not take is queued.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_part(&mut self, part: &[u8], spare: &mut Spare) -> Written {
         let written = self.write_slice(part);
-        let taken = match written {
-            Written::Bytes(count) => count,
-            Written::Nothing | Written::Failed(_) => 0,
-        };
-        if taken < part.len() {
-            let mut queue = spare.get();
-            queue.push_slice(&part[taken..]);
-            self.queue = Some(queue);
+        match written {
+            Written::Bytes(count) if count == part.len() => {}
+            Written::Bytes(count) => self.queue_part(&part[count..], spare),
+            Written::Nothing | Written::Failed(_) => self.queue_part(part, spare),
         }
         written
+    }
+
+    #[cold]
+    fn queue_part(&mut self, rest: &[u8], spare: &mut Spare) {
+        let mut queue = spare.get();
+        queue.push_slice(rest);
+        self.queue = Some(queue);
     }
 
     /// What a write says about the next one.

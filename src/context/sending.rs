@@ -147,10 +147,10 @@ impl Context {
         let slot = id.0.slot;
         if let Some(conn) = self.conns.get_mut(id.0)
             && borrower != Some(slot)
-            && conn.join_part(part.start as u32, part.end as u32)
+            && let Some(pending) = conn.join_part(part.start as u32, part.end as u32)
         {
             Context::list_dirty(conn, slot, &mut self.dirty);
-            if conn.pending() <= conn.limits.high_watermark {
+            if pending <= conn.limits.high_watermark {
                 return Sent::Queued;
             }
             conn.set(Flags::WAITING);
