@@ -1,119 +1,21 @@
-//! R8, R9, R10 on real sockets: `Framed` between the loop and a handler of frames.
+//! R8, R9, R10 on real sockets: `Framed` between the loop and a handler of frames. How frames end
+//! is in `framed_ends.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kit;
 
-use kit::{Kit, PATIENCE, pattern, peer, read_all, read_n, reset, spawn, write};
-use sockeye::codec::{CodecError, Decoder, Delimited, Encoder, LengthPrefixed, Lines, UntilEof};
+use kit::framed::{Recorder, Shared, all_closed, framed, protocol_error, texts};
+use kit::{peer, read_all, read_n, reset, spawn, write};
+use sockeye::codec::{CodecError, Encoder, LengthPrefixed, Lines};
 use sockeye::{
-    Chunk, Closed, ConnId, Context, Event, EventKind, FrameHandler, Framed, Handler, Input, Listen,
-    Reactor, Reason, Sent, Tag,
+    Chunk, ConnId, Context, Event, FrameHandler, Framed, Handler, Input, Listen, Reactor, Sent, Tag,
 };
-use std::cell::RefCell;
-use std::io::Write;
 use std::net::Shutdown;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// What a handler of frames has seen, for the test to look at while the kit has the handler.
-#[derive(Default)]
-struct Seen {
-    frames: Vec<(ConnId, Vec<u8>)>,
-    errors: Vec<String>,
-    eofs: usize,
-    closed: usize,
-}
-
-type Shared = Rc<RefCell<Seen>>;
-
-/// Writes down what comes, and does what the test's closure says with each frame.
-struct Recorder<F> {
-    seen: Shared,
-    on_frame: F,
-}
-
-impl<C, F> FrameHandler<C> for Recorder<F>
-where
-    C: for<'a> Decoder<Frame<'a> = Chunk<'a>>,
-    F: FnMut(&mut Context, ConnId, Chunk<'_>),
-{
-    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: Chunk<'_>) {
-        self.seen.borrow_mut().frames.push((conn, frame.to_vec()));
-        (self.on_frame)(cx, conn, frame);
-    }
-
-    fn on_frame_error(&mut self, cx: &mut Context, conn: ConnId, error: &CodecError) {
-        self.seen.borrow_mut().errors.push(error.to_string());
-        cx.send(conn, "goodbye");
-    }
-
-    fn on_eof(&mut self, cx: &mut Context, conn: ConnId) {
-        self.seen.borrow_mut().eofs += 1;
-        cx.close(conn);
-    }
-
-    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
-        cx.resume_reads(conn);
-    }
-
-    fn on_close(&mut self, _: &mut Context, _: ConnId, _: Closed) {
-        self.seen.borrow_mut().closed += 1;
-    }
-}
-
-/// A kit around a framed recorder.
-fn framed<C>(
-    codec: C,
-    on_frame: impl FnMut(&mut Context, ConnId, Chunk<'_>) + 'static,
-) -> (Kit<impl FnMut(&mut Context, EventKind<'_>)>, Shared)
-where
-    C: Clone + for<'a> Decoder<Frame<'a> = Chunk<'a>>,
-{
-    let seen = Shared::default();
-    let recorder = Recorder {
-        seen: seen.clone(),
-        on_frame,
-    };
-    let mut framed = Framed::new(codec, recorder);
-    let kit = Kit::new(move |cx, event| hand(&mut framed, cx, event));
-    (kit, seen)
-}
-
-/// Hands an event to a handler, as `on_event` does.
-fn hand(handler: &mut impl Handler, cx: &mut Context, event: EventKind<'_>) {
-    match event {
-        EventKind::Open { conn, origin } => handler.on_open(cx, conn, origin),
-        EventKind::Data { conn, input } => handler.on_data(cx, conn, input),
-        EventKind::Eof { conn, input } => handler.on_eof(cx, conn, input),
-        EventKind::Drain { conn } => handler.on_drain(cx, conn),
-        EventKind::Close { conn, closed } => handler.on_close(cx, conn, closed),
-        other => kit::default(cx, other),
-    }
-}
+use std::time::Duration;
 
 fn echo(cx: &mut Context, conn: ConnId, frame: Chunk<'_>) {
     cx.send(conn, Lines::new(usize::MAX).frame(frame).unwrap());
-}
-
-#[track_caller]
-fn all_closed(kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>, count: usize) {
-    kit.until("all are closed", |log| log.closed() == count);
-}
-
-/// The frames, as text.
-fn texts(seen: &Shared) -> Vec<String> {
-    let text = |frame: &(ConnId, Vec<u8>)| String::from_utf8_lossy(&frame.1).into_owned();
-    seen.borrow().frames.iter().map(text).collect()
-}
-
-/// The error that closed the first connection.
-#[track_caller]
-fn protocol_error(reason: &Reason) -> &CodecError {
-    match reason {
-        Reason::Protocol(error) => error.get_ref().unwrap().downcast_ref().unwrap(),
-        other => panic!("{other}"),
-    }
 }
 
 // R9
@@ -233,194 +135,6 @@ fn a_handler_that_closes_or_aborts_in_mid_batch_gets_no_further_frame() {
     }
 }
 
-/// What an application of several parts sees in its own `on_event`.
-struct EndsSeen<H>(H, usize);
-
-impl<H: Handler> Handler for EndsSeen<H> {
-    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
-
-    fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
-        self.1 += usize::from(matches!(event.kind, EventKind::Eof { .. }));
-        self.0.on_event(cx, event);
-    }
-}
-
-// R10, R6: also when the pause is made in a frame that the end of the stream ends. The event comes
-// again then, and the hook once.
-#[test]
-fn after_a_pause_in_the_last_frame_the_end_waits_for_the_resume() {
-    let seen = Shared::default();
-    let recorder = Recorder {
-        seen: seen.clone(),
-        on_frame: |cx: &mut Context, conn, _: Chunk<'_>| {
-            cx.pause_reads(conn);
-        },
-    };
-    let mut app = EndsSeen(Framed::new(Lines::new(64).or_eof(), recorder), 0);
-    let mut reactor = Reactor::new().unwrap();
-    let listener = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.context().listener_addr(listener).unwrap().ip();
-    let mut peer = peer(addr.unwrap());
-    write(&mut peer, "the last");
-    peer.shutdown(Shutdown::Write).unwrap();
-    let start = Instant::now();
-    while seen.borrow().frames.is_empty() {
-        assert!(start.elapsed() < PATIENCE);
-        reactor
-            .turn(&mut app, Some(Duration::from_millis(5)))
-            .unwrap();
-    }
-    for _ in 0..3 {
-        assert_eq!(reactor.next_wakeup(), None);
-        reactor.turn(&mut app, Some(Duration::ZERO)).unwrap();
-        assert_eq!((seen.borrow().eofs, seen.borrow().closed), (0, 0));
-    }
-    let conn = seen.borrow().frames[0].0;
-    assert!(reactor.context().resume_reads(conn));
-    while seen.borrow().closed == 0 {
-        assert!(start.elapsed() < PATIENCE);
-        reactor
-            .turn(&mut app, Some(Duration::from_millis(5)))
-            .unwrap();
-    }
-    assert_eq!(app.1, 2);
-    assert_eq!((seen.borrow().eofs, seen.borrow().frames.len()), (1, 1));
-    assert_eq!(read_all(peer), b"");
-}
-
-// R9
-#[test]
-fn a_frame_above_the_maximum_closes_its_connection_with_a_last_word() {
-    let lies: [&[u8]; 3] = [
-        b"\0\0\x04\x01",
-        b"\xff\xff\xff\xff",
-        b"\0\0\0\x02ok\x7f\xff\xff\xff",
-    ];
-    for lie in lies {
-        let (mut kit, seen) = framed(LengthPrefixed::u32(1024), |_, _, _| {});
-        let addr = kit.listen();
-        let client = spawn(move || {
-            let mut peer = peer(addr);
-            write(&mut peer, lie);
-            let answer = read_n(&mut peer, 7);
-            (answer, peer.write_all(b"more").is_ok())
-        });
-        assert_eq!(kit.until_done(client).0, b"goodbye");
-        all_closed(&mut kit, 1);
-        let life = kit.log().life(kit.log().ids[0]);
-        match protocol_error(life.reason()) {
-            CodecError::TooLong {
-                limit: 1024,
-                claimed: Some(length),
-                ..
-            } => {
-                assert!(*length > 1024);
-            }
-            other => panic!("{other}"),
-        }
-        assert_eq!(seen.borrow().errors.len(), 1);
-        assert_eq!(seen.borrow().frames.len(), usize::from(lie.len() > 4));
-        assert_eq!(seen.borrow().eofs, 0);
-        kit.end();
-    }
-}
-
-// R9, W1: the last word has no room, for the peer does not read.
-#[test]
-fn a_last_word_above_the_hard_limit_ends_as_pending_limit() {
-    let (mut kit, seen) = framed(LengthPrefixed::u32(1024), |cx, conn, _| {
-        cx.send(conn, vec![0; 3 << 20]);
-    });
-    let mut peer = peer(kit.listen());
-    write(&mut peer, b"\0\0\0\x02ok\x7f\xff\xff\xff");
-    all_closed(&mut kit, 1);
-    let life = kit.log().life(kit.log().ids[0]);
-    assert!(matches!(life.reason(), Reason::PendingLimit));
-    assert_eq!(seen.borrow().errors.len(), 1);
-    kit.end();
-}
-
-#[test]
-fn half_a_frame_at_the_end_is_truncated() {
-    let (mut kit, seen) = framed(Delimited::new("--", 64), |_, _, _| {});
-    let addr = kit.listen();
-    let mut peer = peer(addr);
-    write(&mut peer, "whole--half-");
-    peer.shutdown(Shutdown::Write).unwrap();
-    all_closed(&mut kit, 1);
-    let life = kit.log().life(kit.log().ids[0]);
-    let error = protocol_error(life.reason());
-    let text = r#"the end came within a frame, after 5 bytes: "half-""#;
-    assert_eq!(error.to_string(), text);
-    assert_eq!(
-        (texts(&seen), seen.borrow().eofs),
-        (vec!["whole".to_owned()], 0)
-    );
-    assert_eq!(read_all(peer), b"goodbye");
-    kit.end();
-}
-
-// R9: a codec's maximum above the input limit of 64 KiB raises it.
-#[test]
-fn a_frame_may_be_larger_than_the_input_limit() {
-    const SIZE: usize = 700_000;
-    let (mut kit, seen) = framed(LengthPrefixed::u32(SIZE), |_, _, _| {});
-    let addr = kit.listen();
-    let feeder = spawn(move || {
-        let mut frame = Vec::new();
-        LengthPrefixed::u32(SIZE)
-            .encode(&pattern(SIZE), &mut frame)
-            .unwrap();
-        write(&mut peer(addr), frame.repeat(3));
-    });
-    kit.until_done(feeder);
-    all_closed(&mut kit, 1);
-    assert_eq!(seen.borrow().frames.len(), 3);
-    assert!(
-        seen.borrow()
-            .frames
-            .iter()
-            .all(|(_, frame)| *frame == pattern(SIZE))
-    );
-    assert!(
-        kit.log()
-            .life(kit.log().ids[0])
-            .closed
-            .as_ref()
-            .unwrap()
-            .is_clean()
-    );
-    kit.end();
-}
-
-#[test]
-fn a_request_that_its_end_ends_is_answered_also_when_it_is_empty() {
-    let (mut kit, seen) = framed(UntilEof::new(200_000), |cx, conn, frame| {
-        let size = format!("{} bytes", frame.len());
-        cx.send(conn, size);
-    });
-    let addr = kit.listen();
-    for (size, answer) in [
-        (0, "0 bytes"),
-        (200_000, "200000 bytes"),
-        (200_001, "goodbye"),
-    ] {
-        let client = spawn(move || {
-            let mut peer = peer(addr);
-            write(&mut peer, pattern(size));
-            peer.shutdown(Shutdown::Write).unwrap();
-            read_all(peer)
-        });
-        assert_eq!(kit.until_done(client), answer.as_bytes());
-    }
-    all_closed(&mut kit, 3);
-    assert_eq!(
-        (seen.borrow().frames.len(), seen.borrow().errors.len()),
-        (2, 1)
-    );
-    kit.end();
-}
-
 // W1, R10: an echo of lines that is paused by its own backpressure loses nothing.
 #[test]
 fn lines_that_are_sent_back_with_backpressure_all_come_back() {
@@ -537,7 +251,9 @@ fn two_framed_parts_live_under_one_on_event() {
 #[cfg(feature = "tokio-util")]
 mod tokio {
     use super::*;
-    use sockeye::codec::TokioCodec;
+    use kit::Kit;
+    use kit::framed::hand;
+    use sockeye::codec::{Decoder, TokioCodec};
     use tokio_util::codec::{AnyDelimiterCodec, LinesCodec, LinesCodecError};
 
     struct Strings(Shared);

@@ -8,6 +8,7 @@
 
 #[cfg(feature = "sim")]
 pub mod edge;
+pub mod framed;
 pub mod places;
 #[cfg(feature = "sim")]
 mod real_peer;
