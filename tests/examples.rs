@@ -109,7 +109,8 @@ fn every_server_has_a_default_port_of_its_own() {
 #[test]
 fn the_swarm_refuses_options_that_it_would_not_obey() {
     for args in [
-        &["--seeds", "5", "--threads", "0"][..],
+        &["--seeds", "0"][..],
+        &["--seeds", "5", "--threads", "0"],
         &["--seeds", "5", "--cut", "fuel=3"],
     ] {
         let output = run("swarm", args);

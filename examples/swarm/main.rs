@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 #[command(about = "Looks for a seed that makes the loop break a promise")]
 struct Options {
     /// How many seeds to run.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 0)]
@@ -156,7 +156,7 @@ fn work(search: &Search, options: &Options) {
 fn progress(search: &Search, options: &Options, began: Instant) -> String {
     let done = search.done.load(Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
-    let (width, total) = (30, options.seeds.max(1));
+    let (width, total) = (30, options.seeds);
     let filled = (done * width / total) as usize;
     let bar: String = (0..width as usize)
         .map(|i| if i < filled { '#' } else { '.' })
