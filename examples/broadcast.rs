@@ -4,7 +4,6 @@
 
 use clap::Parser;
 use sockeye::{Closed, ConnId, Context, Handler, Input, Origin, Reactor};
-use std::io;
 
 #[derive(Parser)]
 #[command(about = "Sends each line to everybody. Try it with several: nc 127.0.0.1 7005")]
@@ -36,7 +35,7 @@ impl Handler for Room {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;

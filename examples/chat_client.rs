@@ -86,7 +86,7 @@ impl FrameHandler<Lines, Option<String>> for Client {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::with_messages()?;
     let sender = reactor.sender();

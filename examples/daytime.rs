@@ -4,7 +4,6 @@
 
 use clap::Parser;
 use sockeye::{ConnId, Context, Handler, Input, Origin, Reactor};
-use std::io;
 use std::time::SystemTime;
 
 #[derive(Parser)]
@@ -28,7 +27,7 @@ impl Handler for Daytime {
     fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;

@@ -4,7 +4,6 @@
 
 use clap::Parser;
 use sockeye::{ConnId, Context, Handler, Input, Reactor, Sent};
-use std::io;
 
 #[derive(Parser)]
 #[command(about = "Sends back what it gets. Try it with: nc 127.0.0.1 7000")]
@@ -28,7 +27,7 @@ impl Handler for Echo {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;

@@ -42,7 +42,7 @@ impl Handler for App {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;

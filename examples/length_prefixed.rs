@@ -11,7 +11,6 @@ use clap::Parser;
 use sockeye::codec::{CodecError, Encoder, LengthPrefixed};
 use sockeye::{Chunk, Closed, ConnId, Context, FrameHandler, Framed, Reactor, Sent};
 use std::collections::HashMap;
-use std::io;
 
 #[derive(Parser)]
 #[command(about = "Sets and asks for counters. Serve with: length_prefixed --serve")]
@@ -189,7 +188,7 @@ impl FrameHandler<LengthPrefixed> for Client {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
     if args.serve {
@@ -207,17 +206,13 @@ fn main() -> io::Result<()> {
         closed: None,
     };
     // What is sent while it connects goes out as soon as it is open.
-    client
-        .ask(reactor.context(), server)
-        .map_err(io::Error::other)?;
+    client.ask(reactor.context(), server)?;
     let mut client = Framed::new(CODEC, client);
     reactor.run(&mut client)?;
     let client = client.into_handler();
     match client.closed {
         Some(_) if client.replies == client.requests.len() => Ok(()),
-        closed => {
-            let why = closed.map(|closed| closed.to_string()).unwrap_or_default();
-            Err(io::Error::other(why))
-        }
+        Some(closed) => anyhow::bail!("{closed}"),
+        None => anyhow::bail!("it was stopped"),
     }
 }

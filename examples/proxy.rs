@@ -5,7 +5,6 @@
 
 use clap::Parser;
 use sockeye::{Closed, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor, Sent};
-use std::io;
 
 #[derive(Parser)]
 #[command(about = "Joins whoever connects with a server. Try it with: nc 127.0.0.1 7001")]
@@ -62,7 +61,7 @@ impl Handler for Proxy {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;

@@ -59,7 +59,7 @@ impl Handler for Client {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
     if args.serve {
@@ -78,7 +78,7 @@ fn main() -> io::Result<()> {
     let mut client = Client::default();
     reactor.run(&mut client)?;
     match client.closed {
-        Some(closed) if !closed.is_clean() => Err(io::Error::other(closed.to_string())),
-        _ => io::stdout().write_all(&client.reply),
+        Some(closed) if !closed.is_clean() => anyhow::bail!("{closed}"),
+        _ => Ok(io::stdout().write_all(&client.reply)?),
     }
 }

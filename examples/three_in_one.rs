@@ -9,7 +9,6 @@ use sockeye::{
     Closed, ConnId, ConnMap, Connect, Context, Event, Handler, Input, Listen, Origin, Reactor, Tag,
     TimerId,
 };
-use std::io;
 use std::time::Duration;
 
 #[derive(Parser)]
@@ -113,7 +112,7 @@ impl Handler for App {
     fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
     for (what, addr, tag) in [("chat", &args.listen, CHAT), ("admin", &args.admin, ADMIN)] {

@@ -61,7 +61,7 @@ fn post(sender: Sender<News>, mut news: impl Iterator<Item = News> + Send + 'sta
     thread::spawn(move || news.all(|news| sender.send(news).is_ok()));
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
 
