@@ -1,9 +1,9 @@
 //! What `Config::busy_poll` gains and costs: one connection that waits for each of its answers.
 
 use super::child::{Server, answer, on_other_core};
-use super::idle::{Echo, listening};
 use super::measure::figure;
 use crate::Result;
+use crate::peers::by_sockeye::{Echo, listening};
 use crate::report::Table;
 use crate::run::Run;
 use crate::stats::median;

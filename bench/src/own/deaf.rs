@@ -1,9 +1,9 @@
 //! A broadcast to a thousand members of whom some never read.
 
 use super::child::{Server, answer, instructions_of, on_server_core};
-use super::idle::listening;
 use super::measure::figure;
 use crate::Result;
+use crate::peers::by_sockeye::listening;
 use crate::report::Table;
 use crate::run::{Run, Scale};
 use crate::stats::median;

@@ -3,10 +3,11 @@
 use super::child::{Server, answer, instructions_of, on_server_core};
 use super::measure::figure;
 use crate::Result;
+use crate::peers::by_sockeye::{Echo, listening};
 use crate::report::Table;
 use crate::run::{Run, Scale};
 use crate::stats::median;
-use sockeye::{ConnId, Context, Handler, Input, Listen, Reactor, Sent};
+use sockeye::{Listen, Reactor};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -124,20 +125,6 @@ impl Client {
     }
 }
 
-pub(super) struct Echo;
-
-impl Handler for Echo {
-    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-        if cx.send(conn, input.take_all()) == Sent::Wait {
-            cx.pause_reads(conn);
-        }
-    }
-
-    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
-        cx.resume_reads(conn);
-    }
-}
-
 pub(crate) fn child(words: &[String]) -> Result<()> {
     let mut listen = Listen::new("127.0.0.1:0");
     if words == ["with"] {
@@ -148,15 +135,4 @@ pub(crate) fn child(words: &[String]) -> Result<()> {
     answer(&[listening(&mut reactor, listener)?])?;
     reactor.run(&mut Echo)?;
     Ok(())
-}
-
-/// Where a listener of TCP listens.
-pub(super) fn listening(
-    reactor: &mut Reactor,
-    listener: sockeye::ListenerId,
-) -> Result<SocketAddr> {
-    match reactor.context().listener_addr(listener) {
-        Some(sockeye::Addr::Ip(addr)) => Ok(*addr),
-        _ => Err("it does not listen".into()),
-    }
 }

@@ -1,16 +1,16 @@
 //! A great many connects at once, beside one connection that is already there.
 
 use super::child::{Server, answer, on_other_core};
-use super::idle::listening;
 use super::measure::{figure, percentile};
 use crate::Result;
+use crate::peers::by_sockeye::{Echo, listening};
 use crate::report::Table;
 use crate::run::Run;
 use crate::stats::median;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, SockRef, Socket, Type};
-use sockeye::{ConnId, Context, Handler, Input, Listen, Reactor, Sent};
+use sockeye::{Listen, Reactor};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -254,20 +254,6 @@ fn listen() -> Result<std::net::TcpListener> {
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-struct Echo;
-
-impl Handler for Echo {
-    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-        if cx.send(conn, input.take_all()) == Sent::Wait {
-            cx.pause_reads(conn);
-        }
-    }
-
-    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
-        cx.resume_reads(conn);
-    }
 }
 
 fn by_sockeye() -> Result<()> {

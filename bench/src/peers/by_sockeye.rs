@@ -1,11 +1,13 @@
 //! sockeye: the handlers of `examples/echo.rs` and `examples/broadcast.rs`.
 
-use sockeye::{Closed, ConnId, Context, Handler, Input, Listen, Origin, Reactor, Sent};
+use std::net::SocketAddr;
+
+use sockeye::{Addr, Closed, ConnId, Context, Handler, Input, ListenerId, Origin, Reactor, Sent};
 
 use super::{Mode, announce};
 use crate::Result;
 
-struct Echo;
+pub(crate) struct Echo;
 
 impl Handler for Echo {
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
@@ -43,13 +45,17 @@ impl Handler for Room {
 
 pub(super) fn serve(mode: Mode) -> Result<()> {
     let mut reactor = Reactor::new()?;
-    let listener = reactor.listen(Listen::new("127.0.0.1:0"))?;
-    let addr = reactor.context().listener_addr(listener);
-    let addr = addr.and_then(|addr| addr.to_string().parse().ok());
-    announce(addr.ok_or("no address")?)?;
+    let listener = reactor.listen("127.0.0.1:0")?;
+    announce(listening(&mut reactor, listener)?)?;
     match mode {
         Mode::Echo => reactor.run(&mut Echo)?,
         Mode::Broadcast => reactor.run(&mut Room::default())?,
     };
     Ok(())
+}
+
+/// Where a listener of TCP listens.
+pub(crate) fn listening(reactor: &mut Reactor, listener: ListenerId) -> Result<SocketAddr> {
+    let addr = reactor.context().listener_addr(listener).and_then(Addr::ip);
+    addr.ok_or_else(|| "it does not listen".into())
 }

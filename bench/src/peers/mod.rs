@@ -12,7 +12,7 @@ mod by_epoll;
 mod by_message_io;
 mod by_mill_net;
 mod by_mio;
-mod by_sockeye;
+pub(crate) mod by_sockeye;
 mod by_tokio;
 pub(crate) mod in_c;
 mod lines;
