@@ -6,7 +6,7 @@ mod kit;
 
 use kit::{Kit, any_peer, both, default, pattern, peer, read_all, spawn, write};
 use socket2::{Domain, Socket, Type};
-use sockeye::{Config, ConnId, Context, EventKind, Limits, Reason, Sent};
+use sockeye::{Config, ConnId, Context, EventKind, Limits, Listen, Reason, Sent};
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -18,21 +18,38 @@ fn config(change: impl FnOnce(&mut Limits)) -> Config {
     config
 }
 
+/// A peer that was sent so many bytes and then closed, with so many milliseconds to take something.
+fn told_and_closed(
+    listen: Listen,
+    flush: u64,
+    bytes: usize,
+) -> (Kit<impl FnMut(&mut Context, EventKind<'_>)>, Socket) {
+    let config = config(|limits| limits.close_flush = Duration::from_millis(flush));
+    let mut kit = Kit::with_config(config, move |cx, event| match event {
+        EventKind::Open { conn, .. } => {
+            cx.send(conn, vec![0; bytes]);
+            cx.close(conn);
+        }
+        other => default(cx, other),
+    });
+    let addr = kit.listen_on(listen);
+    let peer = any_peer(&addr);
+    kit.until("it is open", |log| log.count("open") == 1);
+    (kit, peer)
+}
+
+/// All are closed, for the reason that `close` gives.
+fn closed_here(kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>) {
+    kit.until_all_closed();
+    let reason = kit.log().life(kit.log().ids[0]).reason();
+    assert!(matches!(reason, Reason::Local), "{reason}");
+}
+
 // X4
 #[test]
 fn the_close_flush_timeout_does_not_hit_a_peer_that_made_room_while_the_loop_stood_still() {
     both(|listen| {
-        let config = config(|limits| limits.close_flush = Duration::from_millis(50));
-        let mut kit = Kit::with_config(config, |cx, event| match event {
-            EventKind::Open { conn, .. } => {
-                cx.send(conn, vec![0; 30_000]);
-                cx.close(conn);
-            }
-            other => default(cx, other),
-        });
-        let addr = kit.listen_on(listen);
-        let mut peer = any_peer(&addr);
-        kit.until("it is open", |log| log.count("open") == 1);
+        let (mut kit, mut peer) = told_and_closed(listen, 50, 30_000);
         // What is there is read, while nobody turns the loop for longer than the timeout.
         peer.set_read_timeout(Some(Duration::from_millis(80)))
             .unwrap();
@@ -44,11 +61,7 @@ fn the_close_flush_timeout_does_not_hit_a_peer_that_made_room_while_the_loop_sto
         peer.set_read_timeout(Some(kit::PATIENCE)).unwrap();
         let reader = spawn(move || read_all(peer).len());
         assert_eq!(received + kit.until_done(reader), 30_000);
-        kit.until_all_closed();
-        assert!(matches!(
-            kit.log().life(kit.log().ids[0]).reason(),
-            Reason::Local
-        ));
+        closed_here(&mut kit);
         kit.end();
     });
 }
@@ -57,17 +70,7 @@ fn the_close_flush_timeout_does_not_hit_a_peer_that_made_room_while_the_loop_sto
 #[test]
 fn the_close_flush_timeout_starts_anew_whenever_the_peer_takes_something() {
     both(|listen| {
-        let config = config(|limits| limits.close_flush = Duration::from_millis(300));
-        let mut kit = Kit::with_config(config, |cx, event| match event {
-            EventKind::Open { conn, .. } => {
-                cx.send(conn, vec![0; 600_000]);
-                cx.close(conn);
-            }
-            other => default(cx, other),
-        });
-        let addr = kit.listen_on(listen);
-        let mut peer = any_peer(&addr);
-        kit.until("it is open", |log| log.count("open") == 1);
+        let (mut kit, mut peer) = told_and_closed(listen, 300, 600_000);
         let mut received = 0;
         for _ in 0..8 {
             peer.set_nonblocking(true).unwrap();
@@ -81,11 +84,7 @@ fn the_close_flush_timeout_starts_anew_whenever_the_peer_takes_something() {
         peer.set_nonblocking(false).unwrap();
         let reader = spawn(move || read_all(peer).len());
         assert_eq!(received + kit.until_done(reader), 600_000);
-        kit.until_all_closed();
-        assert!(matches!(
-            kit.log().life(kit.log().ids[0]).reason(),
-            Reason::Local
-        ));
+        closed_here(&mut kit);
         kit.end();
     });
 }
@@ -192,10 +191,7 @@ fn an_abort_is_a_reset_that_drops_what_is_pending() {
         }
         other => default(cx, other),
     });
-    let addr = kit.listen();
-    let mut peer = peer(addr);
-    kit.until("it is open", |log| log.count("open") == 1);
-    let id = kit.log().ids[0];
+    let (mut peer, id) = kit.accept();
     let pending = kit.cx().pending(id);
     assert!(pending > 0 && kit.cx().abort(id));
     assert_eq!(

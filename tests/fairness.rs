@@ -312,19 +312,7 @@ impl Handler<Message> for Panics {
     }
 
     fn on_event(&mut self, cx: &mut Context, event: sockeye::Event<'_>) {
-        let name = match &event.kind {
-            EventKind::Accept { .. } => "accept",
-            EventKind::Open { .. } => "open",
-            EventKind::Data { .. } => "data",
-            EventKind::Drain { .. } => "drain",
-            EventKind::Eof { .. } => "eof",
-            EventKind::Deadline { .. } => "deadline",
-            EventKind::Finish { .. } => "finish",
-            EventKind::Close { .. } => "close",
-            EventKind::Timer { .. } => "timer",
-            EventKind::Ready { .. } => "ready",
-            other => panic!("{other:?}"),
-        };
+        let name = kit::name(&event.kind);
         if self.at == name {
             std::panic::panic_any(PLANNED);
         }

@@ -218,10 +218,7 @@ fn a_half_closed_connection_that_stays_open_does_not_spin() {
 #[test]
 fn a_reset_that_a_write_meets_first_is_a_reset_and_hides_no_input() {
     let mut kit = Kit::new(default);
-    let addr = kit.listen();
-    let mut peer = peer(addr);
-    kit.until("it is open", |log| log.ids.len() == 1);
-    let conn = kit.log().ids[0];
+    let (mut peer, conn) = kit.accept();
     kit.cx().pause_reads(conn);
     write(&mut peer, "last words");
     until_acked(&peer);

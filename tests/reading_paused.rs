@@ -261,10 +261,7 @@ fn a_paused_connection_whose_peer_closes_does_not_spin_and_its_end_is_not_lost()
 #[test]
 fn a_paused_connection_whose_peer_resets_does_not_spin_and_its_end_is_not_lost() {
     let mut kit = Kit::new(default);
-    let addr = kit.listen();
-    let mut peer = peer(addr);
-    kit.until("it is open", |log| log.ids.len() == 1);
-    let conn = kit.log().ids[0];
+    let (mut peer, conn) = kit.accept();
     kit.cx().pause_reads(conn);
     write(&mut peer, "last words");
     until_acked(&peer);
@@ -340,10 +337,7 @@ fn urgent_data_neither_stalls_nor_corrupts_the_stream() {
 #[test]
 fn urgent_data_alone_does_not_spin_and_what_follows_arrives() {
     let mut kit = Kit::new(default);
-    let addr = kit.listen();
-    let mut peer = peer(addr);
-    kit.until("it is open", |log| log.ids.len() == 1);
-    let conn = kit.log().ids[0];
+    let (mut peer, conn) = kit.accept();
     SockRef::from(&peer).send_out_of_band(b"!").unwrap();
     nothing_happens(&mut kit, conn);
     kit.cx().pause_reads(conn);

@@ -29,20 +29,7 @@ impl<F: FnMut(&mut Context, Event<'_>)> Handler<u64> for Parts<F> {
     }
 
     fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
-        let name = match event.kind {
-            EventKind::Accept { .. } => "accept",
-            EventKind::Open { .. } => "open",
-            EventKind::Data { .. } => "data",
-            EventKind::Drain { .. } => "drain",
-            EventKind::Eof { .. } => "eof",
-            EventKind::Deadline { .. } => "deadline",
-            EventKind::Finish { .. } => "finish",
-            EventKind::Close { .. } => "close",
-            EventKind::Timer { .. } => "timer",
-            EventKind::AcceptError { .. } => "accept error",
-            EventKind::Ready { .. } => "ready",
-            ref other => panic!("unknown event {other:?}"),
-        };
+        let name = kit::name(&event.kind);
         self.seen.push((event.tag, name));
         (self.react)(cx, event);
     }

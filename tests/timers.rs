@@ -266,10 +266,7 @@ fn a_delay_without_end_neither_panics_nor_holds_up_a_short_one() {
         Duration::from_millis(1 << 31),
     ];
     let mut kit = Kit::new(|_, _| {});
-    let addr = kit.listen();
-    let _peer = peer(addr);
-    kit.until("it is open", |log| log.count("open") == 1);
-    let conn = kit.log().ids[0];
+    let (_peer, conn) = kit.accept();
     for (key, delay) in long.into_iter().enumerate() {
         kit.cx().set_timer(delay, key as u64);
         kit.cx().set_deadline(conn, delay);
@@ -352,10 +349,7 @@ fn a_million_timers_set_and_cancelled_leave_no_memory_behind() {
 #[test]
 fn a_deadline_moved_a_hundred_thousand_times_costs_one_timer() {
     let mut kit = Kit::new(echo);
-    let addr = kit.listen();
-    let _peer = peer(addr);
-    kit.until("it is open", |log| log.count("open") == 1);
-    let conn = kit.log().ids[0];
+    let (_peer, conn) = kit.accept();
     for _ in 0..100_000 {
         kit.cx().set_deadline(conn, ms(60_000));
         kit.cx().set_idle(conn, Some(ms(60_000)));
@@ -473,10 +467,7 @@ fn data_that_come_in_the_turn_of_the_deadline_win() {
             input.take_all();
         }
     });
-    let addr = kit.listen();
-    let mut stream = peer(addr);
-    kit.until("it is open", |log| log.count("open") == 1);
-    let conn = kit.log().ids[0];
+    let (mut stream, conn) = kit.accept();
     kit.cx().set_idle(conn, Some(ms(100)));
     let end = Instant::now() + ms(101);
     write(&mut stream, "in time");

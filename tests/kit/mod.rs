@@ -151,6 +151,24 @@ pub fn default(cx: &mut Context, event: EventKind<'_>) {
     }
 }
 
+/// An event in a word.
+pub fn name(event: &EventKind<'_>) -> &'static str {
+    match event {
+        EventKind::Accept { .. } => "accept",
+        EventKind::Open { .. } => "open",
+        EventKind::Data { .. } => "data",
+        EventKind::Drain { .. } => "drain",
+        EventKind::Eof { .. } => "eof",
+        EventKind::Deadline { .. } => "deadline",
+        EventKind::Finish { .. } => "finish",
+        EventKind::Close { .. } => "close",
+        EventKind::Timer { .. } => "timer",
+        EventKind::AcceptError { .. } => "accept error",
+        EventKind::Ready { .. } => "ready",
+        other => panic!("unknown event {other:?}"),
+    }
+}
+
 /// Sends back what comes, with backpressure.
 pub fn echo(cx: &mut Context, event: EventKind<'_>) {
     match event {
@@ -273,6 +291,14 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
     pub fn listen_on(&mut self, listen: impl Into<Listen>) -> Addr {
         let listener = self.reactor.listen(listen).unwrap();
         self.cx().listener_addr(listener).unwrap().clone()
+    }
+
+    /// A listener, a peer of it, and the connection, which is open.
+    pub fn accept(&mut self) -> (TcpStream, ConnId) {
+        let peer = peer(self.listen());
+        let opened = self.log().count("open");
+        self.until("it is open", |log| log.count("open") > opened);
+        (peer, *self.log().ids.last().unwrap())
     }
 
     pub fn connect(&mut self, connect: impl Into<sockeye::Connect>) -> ConnId {

@@ -1,6 +1,6 @@
 //! Closing and identity: X1 to X11.
 
-use crate::kit::edge::On;
+use crate::kit::edge::{Edge, On};
 use crate::kit::{Life, default, echo, pattern, slot_of, unix_path};
 use sockeye::{Config, ConnId, EventKind, Listen, Reason, Sent};
 use std::cell::RefCell;
@@ -92,7 +92,7 @@ fn closing_another_of_the_same_batch_silences_it(on: On) {
     let new: Vec<_> = (0..4).map(|_| edge.peer(&addr)).collect();
     edge.until_open(8);
     let old: Vec<ConnId> = ids.borrow()[..4].to_vec();
-    let alive = |edge: &mut crate::kit::edge::Edge| {
+    let alive = |edge: &mut Edge| {
         let open = old.iter().filter(|id| edge.cx().is_open(**id));
         open.count()
     };
@@ -238,17 +238,22 @@ fn an_abort_is_a_reset(on: On) {
     edge.end();
 }
 
+/// Two ends of a Unix connection, both of them the handler's: who connected, and who accepted.
+fn unix_pair(edge: &mut Edge) -> (ConnId, ConnId) {
+    let place = sockeye::Addr::unix(unix_path());
+    edge.listen_on(place.clone());
+    let conn = edge.connect(place);
+    edge.until_open(2);
+    let other = edge.log().ids.iter().copied().find(|id| *id != conn);
+    (conn, other.unwrap())
+}
+
 // X6: a Unix socket has no RST, but one that is closed with unread input tells the other end
 // (unix_release_sock() in af_unix.c).
 fn an_abort_of_a_unix_socket_is_an_end_unless_input_is_unread(on: On) {
     for unread in [false, true] {
         let mut edge = on.edge(default);
-        let place = sockeye::Addr::unix(unix_path());
-        edge.listen_on(place.clone());
-        let conn = edge.connect(place);
-        edge.until_open(2);
-        let other = edge.log().ids.iter().copied().find(|id| *id != conn);
-        let other = other.unwrap();
+        let (conn, other) = unix_pair(&mut edge);
         edge.cx().pause_reads(conn);
         edge.cx().send(conn, "last words");
         if unread {
@@ -271,12 +276,7 @@ fn a_write_to_a_unix_socket_that_is_gone_fails_at_once(on: On) {
         EventKind::Eof { .. } => {}
         other => default(cx, other),
     });
-    let place = sockeye::Addr::unix(unix_path());
-    edge.listen_on(place.clone());
-    let conn = edge.connect(place);
-    edge.until_open(2);
-    let other = edge.log().ids.iter().copied().find(|id| *id != conn);
-    let other = other.unwrap();
+    let (conn, other) = unix_pair(&mut edge);
     edge.cx().close(conn);
     edge.until("the end comes", |edge| {
         edge.log().life(other).count("eof") == 1
