@@ -349,7 +349,12 @@ impl Conn {
     /// The read phase has come to it, with news from the wait or without.
     #[inline]
     pub(crate) fn leave_ready_list(&mut self, news: Readiness) {
-        self.flags.0 = (self.flags.0 | u16::from(news.directions())) & !Flags::IN_READY.0;
+        // An entry from the wait is not the one that the flag tells of: a callback may have listed
+        // the connection since.
+        if news == Readiness::default() {
+            self.clear(Flags::IN_READY);
+        }
+        self.flags.0 |= u16::from(news.directions());
         if news.is_unusual() {
             self.on_readiness(news);
         }
@@ -468,8 +473,8 @@ impl Conn {
     }
 
     /// What becomes of a send of so many bytes, with some of the input lent to it already. The hard
-    /// limit governs only what is sent after a
-    /// `Wait` and above the high mark, so a send below it is taken whatever its size.
+    /// limit governs only what is sent after a `Wait` and above the high mark, so a send below it
+    /// is taken whatever its size.
     #[inline]
     pub(crate) fn admit(&self, lent: usize, bytes: usize) -> Admission {
         if !self.has(Flags::WAITING) || bytes == 0 {

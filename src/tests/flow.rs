@@ -483,7 +483,6 @@ fn a_part_of_the_block_is_lost_and_counted_when_its_member_ends() {
 }
 
 #[test]
-#[ignore = "one that is resumed while its edge waits is on the ready list twice from then on"]
 fn one_that_is_resumed_in_the_turn_of_its_edge_is_read_once_a_turn() {
     let mut bench = Bench::with_config(Config {
         receive_buffer: 100,

@@ -3,6 +3,8 @@
 //! On Unix rustix makes them: on Linux that is an instruction in the loop, where libc has functions
 //! that first look whether the thread is to be cancelled.
 
+#[cfg(not(unix))]
+pub(super) use elsewhere::{receive, send, send_vectored};
 #[cfg(unix)]
 pub(super) use unix::{receive, send, send_vectored};
 
