@@ -1,0 +1,78 @@
+//! The calls that move bytes, as the loop makes them (rustix) and as it might (std, through libc):
+//! `cargo bench --bench calls`.
+//!
+//! What a system call costs besides its work depends on the processor and on what the kernel does
+//! against its flaws: a function that returns soon after one may cost more than the function.
+
+mod common;
+
+use common::{compare, rival, title};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::hint::black_box;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+/// Calls of a run.
+const CALLS: usize = 20_000;
+
+/// Two ends of one connection, neither of which blocks.
+fn pair() -> std::io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let near = TcpStream::connect(listener.local_addr()?)?;
+    let (far, _) = listener.accept()?;
+    for end in [&near, &far] {
+        end.set_nodelay(true)?;
+        end.set_nonblocking(true)?;
+    }
+    Ok((near, far))
+}
+
+fn main() -> std::io::Result<()> {
+    let (near, far) = pair()?;
+    title("System calls");
+    compare(
+        "a read that would block",
+        vec![
+            rival("rustix", || {
+                read_in_vain(|buffer| {
+                    let (count, _) = recv(&near, buffer, RecvFlags::empty())?;
+                    Ok(count)
+                })
+            }),
+            rival("std", || read_in_vain(|buffer| (&near).read(buffer))),
+        ],
+    );
+    compare(
+        "64 bytes there, and read",
+        vec![
+            rival("rustix", || {
+                let (mut buffer, bytes) = ([0; 256], [1; 64]);
+                for _ in 0..CALLS {
+                    let sent = send(&near, &bytes, SendFlags::NOSIGNAL);
+                    let read = recv(&far, &mut buffer[..], RecvFlags::empty());
+                    assert_eq!((sent, read), (Ok(64), Ok((64, 64))));
+                }
+                CALLS
+            }),
+            rival("std", || {
+                let (mut buffer, bytes) = ([0; 256], [1; 64]);
+                for _ in 0..CALLS {
+                    let sent = (&near).write(&bytes).expect("there is room");
+                    let read = (&far).read(&mut buffer).expect("it has arrived");
+                    assert_eq!((sent, read), (64, 64));
+                }
+                CALLS
+            }),
+        ],
+    );
+    Ok(())
+}
+
+fn read_in_vain(mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize>) -> usize {
+    let mut buffer = [0; 256];
+    for _ in 0..CALLS {
+        let error = read(black_box(&mut buffer)).expect_err("nothing is there");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
+    CALLS
+}
