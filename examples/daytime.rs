@@ -1,6 +1,7 @@
 //! Speaks first, then closes: whoever connects is told the time.
 //!
-//! Try it: `cargo run --example daytime`, then in another terminal `nc 127.0.0.1 7013`.
+//! Try it: `cargo run --example daytime`, then in another terminal `nc 127.0.0.1 7013`
+//! (some kinds of `nc` wait for the Enter key before they show the end).
 
 use clap::Parser;
 use sockeye::{ConnId, Context, Handler, Input, Origin, Reactor};

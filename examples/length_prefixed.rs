@@ -121,7 +121,9 @@ impl FrameHandler<LengthPrefixed> for Server {
         let answer = Message::decode(frame).and_then(|request| self.answer(request));
         match answer.and_then(|answer| send(cx, conn, &answer)) {
             // A client that asks and does not read: then it is not read either.
-            Ok(Sent::Wait) => drop(cx.pause_reads(conn)),
+            Ok(Sent::Wait) => {
+                cx.pause_reads(conn);
+            }
             Ok(_) => {}
             Err(error) => drop(cx.close_because(conn, error)),
         }

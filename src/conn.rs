@@ -67,10 +67,10 @@ impl Flags {
     /// `close` was asked for while connecting with bytes pending: connect, flush, close.
     pub(crate) const CLOSE_ASKED: Flags = Flags(1 << 10);
     /// It is on the list of connections to read, or to flush.
-    pub(crate) const IN_READY: Flags = Flags(1 << 12);
-    pub(crate) const IN_DIRTY: Flags = Flags(1 << 13);
+    pub(crate) const IN_READY: Flags = Flags(1 << 11);
+    pub(crate) const IN_DIRTY: Flags = Flags(1 << 12);
     /// The phase is `Open`: here again, so that the usual case is one comparison.
-    const OPEN: Flags = Flags(1 << 14);
+    const OPEN: Flags = Flags(1 << 13);
 }
 
 /// What a read gave.

@@ -1,7 +1,7 @@
 //! A handler of frames as a handler of bytes.
 
 use crate::addr::Addr;
-use crate::closed::{Closed, Deadline, Reason};
+use crate::closed::{Closed, Deadline};
 use crate::codec::{CodecError, Decoder};
 use crate::conn::Origin;
 use crate::conn_map::ConnMap;
@@ -54,7 +54,7 @@ pub trait FrameHandler<C: Decoder, M = ()> {
 
     /// [`Handler::on_deadline`]. Default: close after a flush, with reason `TimedOut(which)`.
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
-        cx.close_with(conn, Reason::TimedOut(which));
+        cx.close_timed_out(conn, which);
     }
 
     /// [`Handler::on_finish`]. Default: close, after a flush.

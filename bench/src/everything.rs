@@ -1,5 +1,6 @@
 //! The whole run, and the page that it writes.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -53,7 +54,9 @@ pub(crate) fn run(run: &mut Run, options: &Options) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let usual = match run.scale {
         Scale::Full => root.join("docs"),
-        _ => root.join("target/performance"),
+        _ => env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| root.join("target"), PathBuf::from)
+            .join("performance"),
     };
     let out = options.out.clone().unwrap_or(usual);
     many_descriptors()?;
