@@ -163,7 +163,7 @@ fn many_descriptors() -> Result<()> {
 }
 
 fn head(run: &mut Run, servers: &[Ready], missing: &[String]) {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = env::args().skip(1).collect();
     let rest = match arguments.is_empty() {
         true => String::new(),
         false => format!(" -- {}", arguments.join(" ")),
