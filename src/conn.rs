@@ -117,7 +117,7 @@ pub(crate) struct Conn {
     flags: Flags,
     pub(crate) queue: Option<Box<WriteQueue>>,
     /// Its part of the turn's block of broadcasts, pending; a connection with a queue has none.
-    part: (u32, u32),
+    pub(crate) part: (u32, u32),
     pub(crate) input: Option<Leftover>,
     pub(crate) reason: Option<Reason>,
     /// Bytes that were queued when the write side failed.

@@ -450,4 +450,44 @@ mod tests {
         script.socket(299, |socket| assert_eq!(socket.written, b"a line\n"));
         assert!(reactor.context().spare_queues.len() <= 64);
     }
+
+    /// Always has more to send to this connection.
+    struct Stream(Option<ConnId>);
+
+    impl Handler for Stream {
+        fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+        fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
+            if Some(conn) == self.0 {
+                cx.send(conn, "more than the high mark");
+            }
+        }
+    }
+
+    // W1
+    #[test]
+    fn a_stream_that_is_never_done_does_not_keep_what_was_broadcast() {
+        let script = Script::new();
+        let mut config = Config::default();
+        (config.limits.high_watermark, config.limits.low_watermark) = (1, 1);
+        let mut reactor: Reactor = Reactor::on_backend(Backend::Script(script.clone()), config);
+        reactor.listen("127.0.0.1:0").unwrap();
+        for _ in 0..3 {
+            script.incoming();
+        }
+        let mut app = Stream(None);
+        while reactor.context().connections().count() < 3 {
+            reactor.turn(&mut app, Some(Duration::ZERO)).unwrap();
+        }
+        let all: Vec<ConnId> = reactor.context().connections().collect();
+        app.0 = Some(all[0]);
+        reactor.context().send(all[0], "the beginning");
+        for _ in 0..100 {
+            let cx = reactor.context();
+            assert_eq!(cx.broadcast([all[1], all[2]], "a line\n").waiting, 2);
+            reactor.turn(&mut app, Some(Duration::ZERO)).unwrap();
+            assert!(!reactor.context().dirty.is_empty());
+            assert_eq!(reactor.context().block.len(), 0);
+        }
+    }
 }

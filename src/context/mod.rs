@@ -221,9 +221,15 @@ impl Context {
         listed > 0 || self.batch_full || self.finishing.as_ref().is_some_and(to_tell)
     }
 
-    /// Nobody has a part of the block any more. A large one is given back to the allocator.
+    /// Clears the block if nobody has a part of it any more: a stream that always has more to
+    /// write keeps the dirty list from being empty. A large one is given back to the allocator.
     pub(crate) fn clear_block(&mut self) {
         const KEEP: usize = 1 << 20;
+        let conns = &mut self.conns;
+        let mut has_part = |slot: u32| conns.peek(slot).is_some_and(|c| c.part.0 < c.part.1);
+        if self.block.is_empty() || self.dirty.iter().any(|slot| has_part(*slot)) {
+            return;
+        }
         self.block.clear();
         self.block.shrink_to(KEEP);
     }

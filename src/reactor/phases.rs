@@ -250,9 +250,7 @@ impl<M> Reactor<M> {
         }
         let at_rest = self.cx.dirty.is_empty() && self.cx.ended.is_empty();
         self.cx.stats.budget_hits.rounds += u64::from(!at_rest);
-        if self.cx.dirty.is_empty() {
-            self.cx.clear_block();
-        }
+        self.cx.clear_block();
     }
 
     /// 6. Writes those that have something to write, as many as there are now, one write each. What
