@@ -2,8 +2,10 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use clap::builder::RangedU64ValueParser;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::Result;
@@ -30,7 +32,7 @@ pub(crate) struct Options {
     workloads: Vec<String>,
 
     /// Rounds of the comparison, instead of 5 (quick: 2)
-    #[arg(long)]
+    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     rounds: Option<usize>,
 
     /// The core of the server, and that of the load generator, as in 0,1 [default: the first two]
@@ -50,6 +52,13 @@ pub(crate) struct Options {
     out: Option<PathBuf>,
 }
 
+/// Asked before everything is measured, and not a quarter of an hour later.
+fn can_write(page: &Path) -> io::Result<()> {
+    fs::create_dir_all(page.with_extension(""))?;
+    let file = fs::OpenOptions::new().append(true).create(true).open(page);
+    file.map(drop)
+}
+
 pub(crate) fn run(run: &mut Run, options: &Options) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let usual = match run.scale {
@@ -59,6 +68,8 @@ pub(crate) fn run(run: &mut Run, options: &Options) -> Result<()> {
             .join("performance"),
     };
     let out = options.out.clone().unwrap_or(usual);
+    let page = out.join("performance.md");
+    can_write(&page).map_err(|error| format!("{}: {error}", page.display()))?;
     many_descriptors()?;
     let cores = match options.cores[..] {
         [server, load] => Cores { server, load },
@@ -92,8 +103,6 @@ pub(crate) fn run(run: &mut Run, options: &Options) -> Result<()> {
     }
     run.progress.finish();
     run.report.write_plots(&out.join("performance"))?;
-    fs::create_dir_all(&out)?;
-    let page = out.join("performance.md");
     fs::write(&page, run.report.markdown())?;
     println!("{}", fs::canonicalize(page)?.display());
     run.verdict()
