@@ -146,7 +146,7 @@ impl Context {
     pub(crate) fn repay(&mut self, slot: u32, input: &mut Input, dirty_before: usize) {
         let (start, end) = (self.lending.lent.0 as usize, self.lending.lent.1 as usize);
         let state = std::mem::replace(&mut self.lending.state, State::Nothing);
-        if state == State::Disturbed {
+        if state == State::Disturbed || !input.is_lent_from() {
             return self.queue_lent(slot, input, start..end, dirty_before);
         }
         let Some(conn) = self.conns.peek(slot) else {
@@ -178,6 +178,13 @@ impl Context {
     /// It has to wait for room or for the flush phase, before what was queued after it.
     #[cold]
     fn queue_lent(&mut self, slot: u32, input: &mut Input, lent: Range<usize>, before: usize) {
+        if !input.is_lent_from() {
+            log::error!(target: "sockeye", "a handler has replaced the input it had sent from");
+            if let Some(conn) = self.conns.peek(slot) {
+                conn.lost += lent.len() as u64;
+            }
+            return self.reset(slot, Reason::Aborted);
+        }
         self.queue_rest(slot, input, lent);
         self.list_for_drain(slot);
         self.flush_own(slot, before);

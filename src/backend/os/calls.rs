@@ -23,7 +23,8 @@ mod unix {
 
     #[inline(always)]
     pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = recv(socket, buffer, RecvFlags::empty())?;
+        // The first count is cut to the buffer, which only `MSG_TRUNC` would call for.
+        let (_, count) = recv(socket, buffer, RecvFlags::empty())?;
         Ok(count)
     }
 
