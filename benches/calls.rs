@@ -6,14 +6,23 @@
 
 mod common;
 
-use common::{compare, rival, title};
+use common::{compare, rival, rival_timed, timed, title};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::hint::black_box;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 /// Calls of a run.
 const CALLS: usize = 20_000;
+
+/// Bytes of a large read.
+const LARGE: usize = 128 * 1024;
+
+const LARGE_READS: usize = 200;
+
+const PAGE: usize = 4096;
 
 /// Two ends of one connection, neither of which blocks.
 fn pair() -> std::io::Result<(TcpStream, TcpStream)> {
@@ -23,6 +32,8 @@ fn pair() -> std::io::Result<(TcpStream, TcpStream)> {
     for end in [&near, &far] {
         end.set_nodelay(true)?;
         end.set_nonblocking(true)?;
+        set_socket_send_buffer_size(end, 2 * LARGE)?;
+        set_socket_recv_buffer_size(end, 2 * LARGE)?;
     }
     Ok((near, far))
 }
@@ -68,7 +79,37 @@ fn main() -> std::io::Result<()> {
             }),
         ],
     );
+    compare(
+        "a read of 128 KiB",
+        vec![
+            rival_timed("to a cache line", || read_large(&near, &far, 64)),
+            rival_timed("16 bytes behind a page", || read_large(&near, &far, 16)),
+        ],
+    );
     Ok(())
+}
+
+/// Reads to so many bytes behind the start of a page; the sends are not timed.
+fn read_large(near: &TcpStream, far: &TcpStream, place: usize) -> (usize, Duration) {
+    let mut memory = vec![0; 2 * PAGE + LARGE];
+    let start = memory.as_ptr().addr().next_multiple_of(PAGE) - memory.as_ptr().addr() + place;
+    let (bytes, mut time) = (vec![1; LARGE], Duration::ZERO);
+    for _ in 0..LARGE_READS {
+        let mut sent = 0;
+        while sent < LARGE {
+            sent += send(near, &bytes[sent..], SendFlags::NOSIGNAL).expect("there is room");
+        }
+        let (_, read) = timed(|| {
+            let mut read = 0;
+            while read < LARGE {
+                let buffer = &mut memory[start + read..start + LARGE];
+                read += recv(far, buffer, RecvFlags::empty()).map_or(0, |(count, _)| count);
+            }
+            read
+        });
+        time += read;
+    }
+    (LARGE_READS, time)
 }
 
 /// The same call, and a return after it.
