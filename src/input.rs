@@ -308,7 +308,7 @@ const SPARE_CAPACITY: usize = 2048;
 /// start, where memory is in the processor's nearest cache.
 const WARM: usize = 8 * 1024;
 
-/// Bytes of a cache line. The kernel's copy into a large buffer takes up to a fifth longer where that
+/// Bytes of a cache line. The kernel's copy into a large buffer may take a fifth longer where that
 /// begins 16 bytes behind the start of a page, which is where malloc(3) puts it (x86-64;
 /// `cargo bench --bench calls`).
 const LINE: usize = 64;
