@@ -9,27 +9,35 @@ use sockeye::Addr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where cargo puts an example. `cargo test` builds it first, `cargo test --test NAME` does not.
+/// Where cargo puts an example. `cargo test` builds it first, `cargo test --test NAME` does not: so
+/// one that is older than its sources is refused, for it would be tested in vain.
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.parent().and_then(|deps| deps.parent()).unwrap();
     let path = target.join("examples").join(name);
+    // What it was built from, as cargo writes it down for make(1).
+    let sources = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
+    let newest = sources.split_whitespace().skip(1).filter_map(changed).max();
     assert!(
-        path.exists(),
-        "{} is not there: run `cargo build --examples` first",
+        newest.is_some() && newest <= changed(&path),
+        "{} is not there or is old: run `cargo build --examples` first",
         path.display()
     );
     path
+}
+
+fn changed(path: impl AsRef<Path>) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|file| file.modified()).ok()
 }
 
 /// Runs an example that ends by itself.
