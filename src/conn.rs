@@ -117,7 +117,7 @@ pub(crate) struct Conn {
     flags: Flags,
     pub(crate) queue: Option<Box<WriteQueue>>,
     /// Its part of the turn's block of broadcasts, pending; a connection with a queue has none.
-    pub(crate) part: (u32, u32),
+    part: (u32, u32),
     pub(crate) input: Option<Leftover>,
     pub(crate) reason: Option<Reason>,
     /// Bytes that were queued when the write side failed.
@@ -231,6 +231,10 @@ impl Conn {
         Some((end - self.part.0) as usize)
     }
 
+    pub(crate) fn has_part(&self) -> bool {
+        self.part.0 < self.part.1
+    }
+
     /// Its part of the turn's block, which it has no longer.
     #[inline]
     pub(crate) fn take_part(&mut self) -> Option<Range<usize>> {
@@ -299,7 +303,6 @@ impl Conn {
     fn wants_unusual_read(&self) -> bool {
         match self.phase {
             Phase::Open => !self.has(Flags::PAUSED) && self.has(Flags::RESUMED),
-
             Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
             Phase::Lingering => self.has(Flags::READABLE),
             Phase::Closing | Phase::Dead => false,
@@ -360,8 +363,7 @@ impl Conn {
         }
     }
 
-    /// An edge. Errors and hang-ups count as readable, for a read will meet them; and an error as
-    /// writable too.
+    /// An edge. Errors and hang-ups count as readable, errors as writable too: a call meets them.
     #[inline]
     pub(crate) fn on_readiness(&mut self, readiness: Readiness) {
         self.flags.0 |= u16::from(readiness.directions());
@@ -445,9 +447,7 @@ impl Conn {
 
     #[cold]
     fn queue_part(&mut self, rest: &[u8], spare: &mut Spare) {
-        let mut queue = spare.get();
-        queue.push_slice(rest);
-        self.queue = Some(queue);
+        self.queue.insert(spare.get()).push_slice(rest);
     }
 
     /// What a write says about the next one.

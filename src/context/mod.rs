@@ -226,7 +226,7 @@ impl Context {
     pub(crate) fn clear_block(&mut self) {
         const KEEP: usize = 1 << 20;
         let conns = &mut self.conns;
-        let mut has_part = |slot: u32| conns.peek(slot).is_some_and(|c| c.part.0 < c.part.1);
+        let mut has_part = |slot| conns.peek(slot).is_some_and(|conn| conn.has_part());
         if self.block.is_empty() || self.dirty.iter().any(|slot| has_part(*slot)) {
             return;
         }

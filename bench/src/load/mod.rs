@@ -68,7 +68,7 @@ pub(crate) struct Options {
     pub(crate) senders: usize,
 
     /// Messages a second at fixed times, instead of as fast as they come back
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rate: Option<u64>,
 }
 
