@@ -45,7 +45,8 @@ pub struct Input {
     headroom: usize,
     /// ... and a few more, so that a read goes to the start of a cache line: here.
     base: usize,
-    /// The length of the buffer if it is all here: not shared, and with nothing appended to it.
+    /// The length of the buffer if it is all here: not shared, and with nothing appended to it. No
+    /// length at all where the bytes are no receive buffer.
     whole: usize,
     /// It is the loop's own, from which what is taken may be lent.
     is_lent_from: bool,
@@ -343,7 +344,7 @@ impl Input {
             pool,
             headroom: 0,
             base: 0,
-            whole: 0,
+            whole: usize::MAX,
             is_lent_from: false,
             spare: Vec::new(),
         }
