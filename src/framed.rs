@@ -29,10 +29,11 @@ pub trait FrameHandler<C: Decoder, M = ()> {
     fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: C::Frame<'_>);
 
     /// What has come is no frame: too long, malformed, or cut off by the end of the stream. When
-    /// this returns, the connection is closed after a flush, with [`Reason::Protocol`] and the
-    /// error, so there is time for a last word. If the peer does not read, and the last word meets
-    /// the hard limit, the overflow policy has its way: with `Close` the reason is
-    /// [`Reason::PendingLimit`] then. Default: nothing.
+    /// this returns, the connection is closed after a flush, with
+    /// [`Protocol`](crate::Reason::Protocol) and the error, so there is time for a last word. If
+    /// the peer does not read, and the last word meets the hard limit, the overflow policy has its
+    /// way: with `Close` the reason is [`PendingLimit`](crate::Reason::PendingLimit) then. Default:
+    /// nothing.
     fn on_frame_error(&mut self, cx: &mut Context, conn: ConnId, error: &CodecError) {}
 
     /// [`Handler::on_accept`]. Default: keep it.
