@@ -377,7 +377,7 @@ impl Conn {
     }
 
     /// One read of one receive buffer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(&mut self, input: &mut Input) -> Read {
         let Some(stream) = &mut self.stream else {
             return Read::Nothing;

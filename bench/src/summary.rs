@@ -111,7 +111,9 @@ impl Plan<'_> {
              `{baseline}` next to it. All of this is over loopback: one `send` includes the \
              receiving half of TCP, which is another machine's work in life. Every byte of every \
              answer was compared with what was sent. In `fan100-k10` a server that writes once for \
-             all that is due, and not for each read, has an advantage: that is a design, and ours.",
+             all that is due, and not for each read, has an advantage: that is a design, and ours. \
+             sockeye and `epoll` send and receive by system calls in line, the others call libc: \
+             that is most of what they are ahead, and `docs/design.md` says why.",
             self.times.warm, self.times.window, self.times.rounds
         )
     }

@@ -1,14 +1,31 @@
 //! The hand-written server on epoll itself, by way of rustix.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::plain::{Ready, Server};
+use super::plain::{Ready, Server, Stream};
 use super::{Mode, listen};
 use crate::Result;
+
+/// A socket whose system calls are made in line, as sockeye's are.
+struct Inline(TcpStream);
+
+impl Stream for Inline {
+    #[inline(always)]
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let (_, count) = recv(&self.0, into, RecvFlags::empty())?;
+        Ok(count)
+    }
+
+    #[inline(always)]
+    fn write(&self, from: &[u8]) -> io::Result<usize> {
+        Ok(send(&self.0, from, SendFlags::NOSIGNAL)?)
+    }
+}
 
 const LISTENER: u64 = u64::MAX;
 const EVENTS: usize = 512;
@@ -55,7 +72,7 @@ pub(super) fn serve(mode: Mode) -> Result<()> {
 fn accept_all(
     listener: &TcpListener,
     poll: &rustix::fd::OwnedFd,
-    server: &mut Server<std::net::TcpStream>,
+    server: &mut Server<Inline>,
 ) -> io::Result<()> {
     loop {
         let stream = match listener.accept() {
@@ -68,6 +85,6 @@ fn accept_all(
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let number = EventData::new_u64(server.next() as u64);
         epoll::add(poll, &stream, number, flags)?;
-        server.insert(stream);
+        server.insert(Inline(stream));
     }
 }

@@ -96,7 +96,7 @@ pub(crate) const ALL: &[Peer] = &[
     Peer {
         name: SECOND_BASELINE,
         package: "rustix",
-        about: "the same hand-written loop in Rust, on epoll by way of rustix",
+        about: "the same hand-written loop in Rust, on epoll, by rustix: system calls in line",
         kind: Kind::Rust(by_epoll::serve),
     },
     Peer {

@@ -107,6 +107,7 @@ impl<S: Stream> Server<S> {
     }
 
     /// Handles an event. False: the connection is over and its socket closed.
+    #[inline(always)]
     pub(super) fn event(&mut self, index: usize, ready: Ready) -> bool {
         let Some(conn) = self.conns.get_mut(index).and_then(Option::as_mut) else {
             return false;
@@ -143,8 +144,10 @@ impl<S: Stream> Server<S> {
     }
 }
 
+// In line: where the system call is in line too, nothing returns between it and the next one.
 impl<S: Stream> Conn<S> {
     /// An error says that the connection is over.
+    #[inline(always)]
     fn work(
         &mut self,
         writable: bool,
@@ -173,6 +176,7 @@ impl<S: Stream> Conn<S> {
         Ok(())
     }
 
+    #[inline(always)]
     fn send(&mut self, data: &[u8]) -> io::Result<()> {
         let taken = if self.queue.is_empty() {
             write(&self.stream, data)?
@@ -194,6 +198,7 @@ impl<S: Stream> Conn<S> {
 }
 
 /// How much the socket took. Less than all of it: an edge will tell when it takes more.
+#[inline(always)]
 fn write<S: Stream>(stream: &S, data: &[u8]) -> io::Result<usize> {
     let mut taken = 0;
     while taken < data.len() {
