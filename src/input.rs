@@ -3,9 +3,9 @@
 use bytes::{Buf, Bytes};
 use std::fmt;
 use std::ops::{Deref, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::config::Config;
 use crate::payload::SHARE_FROM;
 
 /// The bytes that `on_data` is offered: everything received and not yet consumed.
@@ -13,8 +13,9 @@ use crate::payload::SHARE_FROM;
 /// It derefs to `[u8]` and implements [`Buf`] (`get_u16` reads network byte order). Take what you
 /// understand with [`take`](Input::take) or [`advance`](Buf::advance) and leave the rest: it is
 /// offered again together with the next bytes, after `resume_reads`, and in `on_eof`; never
-/// otherwise. Do not put another one in its place (`mem::replace`): what was sent from this one in
-/// the same callback could not go out any more, so the connection would be reset.
+/// otherwise. Another one in its place (`mem::replace`) is what you leave: its bytes are offered
+/// again. But what was sent from this one in the same callback could then not go out any more, so
+/// the connection is reset ([`Aborted`](crate::Reason::Aborted)).
 ///
 /// ```
 /// # use sockeye::{ConnId, Context, Handler, Input};
@@ -45,11 +46,10 @@ pub struct Input {
     headroom: usize,
     /// ... and a few more, so that a read goes to the start of a cache line: here.
     base: usize,
-    /// The length of the buffer if it is all here: not shared, and with nothing appended to it. No
-    /// length at all where the bytes are no receive buffer.
+    /// The length of the buffer if it is all here: not shared, and with nothing appended to it.
     whole: usize,
-    /// It is the loop's own, from which what is taken may be lent.
-    is_lent_from: bool,
+    /// Which of all receive buffers of the process it is; zero: none.
+    serial: usize,
     /// Leftovers that are used up, to be filled again.
     spare: Vec<Leftover>,
 }
@@ -75,8 +75,7 @@ impl Deref for Input {
 impl From<Vec<u8>> for Input {
     fn from(bytes: Vec<u8>) -> Input {
         let end = bytes.len();
-        let pool = Pool::new(LINE - 1 + Config::default().receive_buffer);
-        Input::over(bytes, 0, end, pool)
+        Input::over(bytes, 0, end, Pool::new(0))
     }
 }
 
@@ -149,7 +148,7 @@ impl Input {
         own.truncate(self.end);
         let is_full = own.capacity() - own.len() < bytes.len() || self.start == self.end;
         // In the loop what was taken may be lent, so it stays where it is.
-        if is_full && !self.is_lent_from {
+        if is_full && self.serial == 0 {
             own.drain(..self.start);
             self.start = 0;
         }
@@ -322,12 +321,13 @@ impl Input {
     /// An input over a receive buffer of `capacity` bytes, and a quarter more in front of it: room
     /// for what was left of the last read.
     pub(crate) fn new(capacity: usize) -> Input {
+        static SERIAL: AtomicUsize = AtomicUsize::new(1);
         let headroom = capacity / 4;
         let pool = Pool::new(LINE - 1 + headroom + capacity);
         let mut input = Input::over(Vec::new(), 0, 0, pool);
+        input.serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         input.capacity = capacity;
         input.headroom = headroom;
-        input.is_lent_from = true;
         input.share_from = SHARE_FROM.max(capacity / 8);
         input.renew();
         input
@@ -340,12 +340,12 @@ impl Input {
             share_from: SHARE_FROM.max(own.len() / 8),
             own,
             shared: None,
-            capacity: pool.capacity.saturating_sub(LINE - 1),
             pool,
+            capacity: 0,
             headroom: 0,
             base: 0,
-            whole: usize::MAX,
-            is_lent_from: false,
+            whole: 0,
+            serial: 0,
             spare: Vec::new(),
         }
     }
@@ -393,8 +393,6 @@ impl Input {
 
     #[cold]
     fn renew(&mut self) {
-        // A handler may have put another one in its place: that is the loop's own now.
-        self.is_lent_from = true;
         // First drop our share: if it was the last one, the same buffer comes back.
         self.shared = None;
         self.own = self.pool.get();
@@ -407,10 +405,10 @@ impl Input {
         self.clear();
     }
 
-    /// Is it the one that reads fill, and not another that a handler has put in its place?
+    /// What tells it from every other receive buffer, and from other inputs; never zero there.
     #[inline]
-    pub(crate) fn is_lent_from(&self) -> bool {
-        self.is_lent_from
+    pub(crate) fn serial(&self) -> usize {
+        self.serial
     }
 
     /// `count` bytes were read into the buffer.

@@ -260,7 +260,7 @@ impl Context {
                         return step(Next::Data, conn.input.take(), more);
                     }
                 }
-                self.lending.begin(key, conn, input);
+                self.lending.begin(key, conn);
                 step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {

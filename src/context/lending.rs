@@ -13,9 +13,10 @@ use std::ops::Range;
 
 /// Who may borrow the input of the running callback, and what it has borrowed.
 pub(crate) struct Lending {
-    /// Where the input is that the borrower may borrow from; zero: it may not, for something is
-    /// lent or queued already. Only compared: a handler may have inputs of its own.
-    offered: usize,
+    /// The serial of the loop's own input. A handler may have others, and put one in its place.
+    own: usize,
+    /// The borrower may borrow from it: nothing is lent or queued yet.
+    is_offered: bool,
     state: State,
     /// The connection whose callback runs.
     borrower: Key,
@@ -38,11 +39,12 @@ enum State {
 impl Lending {
     pub(crate) fn new() -> Lending {
         Lending {
+            own: 0,
             borrower: Key {
                 slot: 0,
                 generation: 0,
             },
-            offered: 0,
+            is_offered: false,
             state: State::Nothing,
             lent: (0, 0),
             high: 0,
@@ -51,19 +53,16 @@ impl Lending {
 
     /// Offers the input of the coming callback to its own connection.
     #[inline]
-    pub(super) fn begin(&mut self, key: Key, conn: &Conn, input: &Input) {
+    pub(super) fn begin(&mut self, key: Key, conn: &Conn) {
         self.borrower = key;
-        self.offered = match conn.can_borrow() {
-            true => address(input),
-            false => 0,
-        };
+        self.is_offered = conn.can_borrow();
         self.high = conn.limits.high_watermark;
     }
 
     /// Something is queued, for whomever, or a connection changes its state.
     #[inline]
     pub(super) fn disturb(&mut self) {
-        self.offered = 0;
+        self.is_offered = false;
         if self.state == State::Lent {
             self.state = State::Disturbed;
         }
@@ -72,7 +71,13 @@ impl Lending {
     /// The callback has returned, and borrowed nothing.
     #[inline]
     pub(crate) fn close(&mut self) {
-        self.offered = 0;
+        self.is_offered = false;
+    }
+
+    /// Is it the loop's own, and not another that a handler has put in its place?
+    #[inline]
+    pub(crate) fn owns(&self, input: &Input) -> bool {
+        self.own == input.serial()
     }
 
     /// Is something lent?
@@ -107,13 +112,14 @@ impl Lending {
     }
 }
 
-/// Where an input is, which tells it from every other one.
-#[inline]
-fn address(input: &Input) -> usize {
-    std::ptr::from_ref(input).addr()
-}
-
 impl Context {
+    /// The loop's input, or another one where a handler has taken it away.
+    pub(crate) fn new_input(&mut self) -> Input {
+        let input = Input::new(self.config.receive_buffer);
+        self.lending.own = input.serial();
+        input
+    }
+
     /// Lends a chunk of the running callback's input to its own connection, once. `None`: it has
     /// to be queued.
     #[inline]
@@ -127,15 +133,21 @@ impl Context {
         let lending = &mut self.lending;
         let len = end - start;
         // A call that writes nothing would tell of room that nobody needs.
-        if lending.offered != address(input) || lending.borrower != id.0 || len == 0 {
+        if !lending.is_offered || !lending.owns(input) || lending.borrower != id.0 || len == 0 {
             return None;
         }
-        lending.offered = 0;
+        lending.is_offered = false;
         lending.state = State::Lent;
         lending.lent = (start as u32, end as u32);
-        if len <= lending.high {
-            return Some(Sent::Queued);
+        match len <= lending.high {
+            true => Some(Sent::Queued),
+            false => self.lent_much(id),
         }
+    }
+
+    /// More is lent than the high watermark: the borrower has to wait.
+    #[cold]
+    fn lent_much(&mut self, id: ConnId) -> Option<Sent> {
         self.conns.get_mut(id.0)?.set(Flags::WAITING);
         Some(Sent::Wait)
     }
@@ -146,7 +158,7 @@ impl Context {
     pub(crate) fn repay(&mut self, slot: u32, input: &mut Input, dirty_before: usize) {
         let (start, end) = (self.lending.lent.0 as usize, self.lending.lent.1 as usize);
         let state = std::mem::replace(&mut self.lending.state, State::Nothing);
-        if state == State::Disturbed || !input.is_lent_from() {
+        if state == State::Disturbed || !self.lending.owns(input) {
             return self.queue_lent(slot, input, start..end, dirty_before);
         }
         let Some(conn) = self.conns.peek(slot) else {
@@ -175,11 +187,12 @@ impl Context {
         }
     }
 
-    /// It has to wait for room or for the flush phase, before what was queued after it.
+    /// It is gone, or it has to wait for the flush phase, before what was queued after it.
     #[cold]
     fn queue_lent(&mut self, slot: u32, input: &mut Input, lent: Range<usize>, before: usize) {
-        if !input.is_lent_from() {
+        if !self.lending.owns(input) {
             log::error!(target: "sockeye", "a handler has replaced the input it had sent from");
+            *input = self.new_input();
             if let Some(conn) = self.conns.peek(slot) {
                 conn.lost += lent.len() as u64;
             }

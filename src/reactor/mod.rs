@@ -91,12 +91,11 @@ impl<M> Reactor<M> {
 
     pub(crate) fn on_backend(backend: Backend, config: Config) -> Reactor<M> {
         let mailbox = Mailbox::new(config.message_limit, backend.wake());
-        let input = Input::new(config.receive_buffer);
-        let cx = Context::new(backend, config);
+        let mut cx = Context::new(backend, config);
         Reactor {
+            input: cx.new_input(),
             cx,
             mailbox,
-            input,
             aside: None,
             turn: Turn::default(),
             in_turn: false,

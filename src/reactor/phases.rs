@@ -130,7 +130,7 @@ impl<M> Reactor<M> {
     /// Something is left, or more may be there to read.
     #[inline(never)]
     fn after_data(&mut self, slot: u32) {
-        if self.aside.is_none() {
+        if self.aside.is_none() && self.cx.lending.owns(&self.input) {
             return self.cx.after_read(slot, &mut self.input);
         }
         let left = self.left_over();
@@ -160,13 +160,14 @@ impl<M> Reactor<M> {
 
     /// What the handler left of its input.
     fn left_over(&mut self) -> Option<Leftover> {
-        match self.aside.take() {
-            Some(receive) => {
-                let joined = std::mem::replace(&mut self.input, receive);
-                self.input.leftover_of(joined)
-            }
-            None => self.input.leftover(),
-        }
+        let receive = match self.aside.take() {
+            Some(receive) => receive,
+            None if self.cx.lending.owns(&self.input) => return self.input.leftover(),
+            // A handler has put another one in its place: what is in that is what it left.
+            None => self.cx.new_input(),
+        };
+        let other = std::mem::replace(&mut self.input, receive);
+        self.input.leftover_of(other)
     }
 
     /// Tells of watched descriptors.
