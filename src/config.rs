@@ -27,8 +27,8 @@ pub struct Config {
     /// Events taken from the operating system in one wait, 1 Mi at most; default 1024.
     pub events_per_wait: usize,
     /// Bytes of the loop's one receive buffer, 1 GiB at most (it takes a quarter more memory: what
-    /// was left goes in front of what is read); default 256 KiB: a stream that is echoed costs 1.3
-    /// times as much a byte with 64 KiB, 2.1 times with 16 KiB, and hardly less with more
+    /// was left goes in front of what is read); default 256 KiB: a stream that is echoed costs 1.4
+    /// times as much a byte with 64 KiB, 2.2 times with 16 KiB, and 0.8 times with 1 MiB
     /// (`cargo bench --bench thresholds`).
     pub receive_buffer: usize,
     /// Connections at most, accepted and outbound; more are refused. Default: no cap but the
@@ -74,7 +74,8 @@ impl Default for Config {
 #[non_exhaustive]
 pub struct Limits {
     /// Pending bytes above which `send` answers `Wait`; default 64 KiB: a stream that `on_drain`
-    /// refills costs 1.4 times as much with 8 KiB, and hardly less with 256 KiB.
+    /// refills costs 2.5 times as much with 8 KiB, and 0.65 times with 256 KiB
+    /// (`cargo bench --bench thresholds`). So much may each peer hold that does not read.
     pub high_watermark: usize,
     /// Pending bytes at which `on_drain` ends the wait; default 16 KiB, so that the socket does not
     /// run dry while the handler refills.

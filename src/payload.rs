@@ -60,7 +60,7 @@ impl<'a> From<Header> for Payload<'a> {
     }
 }
 
-/// Bytes below which copying is cheaper than sharing, with the system call: from 8 KiB on when a
+/// Bytes below which copying is cheaper than sharing, with the system call: from 10 KiB on when a
 /// frame goes out alone, from 3 KiB on with three others, from 2 KiB on with fifteen, for each
 /// shared one is an entry of the call (`cargo bench --bench write_queue`).
 pub(crate) const SHARE_FROM: usize = 4096;
