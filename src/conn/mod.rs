@@ -1,12 +1,18 @@
-//! One connection: its state, and what a read, a write or a deadline does to it.
+//! One connection: its state, and what a read or a write does to it.
 //!
 //! Nothing here calls a handler or knows another connection. Readiness is state: an edge sets a
 //! flag, and only a call that would block (or a short one, where that is proof) clears it.
 
+mod deadlines;
+mod flags;
+
+pub(crate) use deadlines::Expired;
+pub(crate) use flags::Flags;
+
 use crate::addr::Addr;
 use crate::backend::Stream;
-use crate::clock::{NEVER, Tick, after, nanos};
-use crate::closed::{Deadline, Reason};
+use crate::clock::{NEVER, Tick, nanos};
+use crate::closed::Reason;
 use crate::config::{Limits, Overflow};
 use crate::id::{Key, ListenerId, Tag};
 use crate::input::{Input, Leftover};
@@ -39,40 +45,6 @@ pub(crate) enum Phase {
     Dead,
 }
 
-/// Yes-or-no state, a bit each: there may be a great many connections.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Flags(u16);
-
-impl Flags {
-    /// The system may have bytes, an end or an error for us. This bit and the next are those of
-    /// [`Readiness`].
-    pub(crate) const READABLE: Flags = Flags(1);
-    /// The system may take bytes.
-    pub(crate) const WRITABLE: Flags = Flags(1 << 1);
-    /// A short read does not prove that no more is there: with this kind of socket, or because an
-    /// end, an error or urgent data was seen.
-    pub(crate) const DRAIN: Flags = Flags(1 << 2);
-    pub(crate) const PAUSED: Flags = Flags(1 << 3);
-    /// Reads were resumed: what is left over is to be offered again.
-    pub(crate) const RESUMED: Flags = Flags(1 << 4);
-    /// The peer's end was reported.
-    pub(crate) const EOF: Flags = Flags(1 << 5);
-    /// `shutdown_write` was asked for; `SHUT`: and done.
-    pub(crate) const SHUT_ASKED: Flags = Flags(1 << 6);
-    pub(crate) const SHUT: Flags = Flags(1 << 7);
-    /// A `Sent::Wait` was answered, and its `on_drain` is still to come.
-    pub(crate) const WAITING: Flags = Flags(1 << 8);
-    /// A write failed: nothing more can be sent, but there may be input.
-    pub(crate) const WRITE_FAILED: Flags = Flags(1 << 9);
-    /// `close` was asked for while connecting with bytes pending: connect, flush, close.
-    pub(crate) const CLOSE_ASKED: Flags = Flags(1 << 10);
-    /// It is on the list of connections to read, or to flush.
-    pub(crate) const IN_READY: Flags = Flags(1 << 11);
-    pub(crate) const IN_DIRTY: Flags = Flags(1 << 12);
-    /// The phase is `Open`: here again, so that the usual case is one comparison.
-    const OPEN: Flags = Flags(1 << 13);
-}
-
 /// What a read gave.
 pub(crate) enum Read {
     Data(usize),
@@ -93,17 +65,6 @@ pub(crate) enum Admission {
     Queue,
     Drop,
     Close,
-}
-
-/// What a deadline asks for.
-pub(crate) enum Expired {
-    Nothing,
-    /// Tell the handler.
-    Tell(Deadline),
-    /// The connection is over, with this reason.
-    End(Reason),
-    /// It has lingered long enough.
-    Lingered,
 }
 
 pub(crate) struct Conn {
@@ -507,74 +468,6 @@ impl Conn {
         {
             self.reason = Some(reason);
         }
-    }
-
-    /// When the earliest of its deadlines passes.
-    #[inline]
-    pub(crate) fn next_deadline(&self) -> Tick {
-        match self.is_live() {
-            true => self.limit_at.min(self.deadline).min(self.idle_at()),
-            false => self.limit_at,
-        }
-    }
-
-    /// When it has been idle for its idle time. A connect has a timeout of its own.
-    #[inline]
-    fn idle_at(&self) -> Tick {
-        match self.has(Flags::OPEN) {
-            true => self.progress.saturating_add(self.idle),
-            false => NEVER,
-        }
-    }
-
-    /// Its timer fired: which deadline is it, if any? A deadline that moved on is none.
-    pub(crate) fn expire(&mut self, now: Tick) -> Expired {
-        if self.limit_at <= now {
-            // The peer has made room, and the flush phase of this very turn uses it: the loop was
-            // late, not the peer.
-            if self.phase >= Phase::Open && self.has(Flags::WRITABLE) && self.pending() > 0 {
-                self.restart_limit(now);
-                return Expired::Nothing;
-            }
-            self.limit_at = NEVER;
-            return match self.phase {
-                Phase::Connecting => Expired::End(Reason::ConnectTimedOut),
-                Phase::Open => Expired::End(Reason::TimedOut(Deadline::WriteStall)),
-                Phase::Closing => Expired::End(Reason::TimedOut(Deadline::CloseFlush)),
-                Phase::Lingering => Expired::Lingered,
-                Phase::Dead => Expired::Nothing,
-            };
-        }
-        if !self.is_live() {
-            return Expired::Nothing;
-        }
-        if self.deadline <= now {
-            self.deadline = NEVER;
-            return Expired::Tell(Deadline::Set);
-        }
-        if self.idle_at() <= now {
-            self.progress = now;
-            // Bytes that wait for their turn are progress too: data wins over a deadline.
-            let waits = self.has(Flags::READABLE) && self.wants_read();
-            return if waits {
-                Expired::Nothing
-            } else {
-                Expired::Tell(Deadline::Idle)
-            };
-        }
-        Expired::Nothing
-    }
-
-    /// Starts the clock of its phase anew: bytes moved, or a new phase begins.
-    #[inline]
-    pub(crate) fn restart_limit(&mut self, now: Tick) {
-        self.limit_at = match self.phase {
-            Phase::Connecting => after(now, self.limits.connect_timeout),
-            Phase::Open if self.pending() > 0 => after(now, self.limits.write_stall),
-            Phase::Closing => after(now, self.limits.close_flush),
-            Phase::Lingering => after(now, self.limits.linger_time),
-            Phase::Open | Phase::Dead => NEVER,
-        };
     }
 }
 
