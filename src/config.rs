@@ -21,6 +21,9 @@ pub struct Config {
     /// Messages from other threads delivered in one turn; default 1024: the turn's own cost is then
     /// a small part of theirs.
     pub messages_per_turn: usize,
+    /// Timers and deadlines fired in one turn; default 1024, as for reads: ten thousand of them,
+    /// due at once, do not hold up those who speak.
+    pub expiries_per_turn: usize,
     /// How often a turn flushes and reaps before it looks for readiness again; default 8, so that a
     /// handler that refills in `on_drain` keeps a fast consumer busy, and timers still fire.
     pub rounds_per_turn: usize,
@@ -57,6 +60,7 @@ impl Default for Config {
             accepts_per_turn: 64,
             reads_per_turn: 1024,
             messages_per_turn: 1024,
+            expiries_per_turn: 1024,
             rounds_per_turn: 8,
             events_per_wait: 1024,
             receive_buffer: 256 * 1024,
@@ -97,8 +101,12 @@ pub struct Limits {
     /// How long a peer may take none of the bytes that are pending before it is reset; default
     /// 60 s. Every byte taken starts it anew.
     pub write_stall: Duration,
-    /// The same after `close`, when nobody waits for the connection any more; default 5 s.
+    /// How long, after `close`, a peer may take none of the bytes that are pending before it is
+    /// reset; default 60 s. Every byte taken starts it anew.
     pub close_flush: Duration,
+    /// How long the flush after `close` may take in all; default 10 min, for a peer that takes one
+    /// byte a minute is not worth a connection. It is reset then, as above.
+    pub close_time: Duration,
     /// Bytes of unread input that a closed connection discards, so that no RST overtakes the last
     /// answer (RFC 9112, section 9.6); default 256 KiB.
     pub linger_bytes: u32,
@@ -117,7 +125,8 @@ impl Default for Limits {
             idle: None,
             connect_timeout: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
-            close_flush: Duration::from_secs(5),
+            close_flush: Duration::from_secs(60),
+            close_time: Duration::from_secs(600),
             linger_bytes: 256 * 1024,
             linger_time: Duration::from_secs(2),
         }
@@ -154,6 +163,7 @@ impl Config {
             ("accepts_per_turn", self.accepts_per_turn),
             ("reads_per_turn", self.reads_per_turn),
             ("messages_per_turn", self.messages_per_turn),
+            ("expiries_per_turn", self.expiries_per_turn),
             ("rounds_per_turn", self.rounds_per_turn),
             ("events_per_wait", self.events_per_wait),
             ("receive_buffer", self.receive_buffer),
@@ -193,7 +203,8 @@ impl Limits {
         not_zero("idle", self.idle.is_some_and(|idle| idle.is_zero()))?;
         not_zero("connect_timeout", self.connect_timeout.is_zero())?;
         not_zero("write_stall", self.write_stall.is_zero())?;
-        not_zero("close_flush", self.close_flush.is_zero())
+        not_zero("close_flush", self.close_flush.is_zero())?;
+        not_zero("close_time", self.close_time.is_zero())
     }
 }
 

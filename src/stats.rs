@@ -131,6 +131,9 @@ pub struct BudgetHits {
     /// More messages waited than
     /// [`Config::messages_per_turn`](crate::Config::messages_per_turn).
     pub messages: u64,
+    /// More timers and deadlines were due than
+    /// [`Config::expiries_per_turn`](crate::Config::expiries_per_turn).
+    pub expiries: u64,
     /// Flushing and reaping had not come to rest after
     /// [`Config::rounds_per_turn`](crate::Config::rounds_per_turn).
     pub rounds: u64,

@@ -24,6 +24,8 @@ pub(crate) struct Socket {
     /// What reads give, in turn; then `WouldBlock`. An empty one is an end.
     pub(crate) reads: VecDeque<Result<Vec<u8>, io::ErrorKind>>,
     pub(crate) writes: VecDeque<WriteStep>,
+    /// Takes nothing: writes would block, once the steps above are used up.
+    pub(crate) full: bool,
     pub(crate) written: Vec<u8>,
     /// Calls of read and write.
     pub(crate) calls: usize,
@@ -231,6 +233,7 @@ impl Stream {
         self.with(|socket| {
             socket.calls += 1;
             let count = match socket.writes.pop_front() {
+                None if socket.full => return Err(io::ErrorKind::WouldBlock.into()),
                 None => bytes.len(),
                 Some(WriteStep::Take(count)) => count.min(bytes.len()),
                 Some(WriteStep::Fail(kind)) => return Err(kind.into()),

@@ -19,13 +19,10 @@ impl Conn {
     /// When the earliest of its deadlines passes.
     #[inline]
     pub(crate) fn next_deadline(&self) -> Tick {
-        match self.is_live() {
-            true => self.limit_at.min(self.deadline).min(self.idle_at()),
-            false => self.limit_at,
-        }
+        self.limit_at.min(self.deadline).min(self.idle_at())
     }
 
-    /// When it has been idle for its idle time. A connect has a timeout of its own.
+    /// When it has been idle for its idle time. Connecting and closing have timeouts of their own.
     #[inline]
     fn idle_at(&self) -> Tick {
         match self.has(Flags::OPEN) {
@@ -34,15 +31,22 @@ impl Conn {
         }
     }
 
-    /// Its timer fired: which deadline is it, if any? A deadline that moved on is none.
-    pub(crate) fn expire(&mut self, now: Tick) -> Expired {
+    /// Makes the next write and the next read try, whatever the system has said last: it may have
+    /// been long ago, and Linux calls a socket writable only when a third of its buffer is free
+    /// (sk_stream_write_space()), while a write takes what there is room for.
+    pub(crate) fn doubt_readiness(&mut self) {
+        if self.pending() > 0 {
+            self.set(Flags::WRITABLE);
+        }
+        if !self.has(Flags::PAUSED) {
+            self.set(Flags::READABLE);
+        }
+    }
+
+    /// Its timer fired, and it has been asked: which deadline has passed, if any? One that moved on
+    /// has not. What is told again counts from `fresh`, the time of this moment.
+    pub(crate) fn expire(&mut self, now: Tick, fresh: Tick) -> Expired {
         if self.limit_at <= now {
-            // The peer has made room, and the flush phase of this very turn uses it: the loop was
-            // late, not the peer.
-            if self.phase >= Phase::Open && self.has(Flags::WRITABLE) && self.pending() > 0 {
-                self.restart_limit(now);
-                return Expired::Nothing;
-            }
             self.limit_at = NEVER;
             return match self.phase {
                 Phase::Connecting => Expired::End(Reason::ConnectTimedOut),
@@ -52,27 +56,23 @@ impl Conn {
                 Phase::Dead => Expired::Nothing,
             };
         }
-        if !self.is_live() {
-            return Expired::Nothing;
-        }
         if self.deadline <= now {
             self.deadline = NEVER;
-            return Expired::Tell(Deadline::Set);
+            return match self.phase {
+                Phase::Connecting | Phase::Open => Expired::Tell(Deadline::Set),
+                Phase::Closing => Expired::End(Reason::TimedOut(Deadline::CloseFlush)),
+                Phase::Lingering | Phase::Dead => Expired::Nothing,
+            };
         }
         if self.idle_at() <= now {
-            self.progress = now;
-            // Bytes that wait for their turn are progress too: data wins over a deadline.
-            let waits = self.has(Flags::READABLE) && self.wants_read();
-            return if waits {
-                Expired::Nothing
-            } else {
-                Expired::Tell(Deadline::Idle)
-            };
+            self.progress = fresh;
+            return Expired::Tell(Deadline::Idle);
         }
         Expired::Nothing
     }
 
-    /// Starts the clock of its phase anew: bytes moved, or a new phase begins.
+    /// Starts the clock of its phase anew, as bytes move or a new phase begins: `now` is that very
+    /// moment, for a turn that began long ago must not make it shorter.
     #[inline]
     pub(crate) fn restart_limit(&mut self, now: Tick) {
         self.limit_at = match self.phase {

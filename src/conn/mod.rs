@@ -87,6 +87,7 @@ pub(crate) struct Conn {
     pub(crate) progress: Tick,
     /// The idle time, in ticks; `NEVER`: none.
     pub(crate) idle: Tick,
+    /// What `set_deadline` set; after a close, when its flush has taken long enough in all.
     pub(crate) deadline: Tick,
     /// The deadline of the phase: connect, write stall, close flush or linger.
     pub(crate) limit_at: Tick,

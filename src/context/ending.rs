@@ -1,7 +1,7 @@
 //! The ways in which a connection ends.
 
 use super::{Context, Due};
-use crate::clock::NEVER;
+use crate::clock::{NEVER, after};
 use crate::closed::{Deadline, Reason};
 use crate::conn::{Flags, Phase, Read, Written};
 use crate::id::ConnId;
@@ -59,6 +59,7 @@ impl Context {
             return false;
         };
         conn.blame(reason);
+        conn.deadline = NEVER;
         if conn.phase() == Phase::Connecting {
             match conn.pending() {
                 0 => self.end(slot, Reason::Local),
@@ -72,7 +73,7 @@ impl Context {
 
     /// From open to closing. The flush phase does the rest.
     pub(super) fn begin_closing(&mut self, slot: u32) {
-        let now = self.tick();
+        let now = self.fresh_tick();
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
@@ -80,6 +81,7 @@ impl Context {
         conn.enter(Phase::Closing);
         conn.input = None;
         conn.restart_limit(now);
+        conn.deadline = after(now, conn.limits.close_time);
         if conn.has(Flags::WRITE_FAILED) {
             return self.end(slot, Reason::Local);
         }
@@ -162,7 +164,7 @@ impl Context {
         match conn.write_part(&self.block[part], &mut self.spare_queues) {
             Written::Bytes(count) => {
                 if conn.has_idle() {
-                    conn.progress = self.time.tick(&self.backend);
+                    conn.progress = self.time.fresh(&self.backend);
                 }
                 self.stats.wrote(count);
                 conn.clear(Flags::IN_DIRTY);
@@ -190,7 +192,7 @@ impl Context {
             match written {
                 Written::Bytes(count) => {
                     if conn.has_idle() {
-                        conn.progress = self.time.tick(&self.backend);
+                        conn.progress = self.time.fresh(&self.backend);
                     }
                     self.stats.wrote(count);
                     // As almost always: all of it went out, and nothing waits for that.
@@ -201,7 +203,7 @@ impl Context {
                         }
                         return false;
                     }
-                    conn.restart_limit(self.time.tick(&self.backend));
+                    conn.restart_limit(self.time.fresh(&self.backend));
                 }
                 Written::Nothing => {}
                 Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
@@ -212,7 +214,6 @@ impl Context {
 
     /// What follows from a flush: another one, a FIN, the end, an `on_drain`.
     pub(super) fn after_flush(&mut self, slot: u32) -> bool {
-        let now = self.tick();
         let Some(conn) = self.conns.peek(slot) else {
             return false;
         };
@@ -225,7 +226,7 @@ impl Context {
                 Context::list_dirty(conn, slot, &mut self.dirty);
             }
             if conn.limit_at == NEVER {
-                conn.restart_limit(now);
+                conn.restart_limit(self.time.fresh(&self.backend));
             }
             self.arm(slot);
             return drained;
@@ -312,7 +313,7 @@ impl Context {
     }
 
     fn linger(&mut self, slot: u32, discarded: usize) {
-        let now = self.tick();
+        let now = self.fresh_tick();
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
@@ -350,14 +351,28 @@ impl Context {
         }
     }
 
-    /// Its timer fired. Answers the deadline to tell the handler of.
+    /// Its timer fired. Answers whether a deadline has passed by the clock, and prepares to ask the
+    /// connection: what the last wait told may be old. A callback may have taken long, the process
+    /// may have been stopped, or the batch of events was full; the peer must not pay for that.
+    pub(crate) fn is_overdue(&mut self, slot: u32) -> bool {
+        let now = self.tick();
+        let Some(conn) = self.conns.peek(slot) else {
+            return false;
+        };
+        conn.timer = None;
+        let overdue = conn.phase() != Phase::Dead && conn.next_deadline() <= now;
+        if overdue {
+            conn.doubt_readiness();
+        }
+        overdue
+    }
+
+    /// It has been asked, if it was overdue. Answers the deadline to tell the handler of.
     pub(crate) fn expire_conn(&mut self, slot: u32) -> Option<(ConnId, Deadline)> {
         use crate::conn::Expired;
-        let now = self.tick();
+        let (now, fresh) = (self.tick(), self.fresh_tick());
         let (key, conn) = self.conns.at(slot)?;
-        conn.timer = None;
-        let expired = conn.expire(now);
-        let told = match expired {
+        let told = match conn.expire(now, fresh) {
             Expired::Nothing => None,
             Expired::Tell(which) => {
                 self.stats.deadlines += 1;

@@ -103,6 +103,7 @@ impl Context {
             Source::Wake => {}
         })?;
         self.batch_full = full;
+        self.expiries_left = false;
         self.stats.budget_hits.events += u64::from(full);
         Ok(count)
     }
@@ -192,8 +193,10 @@ impl Context {
         }
         let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
         conn.attach(stream);
-        conn.progress = self.time.tick(&self.backend);
         let idle = conn.has_idle();
+        if idle {
+            conn.progress = self.time.fresh(&self.backend);
+        }
         self.stats.accepted += 1;
         self.stats.opened += 1;
         let id = ConnId(self.conns.insert(conn));
@@ -249,7 +252,7 @@ impl Context {
         match conn.read(input) {
             Read::Data(count) => {
                 if conn.has_idle() {
-                    conn.progress = self.time.tick(&self.backend);
+                    conn.progress = self.time.fresh(&self.backend);
                 }
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
@@ -363,7 +366,7 @@ impl Context {
     /// The next thing to tell of a connection that is not open: it connects, or it lingers.
     #[cold]
     fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
-        let now = self.tick();
+        let now = self.fresh_tick();
         let conn = self.conns.peek(slot)?;
         if conn.phase() == Phase::Lingering {
             self.discard(slot, input);
@@ -463,7 +466,7 @@ impl Context {
     }
 
     /// The flush phase is to look at it: an `on_drain` is due there, and not before.
-    pub(super) fn list_for_drain(&mut self, slot: u32) {
+    pub(crate) fn list_for_drain(&mut self, slot: u32) {
         if let Some(conn) = self.conns.peek(slot) {
             Context::list_dirty(conn, slot, &mut self.dirty);
         }

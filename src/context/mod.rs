@@ -82,6 +82,8 @@ pub struct Context {
     /// The last wait gave a full batch of events: more may be there, of which a foreign loop that
     /// is told of edges hears nothing.
     pub(crate) batch_full: bool,
+    /// More timers are due than the budget allowed.
+    pub(crate) expiries_left: bool,
     /// A connection that takes bytes has more pending than its high watermark: flush soon.
     pub(crate) crowded: bool,
     /// What is broadcast in a turn, one piece after the other: see `sending`. Every connection that
@@ -134,6 +136,7 @@ impl Context {
             accepting: VecDeque::new(),
             reporting: VecDeque::new(),
             batch_full: false,
+            expiries_left: false,
             crowded: false,
             block: Vec::new(),
             spare_queues: Spare::default(),
@@ -218,7 +221,8 @@ impl Context {
             | self.accepting.len()
             | self.reporting.len();
         let to_tell = |finishing: &Finishing| !finishing.to_tell.is_empty();
-        listed > 0 || self.batch_full || self.finishing.as_ref().is_some_and(to_tell)
+        let left = self.batch_full | self.expiries_left;
+        listed > 0 || left || self.finishing.as_ref().is_some_and(to_tell)
     }
 
     /// Clears the block if nobody has a part of it any more: a stream that always has more to

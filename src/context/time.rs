@@ -55,6 +55,11 @@ impl TurnTime {
     pub(crate) fn now(&self, backend: &Backend) -> Instant {
         self.read(backend).0
     }
+
+    /// The tick of this moment: a turn may have taken long, and no deadline may pass early.
+    pub(crate) fn fresh(&self, backend: &Backend) -> Tick {
+        self.epoch.tick(backend.now())
+    }
 }
 
 impl Context {
@@ -125,9 +130,9 @@ impl Context {
         self.time.tick(&self.backend)
     }
 
-    /// The tick of this moment: a turn may have taken long, and no deadline may pass early.
+    /// The tick of this moment.
     pub(crate) fn fresh_tick(&self) -> Tick {
-        self.time.epoch.tick(self.backend.now())
+        self.time.fresh(&self.backend)
     }
 
     pub(crate) fn deadline_after(&self, delay: Duration) -> Tick {

@@ -6,6 +6,7 @@ use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
 use crate::input::Leftover;
+use crate::readiness::Readiness;
 use std::io;
 use std::time::Duration;
 
@@ -216,26 +217,44 @@ impl<M> Reactor<M> {
         }
     }
 
-    /// 5. Fires what is due now and was set before now.
+    /// 5. Fires what is due now and was set before now, as many as the budget allows: what is left
+    ///    is still due in the next turn.
     #[inline(never)]
     pub(super) fn expire<H: Handler<M>>(&mut self, app: &mut H) {
         let (now, mark) = (self.cx.tick(), self.cx.timers.mark());
-        while let Some((key, due)) = self.cx.timers.pop_due(now, mark) {
+        for _ in 0..self.cx.config.expiries_per_turn {
+            let Some((key, due)) = self.cx.timers.pop_due(now, mark) else {
+                return;
+            };
             match due {
                 Due::Timer { tag, key: user } => {
                     self.cx.stats.timers += 1;
                     let timer = TimerId(key);
                     self.call(app, tag, EventKind::Timer { timer, key: user });
                 }
-                Due::Conn(slot) => {
-                    if let Some((conn, which)) = self.cx.expire_conn(slot) {
-                        let tag = self.cx.tag(conn).unwrap_or_default();
-                        self.call_for(app, conn, tag, EventKind::Deadline { conn, which });
-                    }
-                }
+                Due::Conn(slot) => self.expire_conn(app, slot),
                 Due::Rested(slot) => self.cx.rested(slot),
                 Due::Grace => self.cx.end_grace(),
             }
+        }
+        self.cx.expiries_left = self.cx.timers.next().is_some_and(|at| at <= now);
+        self.cx.stats.budget_hits.expiries += u64::from(self.cx.expiries_left);
+    }
+
+    /// A deadline of a connection may have passed. Before it is believed, the connection itself is
+    /// asked, once: by one write attempt if bytes are pending, and by one read. What moves then is
+    /// progress; what is there to be read is delivered before a deadline that nothing moves.
+    fn expire_conn<H: Handler<M>>(&mut self, app: &mut H, slot: u32) {
+        if self.cx.is_overdue(slot) {
+            if self.cx.flush(slot) {
+                self.cx.list_for_drain(slot);
+            }
+            let news = Readiness::default();
+            self.read_conn(app, Ready { slot, news });
+        }
+        if let Some((conn, which)) = self.cx.expire_conn(slot) {
+            let tag = self.cx.tag(conn).unwrap_or_default();
+            self.call_for(app, conn, tag, EventKind::Deadline { conn, which });
         }
     }
 

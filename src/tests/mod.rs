@@ -1,6 +1,7 @@
 //! The state machines on a scripted backend: what the operating system does is written down here,
 //! call by call, so that the rare cases are as easy to meet as the common ones.
 
+mod asked;
 mod endings;
 mod flow;
 mod time;
@@ -169,6 +170,10 @@ impl Bench {
     fn write_steps(&self, socket: usize, steps: impl IntoIterator<Item = WriteStep>) {
         self.script
             .socket(socket, |socket| socket.writes.extend(steps));
+    }
+
+    fn fill(&self, socket: usize, full: bool) {
+        self.script.socket(socket, |socket| socket.full = full);
     }
 
     /// What was seen since the last time.

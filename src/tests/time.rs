@@ -68,7 +68,7 @@ fn data_and_an_idle_deadline_in_the_same_turn_data_wins() {
 fn a_peer_that_takes_nothing_is_given_up_after_the_write_stall() {
     let mut bench = Bench::new();
     let (socket, conn) = bench.accept();
-    bench.write_steps(socket, [BLOCK]);
+    bench.fill(socket, true);
     bench.cx().send(conn, "hello");
     bench.settle();
     bench.pass(SECOND * 59);
@@ -86,6 +86,9 @@ fn a_connect_that_never_answers_times_out_at_its_deadline() {
     bench
         .cx()
         .connect(crate::Connect::new("127.0.0.1:9").timeout(SECOND * 3));
+    bench
+        .script
+        .socket(0, |socket| socket.connects.push_back(Ok(false)));
     bench.pass(SECOND * 3 - Duration::from_nanos(1));
     assert!(bench.seen().is_empty());
     bench.pass(Duration::from_nanos(1));

@@ -1,0 +1,265 @@
+//! Who is asked before a deadline is believed, and what is absolute: J1, J2, J6, J12.
+
+use super::*;
+use crate::readiness::Readiness;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A connection with this much pending, which its socket does not take.
+fn stuck(bench: &mut Bench, bytes: usize) -> (usize, ConnId) {
+    let (socket, conn) = bench.accept();
+    bench.fill(socket, true);
+    bench.cx().send(conn, vec![7; bytes]);
+    bench.settle();
+    bench.seen();
+    (socket, conn)
+}
+
+// J1: no edge tells of the room that there is, for less than a third of the buffer is free.
+#[test]
+fn a_peer_that_takes_bytes_is_not_given_up_although_no_edge_tells_so() {
+    for close in [false, true] {
+        let mut bench = Bench::new();
+        let (socket, conn) = stuck(&mut bench, 1000);
+        if close {
+            bench.cx().close(conn);
+        }
+        for round in 1..=5 {
+            bench.write_steps(socket, [WriteStep::Take(100)]);
+            bench.pass(SECOND * 60);
+            assert_eq!(bench.written(socket).len(), round * 100, "{close}");
+        }
+        assert!(bench.seen().is_empty());
+        bench.pass(SECOND * 60);
+        let which = if close { "close flush" } else { "write stall" };
+        let end = format!("close timed out ({which}), 500 bytes undelivered");
+        assert_eq!(bench.seen(), [end]);
+    }
+}
+
+// J1
+#[test]
+fn bytes_that_lie_in_the_kernel_keep_an_idle_deadline_from_passing() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.cx().set_idle(conn, Some(SECOND));
+    bench.seen();
+    // They have come, and the wait has not told: it was ended by a signal, or its batch was full.
+    bench
+        .script
+        .socket(socket, |socket| socket.reads.push_back(Ok(vec![1; 3])));
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["data 3"]);
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["deadline idle", "close closed here"]);
+}
+
+// J1
+#[test]
+fn an_end_that_lies_in_the_kernel_is_told_instead_of_an_idle_deadline() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.cx().set_idle(conn, Some(SECOND));
+    bench
+        .script
+        .socket(socket, |socket| socket.reads.push_back(Ok(Vec::new())));
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["open", "eof 0", "close peer closed"]);
+}
+
+// J1
+#[test]
+fn a_peer_that_takes_bytes_is_not_idle() {
+    let mut bench = Bench::new();
+    let (socket, conn) = stuck(&mut bench, 1000);
+    bench.cx().set_idle(conn, Some(SECOND));
+    bench.write_steps(socket, [WriteStep::Take(100)]);
+    bench.pass(SECOND);
+    assert!(bench.seen().is_empty());
+    assert_eq!(bench.written(socket).len(), 100);
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["deadline idle"]);
+}
+
+// J1
+#[test]
+fn while_reads_are_paused_only_bytes_that_moved_count() {
+    let mut bench = Bench::new();
+    bench.app.keep_late = true;
+    let (socket, conn) = bench.accept();
+    bench.cx().set_idle(conn, Some(SECOND));
+    bench.cx().pause_reads(conn);
+    bench.script.arrives(socket, b"unread");
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["open", "deadline idle"]);
+    bench.cx().resume_reads(conn);
+    bench.settle();
+    assert_eq!(bench.seen(), ["data 6"]);
+}
+
+// J1
+#[test]
+fn a_connect_that_is_through_is_open_however_late_the_loop_looks() {
+    let mut bench = Bench::new();
+    bench.cx().connect("127.0.0.1:9");
+    bench.pass(SECOND * 3600);
+    assert_eq!(bench.seen(), ["connected"]);
+}
+
+// J1
+#[test]
+fn a_connect_that_has_failed_is_told_with_its_error_however_late_the_loop_looks() {
+    let mut bench = Bench::new();
+    bench.cx().connect("127.0.0.1:9");
+    bench.script.socket(0, |socket| {
+        let refused = io::ErrorKind::ConnectionRefused;
+        socket.connects.push_back(Err(refused.into()));
+    });
+    bench.pass(SECOND * 3600);
+    let seen = bench.seen();
+    assert!(seen[0].starts_with("close connect failed"), "{seen:?}");
+}
+
+// J1: nothing that a peer sends puts the deadline of a request off, but what has come is told.
+#[test]
+fn a_set_deadline_is_absolute_and_told_behind_what_is_readable() {
+    let mut bench = Bench::new();
+    bench.app.keep_late = true;
+    let (socket, conn) = bench.accept();
+    bench.cx().set_deadline(conn, SECOND);
+    bench
+        .script
+        .socket(socket, |socket| socket.reads.push_back(Ok(vec![1])));
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["open", "data 1", "deadline deadline"]);
+}
+
+// J1
+#[test]
+fn a_request_that_has_come_in_time_may_take_its_deadline_back() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.cx().set_deadline(conn, SECOND);
+    bench.app.on_data.push_back(Box::new(|cx, conn| {
+        assert!(cx.clear_deadline(conn));
+    }));
+    bench
+        .script
+        .socket(socket, |socket| socket.reads.push_back(Ok(vec![1])));
+    bench.pass(SECOND * 10);
+    assert_eq!(bench.seen(), ["open", "data 1"]);
+}
+
+// J2
+#[test]
+fn a_peer_that_drips_is_given_up_when_the_close_has_taken_long_enough_in_all() {
+    let mut bench = Bench::new();
+    let (socket, conn) = stuck(&mut bench, 1000);
+    bench.cx().close(conn);
+    bench.settle();
+    for _ in 0..10 {
+        bench.write_steps(socket, [WriteStep::Take(1)]);
+        bench.script.edge(socket, Readiness::WRITABLE);
+        bench.pass(SECOND * 59);
+    }
+    assert!(bench.seen().is_empty());
+    // Nothing that it takes now helps.
+    bench.write_steps(socket, [WriteStep::Take(1)]);
+    bench.pass(SECOND * 10);
+    let end = "close timed out (close flush), 989 bytes undelivered";
+    assert_eq!(bench.seen(), [end]);
+}
+
+/// In the middle of a turn that began so long ago, does this.
+fn late(bench: &mut Bench, by: Duration, act: impl Fn(&mut Context, ConnId) + 'static) -> usize {
+    let (socket, _) = bench.accept();
+    bench.fill(socket, true);
+    let script = bench.script.clone();
+    bench.app.on_data.push_back(Box::new(move |cx, conn| {
+        script.pass(by);
+        act(cx, conn);
+    }));
+    // So that the turn has a time before the callback.
+    bench.cx().set_timer(Duration::ZERO, 1);
+    bench.script.arrives(socket, b"x");
+    bench.turn();
+    bench.seen();
+    socket
+}
+
+// J6
+#[test]
+fn the_flush_of_a_close_counts_from_the_close_and_not_from_the_start_of_a_late_turn() {
+    let mut bench = Bench::new();
+    late(&mut bench, SECOND * 100, |cx, conn| {
+        cx.send(conn, "hello");
+        cx.close(conn);
+    });
+    bench.pass(SECOND * 60 - Duration::from_nanos(1));
+    assert!(bench.seen().is_empty());
+    bench.pass(Duration::from_nanos(1));
+    let end = "close timed out (close flush), 5 bytes undelivered";
+    assert_eq!(bench.seen(), [end]);
+}
+
+// J6
+#[test]
+fn a_write_stall_counts_from_the_write_that_would_block() {
+    let mut bench = Bench::new();
+    late(&mut bench, SECOND * 100, |cx, conn| {
+        cx.send(conn, "hello");
+    });
+    bench.pass(SECOND * 60 - Duration::from_nanos(1));
+    assert!(bench.seen().is_empty());
+    bench.pass(Duration::from_nanos(1));
+    let end = "close timed out (write stall), 5 bytes undelivered";
+    assert_eq!(bench.seen(), [end]);
+}
+
+// J6
+#[test]
+fn an_idle_time_counts_from_the_byte_and_not_from_the_start_of_a_late_turn() {
+    let mut bench = Bench::new();
+    let (slow, _) = bench.accept();
+    let (socket, conn) = bench.accept();
+    bench.cx().set_idle(conn, Some(SECOND));
+    let script = bench.script.clone();
+    bench.app.on_data.push_back(Box::new(move |_, _| {
+        script.pass(SECOND * 2);
+    }));
+    bench.script.arrives(slow, b"takes long");
+    bench.script.arrives(socket, b"x");
+    bench.settle();
+    bench.pass(SECOND - Duration::from_nanos(1));
+    assert_eq!(bench.seen(), ["open", "open", "data 10", "data 1"]);
+    bench.pass(Duration::from_nanos(1));
+    assert_eq!(bench.seen(), ["deadline idle", "close closed here"]);
+}
+
+// J12
+#[test]
+fn timers_that_are_due_at_once_are_spread_over_turns_in_their_order() {
+    let mut config = Config::default();
+    config.expiries_per_turn = 3;
+    let mut bench = Bench::with_config(config);
+    for key in 0..7 {
+        bench.cx().set_timer(SECOND, key);
+    }
+    bench.script.pass(SECOND);
+    assert!(bench.turn());
+    assert_eq!(bench.seen(), ["timer 0", "timer 1", "timer 2"]);
+    assert!(bench.turn() && !bench.turn());
+    assert_eq!(bench.seen().len(), 4);
+    assert_eq!(bench.cx().stats().budget_hits.expiries, 2);
+    // Nothing is left of it if the rest is cancelled.
+    let timers: Vec<_> = (0..7)
+        .map(|key| bench.cx().set_timer(SECOND, key))
+        .collect();
+    bench.script.pass(SECOND);
+    assert!(bench.turn());
+    for timer in timers {
+        bench.cx().cancel_timer(timer);
+    }
+    bench.turn();
+    assert!(!bench.turn(), "it spins");
+}
