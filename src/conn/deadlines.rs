@@ -13,6 +13,8 @@ pub(crate) enum Expired {
     End(Reason),
     /// It has lingered long enough.
     Lingered,
+    /// Its peer is gone for certain, and nobody has read the rest in time.
+    Gone,
 }
 
 impl Conn {
@@ -50,6 +52,7 @@ impl Conn {
             self.limit_at = NEVER;
             return match self.phase {
                 Phase::Connecting => Expired::End(Reason::ConnectTimedOut),
+                Phase::Open if self.has(Flags::WRITE_FAILED) => self.give_up(fresh),
                 Phase::Open => Expired::End(Reason::TimedOut(Deadline::WriteStall)),
                 Phase::Closing => Expired::End(Reason::TimedOut(Deadline::CloseFlush)),
                 Phase::Lingering => Expired::Lingered,
@@ -68,6 +71,16 @@ impl Conn {
             self.progress = fresh;
             return Expired::Tell(Deadline::Idle);
         }
+        Expired::Nothing
+    }
+
+    /// The time is over in which the handler of a connection whose peer is gone may read what there
+    /// is. It is for those who have paused; one who reads comes to the end by that.
+    fn give_up(&mut self, fresh: Tick) -> Expired {
+        if self.has(Flags::PAUSED) {
+            return Expired::Gone;
+        }
+        self.limit_at = after(fresh, self.limits.write_stall);
         Expired::Nothing
     }
 

@@ -30,6 +30,8 @@ impl Flags {
     /// It is on the list of connections to read, or to flush.
     pub(crate) const IN_READY: Flags = Flags(1 << 11);
     pub(crate) const IN_DIRTY: Flags = Flags(1 << 12);
+    /// The system has reported an error of the socket, and nobody has asked for it yet.
+    pub(crate) const FAULTED: Flags = Flags(1 << 14);
     /// The phase is `Open`: here again, so that the usual case is one comparison.
     pub(super) const OPEN: Flags = Flags(1 << 13);
 }

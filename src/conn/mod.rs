@@ -264,7 +264,9 @@ impl Conn {
 
     fn wants_unusual_read(&self) -> bool {
         match self.phase {
-            Phase::Open => !self.has(Flags::PAUSED) && self.has(Flags::RESUMED),
+            // An error is looked for in a pause too: a peer that is gone is not waited for.
+            Phase::Open if self.has(Flags::PAUSED) => self.has(Flags::FAULTED),
+            Phase::Open => self.has(Flags::RESUMED),
             Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
             Phase::Lingering => self.has(Flags::READABLE),
             Phase::Closing | Phase::Dead => false,
@@ -334,6 +336,7 @@ impl Conn {
             self.set(Flags::DRAIN);
             if readiness.is_error() {
                 self.set(Flags::WRITABLE);
+                self.set(Flags::FAULTED);
             }
         }
     }

@@ -247,14 +247,19 @@ impl Context {
     }
 
     /// Nothing can be sent any more, but input that has arrived is still delivered, and the end
-    /// only then. A pause made because of our own backpressure ends with its `on_drain`.
+    /// only then. A pause made because of our own backpressure ends with its `on_drain`; another
+    /// one must not hide the end for ever.
     pub(super) fn write_failed(&mut self, slot: u32, reason: Reason) {
+        let now = self.fresh_tick();
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
+        if conn.has(Flags::WRITE_FAILED) {
+            return;
+        }
         conn.blame(reason);
         conn.lost += conn.pending() as u64;
-        conn.limit_at = NEVER;
+        conn.limit_at = after(now, conn.limits.write_stall);
         conn.set(Flags::WRITE_FAILED);
         conn.set(Flags::READABLE);
         conn.set(Flags::DRAIN);
@@ -264,6 +269,7 @@ impl Context {
         }
         Context::list_ready(conn, slot, &mut self.ready);
         self.release_queue(slot);
+        self.arm(slot);
     }
 
     /// The last byte of an open connection is out, and `shutdown_write` was asked for.
@@ -386,6 +392,11 @@ impl Context {
             }
             Expired::Lingered => {
                 self.end(slot, Reason::Local);
+                return None;
+            }
+            // The error that was first is the reason.
+            Expired::Gone => {
+                self.end(slot, Reason::Reset);
                 return None;
             }
         };

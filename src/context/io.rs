@@ -241,6 +241,10 @@ impl Context {
                     .advance(slot, input)
                     .and_then(|next| step(next, None, true));
             }
+            if conn.has(Flags::PAUSED) {
+                self.ask_for_error(slot);
+                return None;
+            }
             conn.clear(Flags::RESUMED);
             if conn.input.is_some() {
                 return step(Next::Data, conn.input.take(), true);
@@ -360,6 +364,20 @@ impl Context {
         }
         if let Some(Err(error)) = conn.stream.as_mut().map(Stream::finish_connect) {
             self.end(slot, Reason::from_io(error));
+        }
+    }
+
+    /// Reads are paused, and the system has reported an error. If there is one, the connection can
+    /// send no more, as after a failed write; what has arrived is kept for a resume.
+    #[cold]
+    fn ask_for_error(&mut self, slot: u32) {
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        conn.clear(Flags::FAULTED);
+        if let Some(Err(error)) = conn.stream.as_mut().map(Stream::finish_connect) {
+            self.write_failed(slot, Reason::from_io(error));
+            self.list_for_drain(slot);
         }
     }
 

@@ -203,13 +203,20 @@ impl Context {
     }
 
     /// Holds back `on_data` and `on_eof` from the next callback on, also for bytes already read.
-    /// The loop reads no more from it, so the peer is soon held back too, by TCP. Ends and resets
-    /// wait as well; deadlines do not. Pausing twice is pausing once.
+    /// The loop reads no more from it, so the peer is soon held back too, by TCP. An end waits as
+    /// well; deadlines do not. If the peer is gone for certain (it has reset the connection, or a
+    /// write has failed), sends answer `Gone`, and `on_close` comes when
+    /// [`Limits::write_stall`](crate::Limits::write_stall) is over, unless reads are resumed before
+    /// that. Pausing twice is pausing once.
     /// `false`: no such connection, or it is closing.
-    pub fn pause_reads(&mut self, conn: ConnId) -> bool {
-        self.live(conn)
-            .map(|conn| conn.set(Flags::PAUSED))
-            .is_some()
+    pub fn pause_reads(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        conn.set(Flags::PAUSED);
+        // An error that was seen before is asked for, as one that comes in the pause.
+        Context::list_ready(conn, id.0.slot, &mut self.ready);
+        true
     }
 
     /// Ends a pause: `on_data` comes with what was left over, then with what has arrived meanwhile,

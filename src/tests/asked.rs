@@ -150,6 +150,93 @@ fn a_request_that_has_come_in_time_may_take_its_deadline_back() {
     assert_eq!(bench.seen(), ["open", "data 1"]);
 }
 
+/// The system reports an error of this socket, and says `kind` to whoever asks for it.
+fn fault(bench: &mut Bench, socket: usize, kind: Option<io::ErrorKind>) {
+    let over = Readiness::READABLE | Readiness::WRITABLE | Readiness::ERROR | Readiness::HANG_UP;
+    bench.script.socket(socket, |socket| {
+        let answer = kind.map_or(Ok(true), |kind| Err(kind.into()));
+        socket.connects.push_back(answer);
+    });
+    bench.script.edge(socket, over);
+}
+
+// J4
+#[test]
+fn a_pause_does_not_hide_for_ever_that_the_peer_is_gone() {
+    for paused_first in [true, false] {
+        let mut bench = Bench::new();
+        let (socket, conn) = bench.accept();
+        bench
+            .script
+            .socket(socket, |socket| socket.reads.push_back(Ok(vec![1; 9])));
+        if paused_first {
+            bench.cx().pause_reads(conn);
+        } else {
+            bench.app.on_data.push_back(Box::new(|cx, conn| {
+                assert!(cx.pause_reads(conn));
+            }));
+        }
+        fault(&mut bench, socket, Some(io::ErrorKind::ConnectionReset));
+        bench.settle();
+        assert_eq!(bench.cx().send(conn, "to nobody"), Sent::Gone);
+        bench.pass(SECOND * 60 - Duration::from_nanos(1));
+        assert!(bench.cx().is_open(conn));
+        bench.pass(Duration::from_nanos(1));
+        let seen = bench.seen();
+        assert_eq!(seen.last().unwrap(), "close reset by peer", "{seen:?}");
+        assert_eq!(seen.iter().any(|seen| seen == "data 9"), !paused_first);
+    }
+}
+
+// J4, W10
+#[test]
+fn a_resume_in_time_gives_what_has_arrived_and_then_the_end() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.cx().pause_reads(conn);
+    fault(&mut bench, socket, Some(io::ErrorKind::ConnectionReset));
+    bench
+        .script
+        .socket(socket, |socket| socket.reads.push_back(Ok(vec![1; 9])));
+    bench.pass(SECOND * 59);
+    bench.cx().resume_reads(conn);
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "data 9", "close reset by peer"]);
+}
+
+// J4: readiness that was none, and a mere end.
+#[test]
+fn a_paused_connection_is_not_given_up_for_an_error_that_is_none() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.cx().pause_reads(conn);
+    fault(&mut bench, socket, None);
+    bench.script.edge(socket, Readiness::HANG_UP);
+    bench.pass(SECOND * 3600);
+    assert!(bench.cx().is_open(conn));
+    assert_eq!(bench.cx().send(conn, "still here"), Sent::Queued);
+    bench.settle();
+    assert_eq!(bench.written(socket), b"still here");
+}
+
+// J4: one whose own backpressure made it pause is told by `on_drain`, and resumes by that.
+#[test]
+fn a_wait_ends_when_the_error_is_found_in_a_pause() {
+    let mut bench = Bench::new();
+    let (socket, conn) = stuck(&mut bench, 100_000);
+    bench.cx().pause_reads(conn);
+    fault(&mut bench, socket, Some(io::ErrorKind::ConnectionReset));
+    bench.script.socket(socket, |socket| {
+        let reset = io::ErrorKind::ConnectionReset;
+        socket.writes.push_back(WriteStep::Fail(reset));
+    });
+    bench.settle();
+    assert_eq!(bench.seen(), ["drain"]);
+    bench.pass(SECOND * 60);
+    let end = "close reset by peer, 100000 bytes undelivered";
+    assert_eq!(bench.seen(), [end]);
+}
+
 // J2
 #[test]
 fn a_peer_that_drips_is_given_up_when_the_close_has_taken_long_enough_in_all() {
@@ -239,8 +326,10 @@ fn an_idle_time_counts_from_the_byte_and_not_from_the_start_of_a_late_turn() {
 // J12
 #[test]
 fn timers_that_are_due_at_once_are_spread_over_turns_in_their_order() {
-    let mut config = Config::default();
-    config.expiries_per_turn = 3;
+    let config = Config {
+        expiries_per_turn: 3,
+        ..Config::default()
+    };
     let mut bench = Bench::with_config(config);
     for key in 0..7 {
         bench.cx().set_timer(SECOND, key);

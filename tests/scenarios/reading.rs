@@ -17,6 +17,8 @@ on_both_edges! {
     a_pause_in_on_data_holds_at_once_and_the_end_waits_too,
     a_paused_connection_whose_peer_closes_does_not_spin,
     a_paused_connection_whose_peer_resets_does_not_spin,
+    a_pause_does_not_hide_for_ever_that_the_peer_is_gone,
+    a_write_that_fails_in_a_pause_is_not_hidden_for_ever,
     one_byte_at_a_time_gives_the_same_lines,
 }
 
@@ -253,6 +255,50 @@ fn paused(on: On, reset: bool) {
         (true, Reason::Reset) | (false, Reason::Eof) => {}
         (_, reason) => panic!("{reason}"),
     }
+    edge.end();
+}
+
+// J4
+fn a_pause_does_not_hide_for_ever_that_the_peer_is_gone(on: On) {
+    gone_in_a_pause(on, |_, _| {});
+}
+
+// J4
+fn a_write_that_fails_in_a_pause_is_not_hidden_for_ever(on: On) {
+    gone_in_a_pause(on, |edge, id| {
+        edge.cx().send(id, "progress");
+    });
+}
+
+fn gone_in_a_pause(on: On, say: impl Fn(&mut Edge, ConnId)) {
+    let mut config = Config::default();
+    config.limits.write_stall = Duration::from_millis(60);
+    let mut edge = on.edge_with(config, default);
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    let id = opened(&mut edge, "nobody said anything");
+    edge.cx().pause_reads(id);
+    // An end alone tells nothing: who sent it may well wait for an answer.
+    let other = edge.peer(&addr);
+    edge.until_open(2);
+    let half_closed = edge.id(1);
+    edge.cx().pause_reads(half_closed);
+    other.shutdown();
+    peer.send("never read");
+    edge.pass(Duration::from_millis(5));
+    let start = edge.now();
+    peer.reset();
+    edge.pass(Duration::from_millis(5));
+    say(&mut edge, id);
+    edge.until("it is told", |edge| edge.log().is_closed(id));
+    assert!(edge.now() - start >= Duration::from_millis(60));
+    let life = edge.log().life(id);
+    assert_eq!(life.callbacks, ["open", "close"]);
+    assert!(matches!(life.reason(), Reason::Reset), "{life:?}");
+    edge.pass(Duration::from_millis(200));
+    assert!(edge.cx().is_open(half_closed));
+    edge.cx().resume_reads(half_closed);
+    edge.until_all_closed();
     edge.end();
 }
 
