@@ -236,14 +236,10 @@ impl Context {
             if !conn.wants_read() {
                 return None;
             }
-            if conn.phase() != Phase::Open {
+            if conn.phase() != Phase::Open || conn.has(Flags::PAUSED) {
                 return self
                     .advance(slot, input)
                     .and_then(|next| step(next, None, true));
-            }
-            if conn.has(Flags::PAUSED) {
-                self.ask_for_error(slot);
-                return None;
             }
             conn.clear(Flags::RESUMED);
             if conn.input.is_some() {
@@ -381,14 +377,22 @@ impl Context {
         }
     }
 
-    /// The next thing to tell of a connection that is not open: it connects, or it lingers.
+    /// The next thing to tell of a connection that is not read in the usual way: it connects, it
+    /// closes, or its reads are paused.
     #[cold]
     fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
         let now = self.fresh_tick();
         let conn = self.conns.peek(slot)?;
-        if conn.phase() == Phase::Lingering {
-            self.discard(slot, input);
-            return None;
+        match conn.phase() {
+            Phase::Connecting => {}
+            Phase::Open => {
+                self.ask_for_error(slot);
+                return None;
+            }
+            Phase::Closing | Phase::Lingering | Phase::Dead => {
+                self.discard(slot, input);
+                return None;
+            }
         }
         let mut reset = false;
         let connected = conn.stream.as_mut()?.finish_connect().or_else(|error| {
