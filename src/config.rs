@@ -34,8 +34,9 @@ pub struct Config {
     /// times as much a byte with 64 KiB, 2.2 times with 16 KiB, and 0.8 times with 1 MiB
     /// (`cargo bench --bench thresholds`).
     pub receive_buffer: usize,
-    /// Connections at most, accepted and outbound; more are refused. Default: no cap but the
-    /// descriptors of the process.
+    /// Connections at most, accepted and outbound; more are refused. Those that only wait for
+    /// their peer's end after a `close` give way. Default: no cap but the descriptors of the
+    /// process.
     pub max_connections: usize,
     /// Messages from other threads that may wait; above it `Sender::send` gives the message back.
     /// Default: unbounded.
@@ -107,11 +108,12 @@ pub struct Limits {
     /// How long the flush after `close` may take in all; default 10 min, for a peer that takes one
     /// byte a minute is not worth a connection. It is reset then, as above.
     pub close_time: Duration,
-    /// Bytes of unread input that a closed connection discards, so that no RST overtakes the last
-    /// answer (RFC 9112, section 9.6); default 256 KiB.
-    pub linger_bytes: u32,
-    /// How long it does so; default 2 s.
+    /// How long a connection that is closed and flushed waits for its peer to end, in all; default
+    /// 30 s, as nginx does. Input is discarded meanwhile, so that no RST destroys what the peer has
+    /// not read yet (RFC 9112, section 9.6). Zero: it does not wait.
     pub linger_time: Duration,
+    /// How long the peer may send nothing meanwhile; default 5 s. Every byte starts it anew.
+    pub linger_silence: Duration,
 }
 
 impl Default for Limits {
@@ -127,8 +129,8 @@ impl Default for Limits {
             write_stall: Duration::from_secs(60),
             close_flush: Duration::from_secs(60),
             close_time: Duration::from_secs(600),
-            linger_bytes: 256 * 1024,
-            linger_time: Duration::from_secs(2),
+            linger_time: Duration::from_secs(30),
+            linger_silence: Duration::from_secs(5),
         }
     }
 }
@@ -204,7 +206,8 @@ impl Limits {
         not_zero("connect_timeout", self.connect_timeout.is_zero())?;
         not_zero("write_stall", self.write_stall.is_zero())?;
         not_zero("close_flush", self.close_flush.is_zero())?;
-        not_zero("close_time", self.close_time.is_zero())
+        not_zero("close_time", self.close_time.is_zero())?;
+        not_zero("linger_silence", self.linger_silence.is_zero())
     }
 }
 

@@ -294,6 +294,7 @@ fn who_says_nothing_is_warned_and_then_dropped() {
         }
     }
     assert!(start.elapsed() >= Duration::from_millis(1300));
+    drop(sleeper);
     heard.retain(|line| !line.ends_with("has joined"));
     let warning = "* are you there? Say something within 1s";
     let goodbye = "* you have been silent for too long: goodbye";

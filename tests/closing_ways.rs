@@ -122,37 +122,119 @@ fn unread_input_at_a_close_does_not_turn_into_a_reset_that_kills_the_answer() {
     });
 }
 
-// X5
+// J3
 #[test]
-fn a_lingering_close_is_bounded_in_bytes_and_in_time() {
-    for (bytes, time) in [
-        (8 << 10, Duration::from_secs(900)),
-        (u32::MAX, Duration::from_millis(50)),
-    ] {
-        both(|listen| {
-            let mut config =
-                config(|limits| (limits.linger_bytes, limits.linger_time) = (bytes, time));
-            config.receive_buffer = 1000;
-            let mut kit = Kit::with_config(config, |cx, event| match event {
-                EventKind::Data { conn, .. } => drop(cx.close(conn)),
-                other => default(cx, other),
-            });
-            let addr = kit.listen_on(listen);
-            let mut peer = any_peer(&addr);
-            peer.set_nonblocking(true).unwrap();
-            kit.until("it is open", |log| log.count("open") == 1);
-            // It goes on sending, and never finishes.
-            kit.until_cx("it is closed", |log, _| {
-                let _ = peer.write(&[7; 500]);
-                log.closed() == 1
-            });
-            assert!(matches!(
-                kit.log().life(kit.log().ids[0]).reason(),
-                Reason::Local
-            ));
-            kit.end();
+fn a_lingering_close_is_bounded_in_time() {
+    both(|listen| {
+        let mut config = config(|limits| limits.linger_time = Duration::from_millis(50));
+        config.receive_buffer = 1000;
+        let mut kit = Kit::with_config(config, |cx, event| match event {
+            EventKind::Data { conn, .. } => drop(cx.close(conn)),
+            other => default(cx, other),
         });
+        let addr = kit.listen_on(listen);
+        let mut peer = any_peer(&addr);
+        peer.set_nonblocking(true).unwrap();
+        kit.until("it is open", |log| log.count("open") == 1);
+        // It goes on sending, and never finishes.
+        kit.until_cx("it is closed", |log, _| {
+            let _ = peer.write(&[7; 500]);
+            log.closed() == 1
+        });
+        closed_here(&mut kit);
+        kit.end();
+    });
+}
+
+// J3: nothing was unread when it closed, and the peer had more to send.
+#[test]
+fn a_close_while_the_peer_is_sending_does_not_kill_the_answer() {
+    const ANSWER: usize = 200 << 10;
+    both(|listen| {
+        let mut kit = Kit::new(|cx, event| match event {
+            EventKind::Data { conn, input } => {
+                input.take_all();
+                cx.send(conn, vec![9; ANSWER]);
+                cx.close(conn);
+            }
+            other => default(cx, other),
+        });
+        // The system takes the whole answer at once.
+        let addr = kit.listen_on(listen.send_buffer(1 << 20));
+        let uploads: Vec<_> = (0..20)
+            .map(|_| {
+                let mut peer = any_peer(&addr);
+                spawn(move || {
+                    for _ in 0..11 {
+                        write(&mut peer, [1; 1000]);
+                        kit::let_pass(Duration::from_millis(10));
+                    }
+                    read_all(peer).len()
+                })
+            })
+            .collect();
+        for upload in uploads {
+            assert_eq!(kit.until_done(upload), ANSWER);
+        }
+        closed_here(&mut kit);
+        kit.end();
+    });
+}
+
+// J3: a peer that reads only when it has sent all, and more than all buffers take.
+#[test]
+fn a_close_lets_the_peer_finish_although_its_own_bytes_are_not_out() {
+    both(|listen| {
+        let mut kit = Kit::new(|cx, event| match event {
+            EventKind::Data { conn, input } => {
+                input.take_all();
+                cx.send(conn, pattern(300_000));
+                cx.close(conn);
+            }
+            other => default(cx, other),
+        });
+        let addr = kit.listen_on(listen);
+        let mut peer = any_peer(&addr);
+        let talk = spawn(move || {
+            write(&mut peer, vec![1; 2 << 20]);
+            read_all(peer)
+        });
+        assert!(kit.until_done(talk) == pattern(300_000));
+        closed_here(&mut kit);
+        kit.end();
+    });
+}
+
+// X12: at `max_connections`, and peers that never end.
+#[test]
+fn those_who_linger_hold_nobody_up() {
+    let mut config = Config::default();
+    config.max_connections = 10;
+    let mut kit = Kit::with_config(config, |cx, event| match event {
+        EventKind::Data { conn, input } => {
+            cx.send(conn, input.take_all());
+            cx.close(conn);
+        }
+        other => default(cx, other),
+    });
+    let addr = kit.listen();
+    let mut stay = Vec::new();
+    for _ in 0..100 {
+        let mut one = peer(addr);
+        let talk = spawn(move || {
+            write(&mut one, "hello");
+            let answer = read_all(&mut one);
+            (one, answer)
+        });
+        let (one, answer) = kit.until_done(talk);
+        assert_eq!(answer, b"hello");
+        stay.push(one);
     }
+    assert_eq!(kit.log().closed(), 90);
+    assert_eq!(kit.cx().stats().refused, 0);
+    drop(stay);
+    closed_here(&mut kit);
+    kit.end();
 }
 
 // X5: a peer that stays silent and open costs no turns meanwhile (`end` sees to that).

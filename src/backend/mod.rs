@@ -11,6 +11,8 @@ pub(crate) mod script;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
 
+pub(crate) use os::is_exhaustion;
+
 use crate::addr::Addr;
 use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;

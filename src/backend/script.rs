@@ -30,6 +30,8 @@ pub(crate) struct Socket {
     /// Calls of read and write.
     pub(crate) calls: usize,
     pub(crate) shut: bool,
+    /// Its peer does not end when we do.
+    pub(crate) stays: bool,
     pub(crate) reset: bool,
     pub(crate) dropped: bool,
     /// What `finish_connect` answers, in turn; then that it is through.
@@ -120,6 +122,11 @@ impl Script {
 
     pub(crate) fn pass(&self, time: Duration) {
         self.world().now += time;
+    }
+
+    /// Are there events for the next wait?
+    pub(crate) fn has_events(&self) -> bool {
+        !self.world().events.is_empty()
     }
 
     pub(crate) fn sleeps(&self) -> usize {
@@ -218,6 +225,7 @@ impl Stream {
             socket.calls += 1;
             let mut bytes = match socket.reads.pop_front() {
                 Some(read) => read?,
+                None if socket.shut && !socket.stays => return Ok(0),
                 None => return Err(io::ErrorKind::WouldBlock.into()),
             };
             let count = bytes.len().min(buffer.len());
@@ -253,7 +261,14 @@ impl Stream {
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
-        self.with(|socket| socket.shut = true);
+        let answers = self.with(|socket| {
+            socket.shut = true;
+            !socket.stays
+        });
+        if answers {
+            let end = Readiness::READABLE | Readiness::HANG_UP;
+            self.script.edge(self.index, end);
+        }
         Ok(())
     }
 

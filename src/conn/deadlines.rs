@@ -64,7 +64,8 @@ impl Conn {
             return match self.phase {
                 Phase::Connecting | Phase::Open => Expired::Tell(Deadline::Set),
                 Phase::Closing => Expired::End(Reason::TimedOut(Deadline::CloseFlush)),
-                Phase::Lingering | Phase::Dead => Expired::Nothing,
+                Phase::Lingering => Expired::Lingered,
+                Phase::Dead => Expired::Nothing,
             };
         }
         if self.idle_at() <= now {
@@ -92,7 +93,7 @@ impl Conn {
             Phase::Connecting => after(now, self.limits.connect_timeout),
             Phase::Open if self.pending() > 0 => after(now, self.limits.write_stall),
             Phase::Closing => after(now, self.limits.close_flush),
-            Phase::Lingering => after(now, self.limits.linger_time),
+            Phase::Lingering => after(now, self.limits.linger_silence),
             Phase::Open | Phase::Dead => NEVER,
         };
     }

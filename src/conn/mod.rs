@@ -37,9 +37,10 @@ pub(crate) enum Phase {
     /// The handshake is not through.
     Connecting,
     Open,
-    /// `close` was asked for: what is pending is flushed.
+    /// `close` was asked for: what is pending is flushed, and input is discarded.
     Closing,
-    /// Flushed and shut; unread input is discarded so that no RST overtakes the last answer.
+    /// Flushed and shut; input is discarded until the peer ends, so that no RST overtakes what was
+    /// sent.
     Lingering,
     /// Over; `on_close` is all that comes.
     Dead,
@@ -87,13 +88,13 @@ pub(crate) struct Conn {
     pub(crate) progress: Tick,
     /// The idle time, in ticks; `NEVER`: none.
     pub(crate) idle: Tick,
-    /// What `set_deadline` set; after a close, when its flush has taken long enough in all.
+    /// What `set_deadline` set; after a close, when its flush or its lingering has taken long
+    /// enough in all.
     pub(crate) deadline: Tick,
     /// The deadline of the phase: connect, write stall, close flush or linger.
     pub(crate) limit_at: Tick,
     /// The one timer of all these deadlines.
     pub(crate) timer: Option<Key>,
-    pub(crate) linger_left: u32,
     /// Where unconsumed input may be above the one in `limits`; `u32::MAX`: it may be any.
     pub(crate) raised_input: u32,
 }
@@ -121,7 +122,6 @@ impl Conn {
             deadline: NEVER,
             limit_at: NEVER,
             timer: None,
-            linger_left: limits.linger_bytes,
             raised_input: 0,
             limits,
         }
@@ -268,8 +268,8 @@ impl Conn {
             Phase::Open if self.has(Flags::PAUSED) => self.has(Flags::FAULTED),
             Phase::Open => self.has(Flags::RESUMED),
             Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
-            Phase::Lingering => self.has(Flags::READABLE),
-            Phase::Closing | Phase::Dead => false,
+            Phase::Closing | Phase::Lingering => self.has(Flags::READABLE) && !self.has(Flags::EOF),
+            Phase::Dead => false,
         }
     }
 

@@ -3,9 +3,8 @@
 use super::{Context, Due};
 use crate::clock::{NEVER, after};
 use crate::closed::{Deadline, Reason};
-use crate::conn::{Flags, Phase, Read, Written};
+use crate::conn::{Flags, Phase, Written};
 use crate::id::ConnId;
-use crate::input::Input;
 use std::io;
 
 impl Context {
@@ -23,10 +22,14 @@ impl Context {
         true
     }
 
-    /// Closes after a flush: what is pending is sent, then FIN; unread input is discarded. From now
-    /// on only `on_close` comes, with reason `Local`, or `Eof` if the peer had finished before.
+    /// Closes after a flush: what is pending is sent, then FIN; input is discarded. From now on
+    /// only
+    /// `on_close` comes, with reason `Local`, or `Eof` if the peer had finished before.
     ///
-    /// A peer that takes nothing is given up after
+    /// It comes when the peer has finished too, or has been silent for
+    /// [`Limits::linger_silence`](crate::Limits::linger_silence): a socket that is closed earlier
+    /// answers what still arrives with a reset, which destroys what the peer has not read yet. A
+    /// peer that takes nothing is given up after
     /// [`Limits::close_flush`](crate::Limits::close_flush). A connection that is still connecting
     /// goes on only if bytes are pending. `false`: no such connection, or it is closing already.
     pub fn close(&mut self, conn: ConnId) -> bool {
@@ -80,13 +83,16 @@ impl Context {
         self.lending.disturb();
         conn.enter(Phase::Closing);
         conn.input = None;
+        conn.clear(Flags::PAUSED);
         conn.restart_limit(now);
         conn.deadline = after(now, conn.limits.close_time);
         if conn.has(Flags::WRITE_FAILED) {
             return self.end(slot, Reason::Local);
         }
-        // If the flush phase cannot end it, it arms the timer.
+        // If the flush phase cannot end it, it arms the timer. What is there to be read is
+        // discarded: a peer that reads only when it has sent all must be able to.
         Context::list_dirty(conn, slot, &mut self.dirty);
+        Context::list_ready(conn, slot, &mut self.ready);
     }
 
     /// Ends it now: RST to the peer, what is pending is dropped, `on_close` with reason `Aborted`.
@@ -124,6 +130,7 @@ impl Context {
         }
         conn.blame(reason);
         conn.enter(Phase::Dead);
+        self.dead += 1;
         conn.input = None;
         conn.lost += (conn.pending() + self.lending.forget(slot)) as u64;
         conn.take_part();
@@ -259,6 +266,7 @@ impl Context {
         }
         conn.blame(reason);
         conn.lost += conn.pending() as u64;
+        conn.take_part();
         conn.limit_at = after(now, conn.limits.write_stall);
         conn.set(Flags::WRITE_FAILED);
         conn.set(Flags::READABLE);
@@ -290,70 +298,6 @@ impl Context {
         };
         if conn.phase() == Phase::Open && conn.has(Flags::SHUT) && conn.has(Flags::EOF) {
             self.end(slot, Reason::Eof);
-        }
-    }
-
-    /// The last byte of a closing connection is out. Closing a socket that holds unread input sends
-    /// a RST, which would take the answer from a peer that has not read it yet (RFC 9112, section
-    /// 9.6). So one read decides: an end, or nothing there, and it is closed; input, and it
-    /// lingers.
-    fn finish_closing(&mut self, slot: u32) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        if conn.has(Flags::EOF) {
-            return self.end(slot, Reason::Local);
-        }
-        if conn.raise(Flags::SHUT) {
-            let _ = conn.stream.as_mut().map(|stream| stream.shutdown_write());
-        }
-        let mut scratch = [0; 512];
-        match conn.stream.as_mut().map(|stream| stream.read(&mut scratch)) {
-            Some(Ok(count)) if count > 0 => self.linger(slot, count),
-            // A signal has decided nothing: the next flush asks again.
-            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {
-                Context::list_dirty(conn, slot, &mut self.dirty);
-            }
-            _ => self.end(slot, Reason::Local),
-        }
-    }
-
-    fn linger(&mut self, slot: u32, discarded: usize) {
-        let now = self.fresh_tick();
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        conn.enter(Phase::Lingering);
-        conn.restart_limit(now);
-        conn.set(Flags::READABLE);
-        conn.set(Flags::DRAIN);
-        self.arm(slot);
-        self.discarded(slot, discarded);
-    }
-
-    /// Goes on discarding, up to a limit.
-    fn discarded(&mut self, slot: u32, count: usize) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        self.stats.bytes_in += count as u64;
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        conn.linger_left = conn.linger_left.saturating_sub(count);
-        match conn.linger_left {
-            0 => self.end(slot, Reason::Local),
-            _ => Context::list_ready(conn, slot, &mut self.ready),
-        }
-    }
-
-    /// One read of a lingering connection: input is discarded, an end or an error closes it.
-    pub(super) fn discard(&mut self, slot: u32, input: &mut Input) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        match conn.read(input) {
-            Read::Data(count) => self.discarded(slot, count),
-            Read::Nothing => Context::list_ready(conn, slot, &mut self.ready),
-            Read::Eof | Read::Failed(_) => self.end(slot, Reason::Local),
         }
     }
 
@@ -413,6 +357,15 @@ impl Context {
             .map(|(key, _)| key.slot)
             .collect();
         for slot in slots {
+            // Whoever lingers has got everything.
+            if self
+                .conns
+                .peek(slot)
+                .is_some_and(|conn| conn.phase() == Phase::Lingering)
+            {
+                self.end(slot, Reason::Local);
+                continue;
+            }
             if let Some(finishing) = &mut self.finishing {
                 finishing.report.aborted += 1;
             }
@@ -448,6 +401,7 @@ mod tests {
     use crate::backend::{Backend, script::Script};
     use crate::config::Config;
     use crate::handler::Handler;
+    use crate::input::Input;
     use crate::reactor::Reactor;
     use std::time::Duration;
 

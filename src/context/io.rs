@@ -156,6 +156,10 @@ impl Context {
                     log::debug!(target: "sockeye", "{id}: a peer was lost in accept: {error}");
                     Accepted::Nothing
                 }
+                // Who only waits for a peer's end gives way to one who comes.
+                AcceptFailure::Rest if self.release_lingering(self.config.accepts_per_turn) > 0 => {
+                    Accepted::Nothing
+                }
                 AcceptFailure::Rest => {
                     log::warn!(target: "sockeye", "{id} rests: cannot accept: {error}");
                     self.stats.accept_errors += 1;
@@ -166,11 +170,6 @@ impl Context {
         };
         self.list_accepting(slot);
         accepted
-    }
-
-    /// Is there a place for one more connection?
-    pub(crate) fn has_room(&self) -> bool {
-        self.conns.len() < self.config.max_connections
     }
 
     /// The handler keeps an accepted stream.

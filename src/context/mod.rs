@@ -6,6 +6,7 @@
 mod ending;
 mod io;
 mod lending;
+mod lingering;
 mod opening;
 mod questions;
 mod sending;
@@ -15,6 +16,7 @@ mod watching;
 
 pub(crate) use io::{Accepted, Newcomer, Next};
 use lending::Lending;
+use lingering::Lingerers;
 pub use sending::{Broadcast, Sent};
 pub(crate) use time::{Due, TurnTime};
 
@@ -75,6 +77,9 @@ pub struct Context {
     pub(crate) dirty: Vec<u32>,
     /// Connections that are over, and whose `on_close` is still to come.
     pub(crate) ended: Vec<u32>,
+    /// How many connections are over and hold their slot until then.
+    pub(crate) dead: usize,
+    lingerers: Lingerers,
     /// Listeners behind which connections may wait.
     pub(crate) accepting: VecDeque<u32>,
     /// Watches with readiness to report.
@@ -133,6 +138,8 @@ impl Context {
             ready: Vec::new(),
             dirty: Vec::new(),
             ended: Vec::new(),
+            dead: 0,
+            lingerers: Lingerers::default(),
             accepting: VecDeque::new(),
             reporting: VecDeque::new(),
             batch_full: false,

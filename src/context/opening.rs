@@ -2,6 +2,7 @@
 
 use super::{Context, Due};
 use crate::addr::{Addr, Target};
+use crate::backend::is_exhaustion;
 use crate::clock::after;
 use crate::closed::Reason;
 use crate::config::Limits;
@@ -96,7 +97,7 @@ impl Context {
         let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
         let mut conn = Conn::new(Origin::Connected, peer, tag, limits);
         conn.limit_at = after(self.fresh_tick(), timeout);
-        let full = self.conns.len() >= self.config.max_connections;
+        let full = !self.make_room();
         let id = ConnId(self.conns.insert(conn));
         let started = match refused {
             Some(error) => Err(error),
@@ -126,7 +127,12 @@ impl Context {
         };
         log::debug!(target: "sockeye", "{id} connects to {addr}");
         let slot = id.0.slot;
-        let (stream, connected) = self.backend.connect(connect, addr, slot)?;
+        let mut begun = self.backend.connect(connect, addr, slot);
+        // Who only waits for a peer's end gives its descriptor to one who wants to begin.
+        if begun.as_ref().is_err_and(is_exhaustion) && self.release_lingering(1) > 0 {
+            begun = self.backend.connect(connect, addr, slot);
+        }
+        let (stream, connected) = begun?;
         if let Some(conn) = self.conns.peek(slot) {
             conn.attach(stream);
             if connected {

@@ -53,7 +53,8 @@ impl Context {
         self.conns.get(conn.0).map(|conn| &conn.peer)
     }
 
-    /// This end's address (getsockname(2)): `None` for a stale id or a connect that failed at once.
+    /// This end's address (getsockname(2)): `None` for a stale id, a connect that failed at once,
+    /// or one that lingered after its close and had to give its descriptor to another.
     pub fn local_addr(&self, conn: ConnId) -> Option<Addr> {
         self.conns.get(conn.0)?.stream.as_ref()?.local_addr().ok()
     }

@@ -58,7 +58,7 @@ impl<M> Reactor<M> {
         } else {
             log::warn!(target: "sockeye", "{listener} refuses {peer}: max_connections reached");
         }
-        if verdict == Accept::Refuse || !self.cx.has_room() {
+        if verdict == Accept::Refuse || !self.cx.make_room() {
             self.cx.stats.refused += 1;
             return;
         }
@@ -299,6 +299,7 @@ impl<M> Reactor<M> {
                 self.call(app, tag, EventKind::Close { conn, closed });
             }
             self.cx.conns.discard(slot);
+            self.cx.dead -= 1;
         }
         self.cx.ended.drain(..count);
     }

@@ -219,6 +219,20 @@ fn a_paused_connection_is_not_given_up_for_an_error_that_is_none() {
     assert_eq!(bench.written(socket), b"still here");
 }
 
+// J4: a part of a broadcast is lost once, as anything else.
+#[test]
+fn what_is_pending_when_the_error_is_found_is_lost_once() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.cx().pause_reads(conn);
+    fault(&mut bench, socket, Some(io::ErrorKind::ConnectionReset));
+    assert_eq!(bench.cx().broadcast([conn], "a line").queued, 1);
+    bench.settle();
+    bench.pass(SECOND * 60);
+    let end = "close reset by peer, 6 bytes undelivered";
+    assert_eq!(bench.seen(), ["open", end]);
+}
+
 // J4: one whose own backpressure made it pause is told by `on_drain`, and resumes by that.
 #[test]
 fn a_wait_ends_when_the_error_is_found_in_a_pause() {

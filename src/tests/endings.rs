@@ -128,65 +128,6 @@ fn the_fin_follows_the_last_queued_byte() {
 }
 
 #[test]
-fn a_close_with_unread_input_lingers_and_discards() {
-    let mut bench = Bench::new();
-    let (socket, conn) = bench.accept();
-    bench
-        .script
-        .socket(socket, |socket| socket.reads.push_back(Ok(vec![0; 5000])));
-    bench.cx().send(conn, "answer");
-    bench.cx().close(conn);
-    bench.settle();
-    assert_eq!(bench.written(socket), b"answer");
-    assert_eq!(bench.seen(), ["open"], "it lingers");
-    bench.script.arrives(socket, b"");
-    bench.settle();
-    assert_eq!(bench.seen(), ["close closed here"]);
-    assert!(!bench.script.socket(socket, |socket| socket.reset));
-}
-
-// X5
-#[test]
-fn a_signal_at_the_last_read_of_a_close_does_not_decide_about_unread_input() {
-    let mut bench = Bench::new();
-    let (socket, conn) = bench.accept();
-    bench.script.socket(socket, |socket| {
-        let unread = Ok(b"unread".to_vec());
-        let signal = Err(io::ErrorKind::Interrupted);
-        socket.reads.extend([signal, unread]);
-    });
-    bench.cx().send(conn, "answer");
-    bench.cx().close(conn);
-    bench.settle();
-    assert_eq!(bench.seen(), ["open"], "it lingers");
-    bench.script.arrives(socket, b"");
-    bench.settle();
-    assert_eq!(bench.seen(), ["close closed here"]);
-}
-
-#[test]
-fn lingering_is_bounded_in_time_and_in_bytes() {
-    for bytes in [true, false] {
-        let mut bench = Bench::new();
-        let (socket, conn) = bench.accept();
-        bench
-            .script
-            .socket(socket, |socket| socket.reads.push_back(Ok(vec![0; 5000])));
-        bench.cx().close(conn);
-        bench.settle();
-        assert_eq!(bench.seen(), ["open"]);
-        match bytes {
-            true => {
-                bench.script.arrives(socket, &vec![0; 300_000]);
-                bench.settle();
-            }
-            false => bench.pass(Duration::from_secs(2)),
-        }
-        assert_eq!(bench.seen(), ["close closed here"]);
-    }
-}
-
-#[test]
 fn the_close_flush_timeout_restarts_on_progress() {
     let mut bench = Bench::new();
     let (socket, conn) = bench.accept();

@@ -4,6 +4,7 @@
 mod asked;
 mod endings;
 mod flow;
+mod lingering;
 mod time;
 
 use crate::backend::script::{Script, WriteStep};
@@ -148,10 +149,10 @@ impl Bench {
             .more
     }
 
-    /// Turns until nothing is left over; more than a few turns would be a spin.
+    /// Turns until nothing is left over and no event waits; more than a few turns would be a spin.
     fn settle(&mut self) {
         for _ in 0..100 {
-            if !self.turn() {
+            if !self.turn() && !self.script.has_events() {
                 return;
             }
         }

@@ -217,7 +217,7 @@ fn config(script: &Script) -> Config {
     let long = Duration::from_secs(100);
     config.limits.close_flush = long;
     config.limits.linger_time = long;
-    config.limits.linger_bytes = u32::MAX;
+    config.limits.linger_silence = long;
     config.limits.hard_limit = usize::MAX;
     config
 }

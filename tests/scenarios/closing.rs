@@ -14,6 +14,9 @@ on_both_edges! {
     a_close_sends_all_that_is_queued_and_then_the_end,
     a_peer_that_never_reads_is_given_up_after_a_close,
     a_close_with_unread_input_does_not_kill_the_answer,
+    a_close_while_the_peer_is_sending_does_not_kill_the_answer,
+    a_peer_that_never_ends_is_not_waited_for_without_end,
+    those_who_linger_give_way_at_the_cap,
     an_abort_is_a_reset,
     an_abort_of_a_unix_socket_is_an_end_unless_input_is_unread,
     a_write_to_a_unix_socket_that_is_gone_fails_at_once,
@@ -194,8 +197,6 @@ fn a_close_with_unread_input_does_not_kill_the_answer(on: On) {
         }
         other => default(cx, other),
     });
-    // One read decides whether there is unread input; if that is told a lie, it is lost.
-    edge.spare(on, |faults| faults.would_block = 0);
     let addr = edge.listen();
     let peer = edge.peer(&addr);
     peer.ignore();
@@ -217,6 +218,81 @@ fn a_close_with_unread_input_does_not_kill_the_answer(on: On) {
     edge.until_all_closed();
     let id = edge.id(0);
     assert!(matches!(edge.log().life(id).reason(), Reason::Local));
+    edge.end();
+}
+
+// J3: nothing is unread when it closes, and the peer has more to send.
+fn a_close_while_the_peer_is_sending_does_not_kill_the_answer(on: On) {
+    let mut edge = on.edge(|cx, event| match event {
+        EventKind::Data { conn, input } => {
+            input.take_all();
+            cx.send(conn, pattern(50_000));
+            cx.close(conn);
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    peer.ignore();
+    for _ in 0..10 {
+        peer.send("a part of an upload");
+        edge.pass(Duration::from_millis(2));
+    }
+    assert_eq!(edge.log().closed(), 0, "it lingers");
+    peer.hear();
+    edge.until("the answer is whole", |_| {
+        peer.count() == 50_000 && peer.is_closed()
+    });
+    assert!(!peer.was_reset());
+    peer.close();
+    edge.until_all_closed();
+    edge.end();
+}
+
+// J3
+fn a_peer_that_never_ends_is_not_waited_for_without_end(on: On) {
+    let mut config = Config::default();
+    config.limits.linger_silence = Duration::from_millis(60);
+    let mut edge = on.edge_with(config, default);
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    edge.until_open(1);
+    let start = edge.now();
+    let id = edge.id(0);
+    edge.cx().close(id);
+    edge.pass(Duration::from_millis(30));
+    peer.send("one more word");
+    edge.until_all_closed();
+    assert!(edge.now() - start >= Duration::from_millis(90));
+    assert!(peer.is_closed() && !peer.was_reset());
+    edge.end();
+}
+
+// X12
+fn those_who_linger_give_way_at_the_cap(on: On) {
+    let mut config = Config::default();
+    config.max_connections = 2;
+    let mut edge = on.edge_with(config, |cx, event| match event {
+        EventKind::Open { conn, .. } => {
+            cx.send(conn, "hello");
+            cx.close(conn);
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peers: Vec<_> = (0..10)
+        .map(|count| {
+            let peer = edge.peer(&addr);
+            edge.until("it is greeted", |_| peer.is_closed());
+            assert_eq!(peer.received(), b"hello");
+            assert_eq!(edge.log().count("open"), count + 1);
+            peer
+        })
+        .collect();
+    edge.until("all but two gave way", |edge| edge.log().closed() == 8);
+    assert!(peers.iter().all(|peer| !peer.was_reset()));
+    peers.iter().for_each(|peer| peer.close());
+    edge.until_all_closed();
     edge.end();
 }
 
@@ -272,7 +348,9 @@ fn an_abort_of_a_unix_socket_is_an_end_unless_input_is_unread(on: On) {
 
 // W4: and what is written after that fails at once, so all of it counts as undelivered.
 fn a_write_to_a_unix_socket_that_is_gone_fails_at_once(on: On) {
-    let mut edge = on.edge(|cx, event| match event {
+    let mut config = Config::default();
+    config.limits.linger_time = Duration::ZERO;
+    let mut edge = on.edge_with(config, |cx, event| match event {
         EventKind::Eof { .. } => {}
         other => default(cx, other),
     });

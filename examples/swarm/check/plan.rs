@@ -190,16 +190,17 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
     limits.hard_limit = limits.high_watermark + random.below(unit * 4);
     limits.overflow = *random.pick(&[Overflow::Close, Overflow::DropNewest]);
     limits.input_limit = random.range(unit / 2, unit * 4);
-    limits.linger_bytes = *random.pick(&[1, 100, 1 << 18]);
     if patient {
         let long = Duration::from_secs(3600);
         (limits.connect_timeout, limits.write_stall) = (long, long);
         // Two that close wait for each other's bytes, and only this ends it.
         (limits.close_flush, limits.linger_time) = (CLOSE_FLUSH, Duration::from_secs(2));
+        limits.linger_silence = Duration::from_secs(1);
     } else {
         let mut short = || Duration::from_micros(random.skewed(500_000) as u64);
         (limits.connect_timeout, limits.write_stall) = (short(), short());
         (limits.close_flush, limits.linger_time) = (short(), short());
+        limits.linger_silence = short();
     }
     NodePlan {
         role,

@@ -23,6 +23,19 @@ pub(crate) struct Os {
     busy_poll: Duration,
 }
 
+/// Has the process, or the system, used up its descriptors?
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let codes =
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|code| code.raw_os_error());
+    // WSAEMFILE: Winsock has no other.
+    #[cfg(not(unix))]
+    let codes = [10024];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
+}
+
 /// A slot and its kind in one token. No generation: a stale event can only come for a descriptor
 /// that a forked child keeps open, and then it is a spurious readiness, which harms nobody.
 fn token(source: Source) -> Token {

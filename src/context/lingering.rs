@@ -1,0 +1,157 @@
+//! Connections that are closed and flushed, and wait for their peer to end.
+
+use super::Context;
+use crate::clock::after;
+use crate::closed::Reason;
+use crate::conn::{Flags, Phase, Read};
+use crate::id::Key;
+use crate::input::Input;
+use std::collections::VecDeque;
+
+/// Who lingers, those first who have lingered longest. Some of them may be over by now.
+#[derive(Default)]
+pub(crate) struct Lingerers {
+    keys: VecDeque<Key>,
+    /// How many were left when those who were over were last put out.
+    kept: usize,
+}
+
+impl Lingerers {
+    /// Puts those who are over out when they may be half of the list: that costs each one a look or
+    /// two, and the list is never much longer than it must be.
+    fn push(&mut self, key: Key, lingers: impl Fn(Key) -> bool) {
+        const SLACK: usize = 64;
+        if self.keys.len() >= 2 * self.kept + SLACK {
+            self.keys.retain(|key| lingers(*key));
+            self.kept = self.keys.len();
+        }
+        self.keys.push_back(key);
+    }
+}
+
+impl Context {
+    /// The last byte of a closing connection is out. A FIN says so to the peer, and then its own
+    /// end is awaited. Closing the socket at once would answer whatever it still sends with a RST,
+    /// which takes from it what it has not read yet (RFC 9112, section 9.6).
+    pub(super) fn finish_closing(&mut self, slot: u32) {
+        let now = self.fresh_tick();
+        let Some((key, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        if conn.has(Flags::EOF) || conn.limits.linger_time.is_zero() {
+            return self.end(slot, Reason::Local);
+        }
+        conn.set(Flags::SHUT);
+        if conn
+            .stream
+            .as_mut()
+            .is_none_or(|stream| stream.shutdown_write().is_err())
+        {
+            // It is gone already, of which a read tells.
+            conn.set(Flags::READABLE);
+        }
+        conn.enter(Phase::Lingering);
+        conn.restart_limit(now);
+        conn.deadline = after(now, conn.limits.linger_time);
+        Context::list_ready(conn, slot, &mut self.ready);
+        self.arm(slot);
+        let conns = &self.conns;
+        self.lingerers.push(key, |key| {
+            conns
+                .get(key)
+                .is_some_and(|conn| conn.phase() == Phase::Lingering)
+        });
+    }
+
+    /// Is there a place for one more connection, or somebody who lingers and would give up its own?
+    pub(crate) fn has_room(&mut self) -> bool {
+        // Whoever is over holds a slot until the reap phase, and nothing else.
+        let alive = self.conns.len() - self.dead;
+        alive < self.config.max_connections || self.longest_lingerer().is_some()
+    }
+
+    /// The same, and somebody who lingers does give it up.
+    pub(crate) fn make_room(&mut self) -> bool {
+        let alive = self.conns.len() - self.dead;
+        alive < self.config.max_connections || self.release_lingering(1) > 0
+    }
+
+    /// Closes those who have lingered longest, so many at most, and gives their descriptors back at
+    /// once. Answers how many they were. Their slots are freed by the reap phase, as always.
+    pub(super) fn release_lingering(&mut self, most: usize) -> usize {
+        let mut released = 0;
+        while released < most
+            && let Some(slot) = self.longest_lingerer()
+        {
+            if let Some(conn) = self.conns.peek(slot) {
+                conn.stream = None;
+            }
+            self.end(slot, Reason::Local);
+            released += 1;
+        }
+        released
+    }
+
+    /// Who has lingered longest. Those on the list who are over are forgotten.
+    fn longest_lingerer(&mut self) -> Option<u32> {
+        while let Some(key) = self.lingerers.keys.front() {
+            let conn = self.conns.get(*key);
+            if conn.is_some_and(|conn| conn.phase() == Phase::Lingering) {
+                return Some(key.slot);
+            }
+            self.lingerers.keys.pop_front();
+        }
+        None
+    }
+
+    /// One read of a closing connection. Input is discarded; an end closes it once all is out, an
+    /// error at once.
+    pub(super) fn discard(&mut self, slot: u32, input: &mut Input) {
+        let now = self.fresh_tick();
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        match conn.read(input) {
+            Read::Data(count) => {
+                self.stats.reads += 1;
+                self.stats.bytes_in += count as u64;
+                if conn.phase() == Phase::Lingering {
+                    conn.restart_limit(now);
+                }
+                Context::list_ready(conn, slot, &mut self.ready);
+            }
+            Read::Nothing => Context::list_ready(conn, slot, &mut self.ready),
+            Read::Eof => {
+                conn.set(Flags::EOF);
+                if conn.phase() == Phase::Lingering {
+                    self.end(slot, Reason::Local);
+                }
+            }
+            Read::Failed(error) => self.end(slot, Reason::from_io(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_those_who_linger_forgets_those_who_are_over() {
+        let mut lingerers = Lingerers::default();
+        for slot in 0..10_000 {
+            let generation = 1;
+            // The last three linger, and each hundredth.
+            let lingers = |key: Key| key.slot + 3 > slot || key.slot.is_multiple_of(100);
+            lingerers.push(Key { slot, generation }, lingers);
+        }
+        assert!(lingerers.keys.len() < 500, "{}", lingerers.keys.len());
+        let first = [0, 100, 200].map(|slot| {
+            Some(Key {
+                slot,
+                generation: 1,
+            })
+        });
+        assert!(first == [0, 1, 2].map(|at| lingerers.keys.get(at).copied()));
+    }
+}
