@@ -13,7 +13,7 @@
 mod common;
 #[path = "../src/id.rs"]
 mod id;
-#[path = "../src/slots.rs"]
+#[path = "../src/tables/slots.rs"]
 mod slots;
 
 use common::{Random, compare, rival, title};

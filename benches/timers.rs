@@ -15,9 +15,9 @@ mod clock;
 mod common;
 #[path = "../src/id.rs"]
 mod id;
-#[path = "../src/slots.rs"]
+#[path = "../src/tables/slots.rs"]
 mod slots;
-#[path = "../src/timers.rs"]
+#[path = "../src/tables/timers.rs"]
 mod timers;
 
 use clock::Tick;

@@ -4,12 +4,12 @@ use crate::addr::Addr;
 use crate::closed::{Closed, Deadline};
 use crate::codec::{CodecError, Decoder};
 use crate::conn::Origin;
-use crate::conn_map::ConnMap;
 use crate::context::Context;
 use crate::handler::{Accept, Handler};
 use crate::id::{ConnId, ListenerId, TimerId, WatchId};
 use crate::input::Input;
 use crate::readiness::Readiness;
+use crate::tables::conn_map::ConnMap;
 use std::io;
 
 /// What a handler does when whole frames have come: [`Handler`], with

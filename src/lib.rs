@@ -113,7 +113,6 @@ mod closed;
 pub mod codec;
 mod config;
 mod conn;
-mod conn_map;
 mod context;
 mod framed;
 pub mod guide;
@@ -129,9 +128,8 @@ mod readiness;
 mod reads;
 #[cfg(feature = "sim")]
 pub mod sim;
-mod slots;
 mod stats;
-mod timers;
+mod tables;
 mod watch;
 mod write_queue;
 
@@ -145,7 +143,6 @@ pub use addr::{Addr, AddrParseError, ToAddr};
 pub use closed::{Closed, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};
 pub use conn::Origin;
-pub use conn_map::ConnMap;
 pub use context::{Broadcast, Context, Sent};
 pub use framed::{FrameHandler, Framed};
 pub use handler::{Accept, Event, EventKind, Handler};
@@ -158,6 +155,7 @@ pub use reactor::Reactor;
 pub use readiness::{Interest, Readiness};
 pub use reads::Reads;
 pub use stats::{BudgetHits, ClosedStats, Report, Stats, Turn};
+pub use tables::conn_map::ConnMap;
 
 /// The programs of the README are compiled too.
 #[cfg(doctest)]

@@ -1,8 +1,8 @@
 //! Timers: what is due, in the order of time, and of setting among equals.
 
+use super::slots::Slots;
 use crate::clock::Tick;
 use crate::id::Key;
-use crate::slots::Slots;
 
 /// A heap with four children a node, whose entries know their place: setting, moving and
 /// cancelling are O(log n), and a cancelled timer is gone at once instead of piling up.
