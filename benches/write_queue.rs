@@ -14,11 +14,11 @@
 mod common;
 #[path = "../src/config.rs"]
 mod config;
-#[path = "../src/input.rs"]
+#[path = "../src/buffer/input.rs"]
 mod input;
-#[path = "../src/payload.rs"]
+#[path = "../src/buffer/payload.rs"]
 mod payload;
-#[path = "../src/write_queue.rs"]
+#[path = "../src/buffer/write_queue.rs"]
 mod write_queue;
 
 use bytes::{Buf, Bytes, BytesMut};

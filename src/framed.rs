@@ -1,13 +1,13 @@
 //! A handler of frames as a handler of bytes.
 
 use crate::addr::Addr;
+use crate::buffer::input::Input;
 use crate::closed::{Closed, Deadline};
 use crate::codec::{CodecError, Decoder};
 use crate::conn::Origin;
 use crate::context::Context;
 use crate::handler::{Accept, Handler};
 use crate::id::{ConnId, ListenerId, TimerId, WatchId};
-use crate::input::Input;
 use crate::readiness::Readiness;
 use crate::tables::conn_map::ConnMap;
 use std::io;

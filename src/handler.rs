@@ -1,11 +1,11 @@
 //! The contract between the loop and an application.
 
 use crate::addr::Addr;
+use crate::buffer::input::Input;
 use crate::closed::{Closed, Deadline};
 use crate::conn::Origin;
 use crate::context::Context;
 use crate::id::{ConnId, ListenerId, Tag, TimerId, WatchId};
-use crate::input::Input;
 use crate::readiness::Readiness;
 use std::io;
 

@@ -108,6 +108,7 @@
 
 mod addr;
 mod backend;
+mod buffer;
 mod clock;
 mod closed;
 pub mod codec;
@@ -118,11 +119,9 @@ mod framed;
 pub mod guide;
 mod handler;
 mod id;
-mod input;
 mod listener;
 mod mailbox;
 mod options;
-mod payload;
 mod reactor;
 mod readiness;
 mod reads;
@@ -131,7 +130,6 @@ pub mod sim;
 mod stats;
 mod tables;
 mod watch;
-mod write_queue;
 
 #[cfg(test)]
 mod tests;
@@ -140,6 +138,8 @@ mod tests;
 pub use bytes;
 
 pub use addr::{Addr, AddrParseError, ToAddr};
+pub use buffer::input::{Chunk, Input};
+pub use buffer::payload::Payload;
 pub use closed::{Closed, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};
 pub use conn::Origin;
@@ -147,10 +147,8 @@ pub use context::{Broadcast, Context, Sent};
 pub use framed::{FrameHandler, Framed};
 pub use handler::{Accept, Event, EventKind, Handler};
 pub use id::{ConnId, ListenerId, Tag, TimerId, WatchId};
-pub use input::{Chunk, Input};
 pub use mailbox::{SendError, Sender};
 pub use options::{Connect, KeepAlive, Listen};
-pub use payload::Payload;
 pub use reactor::Reactor;
 pub use readiness::{Interest, Readiness};
 pub use reads::Reads;

@@ -1,6 +1,6 @@
 //! The loop's reads without a loop, to measure decoders with.
 
-use crate::input::{Input, Leftover};
+use crate::buffer::input::{Input, Leftover};
 
 /// Reads as the loop makes them, with the same buffers: for `benches/codec.rs`.
 #[doc(hidden)]

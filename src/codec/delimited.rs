@@ -1,8 +1,8 @@
 //! Messages that end with a delimiter.
 
 use super::{CodecError, Decoder, Encoder};
-use crate::input::{Chunk, Input};
-use crate::payload::Payload;
+use crate::buffer::input::{Chunk, Input};
+use crate::buffer::payload::Payload;
 use memchr::{memchr, memmem};
 use std::sync::Arc;
 

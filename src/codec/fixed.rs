@@ -1,8 +1,8 @@
 //! Messages of one length.
 
 use super::{CodecError, Decoder, Encoder};
-use crate::input::{Chunk, Input};
-use crate::payload::Payload;
+use crate::buffer::input::{Chunk, Input};
+use crate::buffer::payload::Payload;
 
 /// Frames that are all of the same length.
 #[derive(Clone, Copy, Debug)]

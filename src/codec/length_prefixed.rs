@@ -1,8 +1,8 @@
 //! Messages that say their length first.
 
 use super::{CodecError, Decoder, Encoder};
-use crate::input::{Chunk, Input};
-use crate::payload::{Header, Payload};
+use crate::buffer::input::{Chunk, Input};
+use crate::buffer::payload::{Header, Payload};
 
 /// Frames that begin with their length; the frame that is given is what the length counts.
 ///

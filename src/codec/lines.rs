@@ -1,8 +1,8 @@
 //! Text lines.
 
 use super::{CodecError, Decoder, Encoder};
-use crate::input::{Chunk, Input};
-use crate::payload::Payload;
+use crate::buffer::input::{Chunk, Input};
+use crate::buffer::payload::Payload;
 use memchr::memchr;
 
 /// Lines that end with LF or CRLF, which the frame does not have; with a maximum of bytes without

@@ -55,8 +55,8 @@ pub use text_lines::TextLines;
 pub use tokio_util::TokioCodec;
 pub use until_eof::UntilEof;
 
-use crate::input::Input;
-use crate::payload::Payload;
+use crate::buffer::input::Input;
+use crate::buffer::payload::Payload;
 use bytes::BufMut;
 
 /// Bytes to frames. Each connection has a decoder of its own, which may remember what it has seen.

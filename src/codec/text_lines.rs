@@ -1,8 +1,8 @@
 //! Text lines that are text.
 
 use super::{CodecError, Decoder, Encoder, Lines};
-use crate::input::Input;
-use crate::payload::Payload;
+use crate::buffer::input::Input;
+use crate::buffer::payload::Payload;
 use bytes::Buf;
 use memchr::{memchr_iter, memrchr};
 

@@ -1,7 +1,7 @@
 //! Codecs that were written for `tokio_util::codec`.
 
 use super::{CodecError, Decoder};
-use crate::input::Input;
+use crate::buffer::input::Input;
 use bytes::{Bytes, BytesMut};
 use std::error::Error;
 use tokio_util::codec;

@@ -1,8 +1,8 @@
 //! Messages that the end of the stream ends.
 
 use super::{CodecError, Decoder, Encoder};
-use crate::input::{Chunk, Input};
-use crate::payload::Payload;
+use crate::buffer::input::{Chunk, Input};
+use crate::buffer::payload::Payload;
 
 /// All that comes until the peer finishes sending is one frame; so is nothing at all.
 ///

@@ -11,13 +11,13 @@ pub(crate) use flags::Flags;
 
 use crate::addr::Addr;
 use crate::backend::Stream;
+use crate::buffer::input::{Input, Leftover};
+use crate::buffer::write_queue::{SLICES, Spare, WriteQueue};
 use crate::clock::{NEVER, Tick, nanos};
 use crate::closed::Reason;
 use crate::config::{Limits, Overflow};
 use crate::id::{Key, ListenerId, Tag};
-use crate::input::{Input, Leftover};
 use crate::readiness::Readiness;
-use crate::write_queue::{SLICES, Spare, WriteQueue};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;

@@ -399,9 +399,9 @@ impl Context {
 mod tests {
     use super::*;
     use crate::backend::{Backend, script::Script};
+    use crate::buffer::input::Input;
     use crate::config::Config;
     use crate::handler::Handler;
-    use crate::input::Input;
     use crate::reactor::Reactor;
     use std::time::Duration;
 

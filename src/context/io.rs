@@ -3,11 +3,11 @@
 use super::{Context, Ready};
 use crate::addr::Addr;
 use crate::backend::{Source, Stream};
+use crate::buffer::input::{Input, Leftover};
 use crate::closed::{Closed, Reason};
 use crate::config::Limits;
 use crate::conn::{Conn, Flags, Origin, Phase, Read};
 use crate::id::{ConnId, Key, ListenerId, Tag, WatchId};
-use crate::input::{Input, Leftover};
 use crate::listener::AcceptFailure;
 use crate::readiness::Readiness;
 use std::io::{

@@ -5,10 +5,10 @@
 //! then written from the receive buffer. Only what the system does not take is queued.
 
 use super::{Context, Sent};
+use crate::buffer::input::Input;
 use crate::closed::Reason;
 use crate::conn::{Conn, Flags, Written};
 use crate::id::{ConnId, Key};
-use crate::input::Input;
 use std::ops::Range;
 
 /// Who may borrow the input of the running callback, and what it has borrowed.

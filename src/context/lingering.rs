@@ -1,11 +1,11 @@
 //! Connections that are closed and flushed, and wait for their peer to end.
 
 use super::Context;
+use crate::buffer::input::Input;
 use crate::clock::after;
 use crate::closed::Reason;
 use crate::conn::{Flags, Phase, Read};
 use crate::id::Key;
-use crate::input::Input;
 use std::collections::VecDeque;
 
 /// Who lingers, those first who have lingered longest. Some of them may be over by now.

@@ -21,6 +21,7 @@ pub use sending::{Broadcast, Sent};
 pub(crate) use time::{Due, TurnTime};
 
 use crate::backend::Backend;
+use crate::buffer::write_queue::Spare;
 use crate::config::{Config, Limits};
 use crate::conn::{Conn, Flags};
 use crate::id::{ConnId, Key, Tag};
@@ -30,7 +31,6 @@ use crate::stats::{Report, Stats};
 use crate::tables::slots::Slots;
 use crate::tables::timers::Timers;
 use crate::watch::Watch;
-use crate::write_queue::Spare;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! Sending, and holding back.
 
 use super::Context;
+use crate::buffer::input::Input;
+use crate::buffer::payload::{Part, Parts, Payload};
+use crate::buffer::write_queue::WriteQueue;
 use crate::closed::Reason;
 use crate::conn::{Admission, Flags};
 use crate::id::ConnId;
-use crate::input::Input;
-use crate::payload::{Part, Parts, Payload};
-use crate::write_queue::WriteQueue;
 use bytes::Bytes;
 use std::ops::Range;
 

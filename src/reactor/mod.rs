@@ -3,11 +3,11 @@
 mod phases;
 
 use crate::backend::Backend;
+use crate::buffer::input::Input;
 use crate::config::Config;
 use crate::context::Context;
 use crate::handler::Handler;
 use crate::id::{ListenerId, Tag};
-use crate::input::Input;
 use crate::mailbox::{Mailbox, Sender};
 use crate::options::Listen;
 use crate::stats::{Report, Turn};

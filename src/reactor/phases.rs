@@ -1,11 +1,11 @@
 //! The phases of a turn, one function each, and the only calls of the handler.
 
 use super::Reactor;
+use crate::buffer::input::Leftover;
 use crate::conn::Origin;
 use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
-use crate::input::Leftover;
 use crate::readiness::Readiness;
 use std::io;
 use std::time::Duration;

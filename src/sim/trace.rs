@@ -1,11 +1,11 @@
 //! What happened, as text that can be compared.
 
 use crate::backend::sim::name_of_exhausted;
+use crate::buffer::input::Input;
 use crate::closed::{Closed, Reason};
 use crate::context::Context;
 use crate::handler::{Event, EventKind, Handler};
 use crate::id::ConnId;
-use crate::input::Input;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -8,13 +8,13 @@ mod lingering;
 mod time;
 
 use crate::backend::script::{Script, WriteStep};
+use crate::buffer::input::Input;
 use crate::closed::{Closed, Deadline};
 use crate::config::Config;
 use crate::conn::Origin;
 use crate::context::{Context, Sent};
 use crate::handler::{Accept, Handler};
 use crate::id::{ConnId, ListenerId, TimerId};
-use crate::input::Input;
 use crate::reactor::Reactor;
 use crate::{Addr, Listen};
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! What a send takes: bytes lent or given, in one part or two.
 
-use crate::input::Chunk;
+use super::input::Chunk;
 use bytes::{BufMut, Bytes};
 
 /// The bytes of one `send`: a frame.

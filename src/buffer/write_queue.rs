@@ -1,7 +1,7 @@
 //! What a connection has been given to send and the operating system has not yet taken.
 
-use crate::input::Chunk;
-use crate::payload::{Part, Parts, Payload, SHARE_FROM};
+use super::input::Chunk;
+use super::payload::{Part, Parts, Payload, SHARE_FROM};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;

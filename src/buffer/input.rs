@@ -6,7 +6,7 @@ use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::payload::SHARE_FROM;
+use super::payload::SHARE_FROM;
 
 /// The bytes that `on_data` is offered: everything received and not yet consumed.
 ///
