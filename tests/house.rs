@@ -105,7 +105,7 @@ fn the_readme_has_at_most_150_lines() {
 fn hold(rule: Rule) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for dir in ["src", "examples", "tests", "bench", "benches", "fuzz"] {
+    for dir in ["src", "examples", "tests", "perf", "benches", "fuzz"] {
         read_sources(root, &root.join(dir), &mut files);
     }
     // A rule that reads nothing holds always.
@@ -140,7 +140,7 @@ fn read_sources(root: &Path, dir: &Path, files: &mut Vec<(String, String)>) {
     paths.sort(); // for messages in a stable order
     for path in paths {
         if path.is_dir() {
-            // `bench` and `fuzz` are packages of their own and build into themselves.
+            // `perf` and `fuzz` are packages of their own and build into themselves.
             if !path.ends_with("target") {
                 read_sources(root, &path, files);
             }

@@ -1,11 +1,11 @@
 //! Measures sockeye beside its peers, and writes `docs/performance.md` with its plots.
 //!
-//! `cargo run --release -p bench` does it all; `-- --quick` takes about two minutes and writes
+//! `cargo run --release -p perf` does it all; `-- --quick` takes about two minutes and writes
 //! into `target/`; `-- --help` tells the rest. Linux only, for the figures come from `/proc`.
 //!
 //! # How it is made
 //!
-//! The program starts itself: `bench serve PEER` is a server, `bench load …` is the load
+//! The program starts itself: `perf serve PEER` is a server, `perf load …` is the load
 //! generator, and the runner starts one of each, for every server in turn and for several rounds.
 //! So servers are compared while the machine is in the same mood.
 //!
@@ -21,7 +21,7 @@
 //!    `run.scale` how long it may take, says what it is at with `run.progress.message(…)`, and
 //!    adds one section: `run.report.section("Title")`, then `text`, `table`, `plot`.
 //! 2. Add it to `own::ALL`, with the seconds that it takes at each scale.
-//! 3. Try it alone: `cargo run --release -p bench -- own NAME` prints the section.
+//! 3. Try it alone: `cargo run --release -p perf -- own NAME` prints the section.
 
 mod child;
 mod cli;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     match cli::main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bench: {error}");
+            eprintln!("perf: {error}");
             ExitCode::FAILURE
         }
     }

@@ -61,7 +61,7 @@ enum Command {
 
     /// Is one of the servers, until it is killed; prints where it listens
     Serve {
-        /// As `bench list` names it
+        /// As `perf list` names it
         peer: String,
 
         #[arg(long, value_enum, default_value_t = Mode::Echo)]

@@ -23,11 +23,11 @@ use crate::workloads::{self, Workload};
 
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Only these servers, with commas between, besides the baseline (see `bench list`)
+    /// Only these servers, with commas between, besides the baseline (see `perf list`)
     #[arg(long, value_delimiter = ',')]
     servers: Vec<String>,
 
-    /// Only these workloads (see `bench list`)
+    /// Only these workloads (see `perf list`)
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<String>,
 
@@ -177,7 +177,7 @@ fn head(run: &mut Run, servers: &[Ready], missing: &[String]) {
         true => String::new(),
         false => format!(" -- {}", arguments.join(" ")),
     };
-    let command = format!("cargo run --release -p bench{rest}");
+    let command = format!("cargo run --release -p perf{rest}");
     let versions = servers.iter().map(|server| {
         let version = machine::version(server.peer);
         format!("{} {version}", server.peer.name)

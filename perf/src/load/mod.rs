@@ -45,7 +45,7 @@ pub(crate) enum Load {
     Idle,
 }
 
-/// The options of `bench load`, and what a workload is made of.
+/// The options of `perf load`, and what a workload is made of.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     #[arg(long, value_enum)]
@@ -159,7 +159,7 @@ impl Sample {
 }
 
 impl Options {
-    /// As the arguments of `bench load`.
+    /// As the arguments of `perf load`.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let load = self.load.to_possible_value();
         let load = load.map(|v| v.get_name().to_owned()).unwrap_or_default();
@@ -215,7 +215,7 @@ fn watchdog(target: &Target) {
     let limit = target.warm() + target.window() + LIMIT;
     thread::spawn(move || {
         thread::sleep(limit);
-        eprintln!("bench load: not done after {limit:?}");
+        eprintln!("perf load: not done after {limit:?}");
         process::exit(2);
     });
 }

@@ -47,7 +47,7 @@ impl Program {
         }
         // Beside this program, which is in the target directory.
         let exe = std::env::current_exe()?;
-        let dir = exe.parent().unwrap_or(Path::new(".")).join("bench-c");
+        let dir = exe.parent().unwrap_or(Path::new(".")).join("perf-c");
         fs::create_dir_all(&dir)?;
         fs::write(dir.join("common.h"), COMMON)?;
         let source = dir.join(format!("{}.c", self.name));

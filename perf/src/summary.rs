@@ -181,7 +181,7 @@ impl Plan<'_> {
                 format!(" Of the core, {share:.0} % went elsewhere (median).")
             };
             section.text(format!(
-                "**{}** (`bench load {arguments}`).{lost}",
+                "**{}** (`perf load {arguments}`).{lost}",
                 work.name
             ));
             section.table(self.detail(work, results));

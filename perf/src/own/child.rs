@@ -123,7 +123,7 @@ pub(crate) fn instructions_of<T>(
     mut drive: impl FnMut(&mut Server, usize) -> Result<T>,
 ) -> Option<f64> {
     let mut count = |work| {
-        let log = env::temp_dir().join(format!("sockeye-bench-{}.log", std::process::id()));
+        let log = env::temp_dir().join(format!("sockeye-perf-{}.log", std::process::id()));
         let callgrind = [
             "valgrind".to_owned(),
             "--tool=callgrind".to_owned(),
