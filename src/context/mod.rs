@@ -3,22 +3,28 @@
 //! A command never calls the handler and never moves a socket's bytes: it changes state, and the
 //! loop acts on it in the phase that is for it. So no callback ever runs inside another one.
 
-mod ending;
-mod io;
+mod accepting;
+mod closing;
+mod connecting;
+mod finishing;
+mod flushing;
 mod lending;
 mod lingering;
-mod opening;
 mod questions;
-mod sending;
-mod time;
+mod reading;
+mod timing;
+mod waiting;
 #[cfg(unix)]
 mod watching;
+mod writing;
 
-pub(crate) use io::{Accepted, Newcomer, Next};
+pub(crate) use accepting::{Accepted, Newcomer};
+pub(crate) use finishing::Finishing;
 use lending::Lending;
 use lingering::Lingerers;
-pub use sending::{Broadcast, Sent};
-pub(crate) use time::{Due, TurnTime};
+pub(crate) use reading::Next;
+pub(crate) use timing::{Due, TurnTime};
+pub use writing::{Broadcast, Sent};
 
 use crate::backend::Backend;
 use crate::buffer::write_queue::Spare;
@@ -27,13 +33,12 @@ use crate::conn::{Conn, Flags};
 use crate::id::{ConnId, Key, Tag};
 use crate::listener::Listener;
 use crate::readiness::Readiness;
-use crate::stats::{Report, Stats};
+use crate::stats::Stats;
 use crate::tables::slots::Slots;
 use crate::tables::timers::Timers;
 use crate::watch::Watch;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The loop as its callbacks see it: every command and every question.
 ///
@@ -115,15 +120,6 @@ pub(crate) struct Ready {
     pub(crate) news: Readiness,
 }
 
-/// A graceful stop under way.
-pub(crate) struct Finishing {
-    /// Connections that are still to be told.
-    pub(crate) to_tell: VecDeque<ConnId>,
-    /// The end of the grace.
-    grace: Key,
-    pub(crate) report: Report,
-}
-
 impl Context {
     pub(crate) fn new(backend: Backend, config: Config) -> Context {
         let now = backend.now();
@@ -163,61 +159,9 @@ impl Context {
         self.stopping = true;
     }
 
-    /// Begins to stop gracefully: listeners close at once, new connects fail, and every connection
-    /// gets `on_finish`, whose default closes it after a flush. What is still open when the grace
-    /// ends is aborted, with reason `Finished`. When no connection is left, `run` returns its
-    /// [`Report`]; those who call `turn` ask
-    /// [`Reactor::take_report`](crate::Reactor::take_report). Timers and watches do not hold it up,
-    /// nor do connects that were refused: the `on_close` of the last may come in a later turn.
-    ///
-    /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
-    /// turn at the latest.
-    pub fn finish(&mut self, grace: Duration) {
-        let end = self.deadline_after(grace);
-        if let Some(finishing) = &self.finishing {
-            if self.timers.at(finishing.grace).is_some_and(|at| end < at) {
-                self.timers.reset(finishing.grace, end);
-            }
-            return;
-        }
-        log::debug!(target: "sockeye", "finishing within {grace:?}");
-        let listeners: Vec<u32> = self.listeners.iter().map(|(key, _)| key.slot).collect();
-        for slot in listeners {
-            self.remove_listener(slot);
-        }
-        let to_tell = self.connections().collect();
-        let grace = self.timers.set(end, Due::Grace);
-        self.finishing = Some(Finishing {
-            to_tell,
-            grace,
-            report: Report::default(),
-        });
-    }
-
-    /// A graceful stop has come to its end.
-    pub(crate) fn end_finishing(&mut self) -> Option<Report> {
-        let finishing = self.finishing.take()?;
-        self.timers.cancel(finishing.grace);
-        let report = finishing.report;
-        Some(Report {
-            finished: true,
-            // Until here every `on_close` was counted, of those that were aborted too.
-            closed: report.closed.saturating_sub(report.aborted),
-            ..report
-        })
-    }
-
     /// Is `run` to be left?
     pub(crate) fn is_leaving(&self) -> bool {
         self.stopping || (self.finishing.is_some() && self.has_finished())
-    }
-
-    /// Is no connection left? Connects that were refused do not count, or a handler that connects
-    /// again in `on_close` would keep a reactor that finishes for ever.
-    pub(crate) fn has_finished(&self) -> bool {
-        self.conns.is_empty()
-            || (self.conns.len() == self.ended.len()
-                && self.conns.iter().all(|(_, conn)| conn.stream.is_none()))
     }
 
     /// Is work left over, so that the loop must not sleep?
@@ -230,19 +174,6 @@ impl Context {
         let to_tell = |finishing: &Finishing| !finishing.to_tell.is_empty();
         let left = self.batch_full | self.expiries_left;
         listed > 0 || left || self.finishing.as_ref().is_some_and(to_tell)
-    }
-
-    /// Clears the block if nobody has a part of it any more: a stream that always has more to
-    /// write keeps the dirty list from being empty. A large one is given back to the allocator.
-    pub(crate) fn clear_block(&mut self) {
-        const KEEP: usize = 1 << 20;
-        let conns = &mut self.conns;
-        let mut has_part = |slot| conns.peek(slot).is_some_and(|conn| conn.has_part());
-        if self.block.is_empty() || self.dirty.iter().any(|slot| has_part(*slot)) {
-            return;
-        }
-        self.block.clear();
-        self.block.shrink_to(KEEP);
     }
 
     /// Puts a connection on the ready list if there is something to read and it is not there yet.

@@ -344,16 +344,3 @@ fn timed(cx: &mut Context, limit: Duration, callback: impl FnOnce(&mut Context))
         log::warn!(target: "sockeye", "a callback took {took:?}");
     }
 }
-
-impl Context {
-    /// The next connection that is to be told of a graceful stop.
-    fn next_to_finish(&mut self) -> Option<(ConnId, Tag)> {
-        let to_tell = &mut self.finishing.as_mut()?.to_tell;
-        while let Some(conn) = to_tell.pop_front() {
-            if let Some(conn_state) = self.conns.get(conn.0).filter(|conn| conn.is_live()) {
-                return Some((conn, conn_state.tag));
-            }
-        }
-        None
-    }
-}

@@ -1,8 +1,10 @@
-//! Timers and deadlines.
+//! Timers and deadlines: how they are set, and what follows when one has passed.
 
 use super::Context;
 use crate::backend::Backend;
 use crate::clock::{Epoch, NEVER, Tick, after, nanos};
+use crate::closed::{Deadline, Reason};
+use crate::conn::Phase;
 use crate::id::{ConnId, Tag, TimerId};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -150,5 +152,73 @@ impl Context {
     pub(crate) fn until_next_timer(&self) -> Option<Duration> {
         let at = self.timers.next().filter(|at| *at != NEVER)?;
         Some(Duration::from_nanos(at.saturating_sub(self.fresh_tick())))
+    }
+
+    /// Its timer fired. Answers whether a deadline has passed by the clock, and prepares to ask the
+    /// connection: what the last wait told may be old. A callback may have taken long, the process
+    /// may have been stopped, or the batch of events was full; the peer must not pay for that.
+    pub(crate) fn is_overdue(&mut self, slot: u32) -> bool {
+        let now = self.tick();
+        let Some(conn) = self.conns.peek(slot) else {
+            return false;
+        };
+        conn.timer = None;
+        let overdue = conn.phase() != Phase::Dead && conn.next_deadline() <= now;
+        if overdue {
+            conn.doubt_readiness();
+        }
+        overdue
+    }
+
+    /// It has been asked, if it was overdue. Answers the deadline to tell the handler of.
+    pub(crate) fn expire_conn(&mut self, slot: u32) -> Option<(ConnId, Deadline)> {
+        use crate::conn::Expired;
+        let (now, fresh) = (self.tick(), self.fresh_tick());
+        let (key, conn) = self.conns.at(slot)?;
+        let told = match conn.expire(now, fresh) {
+            Expired::Nothing => None,
+            Expired::Tell(which) => {
+                self.stats.deadlines += 1;
+                Some((ConnId(key), which))
+            }
+            Expired::End(reason) => {
+                self.stats.deadlines += 1;
+                log::warn!(target: "sockeye", "{} {}: {reason}", ConnId(key), conn.peer);
+                self.reset(slot, reason);
+                return None;
+            }
+            Expired::Lingered => {
+                self.end(slot, Reason::Local);
+                return None;
+            }
+            // The error that was first is the reason.
+            Expired::Gone => {
+                self.end(slot, Reason::Reset);
+                return None;
+            }
+        };
+        self.arm(slot);
+        told
+    }
+
+    /// Arms the connection's one timer for its earliest deadline. A deadline that has moved away
+    /// leaves the timer where it is: it fires, finds nothing due, and is armed anew. So progress is
+    /// a store, and no work for the heap.
+    pub(crate) fn arm(&mut self, slot: u32) {
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        let at = conn.next_deadline();
+        if at == NEVER || conn.phase() == Phase::Dead {
+            return;
+        }
+        let now = self.time.tick(&self.backend);
+        match conn.timer {
+            None => conn.timer = Some(self.timers.set(at.max(now), Due::Conn(slot))),
+            Some(timer) if self.timers.at(timer).is_some_and(|set| at < set) => {
+                self.timers.reset(timer, at.max(now));
+            }
+            Some(_) => {}
+        }
     }
 }

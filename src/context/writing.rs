@@ -1,4 +1,4 @@
-//! Sending, and holding back.
+//! Writing: what a send or a broadcast does to the queues.
 
 use super::Context;
 use crate::buffer::input::Input;
@@ -200,49 +200,5 @@ impl Context {
             true => Sent::Wait,
             false => Sent::Queued,
         }
-    }
-
-    /// Holds back `on_data` and `on_eof` from the next callback on, also for bytes already read.
-    /// The loop reads no more from it, so the peer is soon held back too, by TCP. An end waits as
-    /// well; deadlines do not. If the peer is gone for certain (it has reset the connection, or a
-    /// write has failed), sends answer `Gone`, and `on_close` comes when
-    /// [`Limits::write_stall`](crate::Limits::write_stall) is over, unless reads are resumed before
-    /// that. Pausing twice is pausing once.
-    /// `false`: no such connection, or it is closing.
-    pub fn pause_reads(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
-            return false;
-        };
-        conn.set(Flags::PAUSED);
-        // An error that was seen before is asked for, as one that comes in the pause.
-        Context::list_ready(conn, id.0.slot, &mut self.ready);
-        true
-    }
-
-    /// Ends a pause: `on_data` comes with what was left over, then with what has arrived meanwhile,
-    /// with no new packet needed; then `on_eof`, if the peer has finished.
-    /// Without a pause it does nothing. `false`: no such connection, or it is closing.
-    pub fn resume_reads(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
-            return false;
-        };
-        if conn.has(Flags::PAUSED) {
-            conn.clear(Flags::PAUSED);
-            conn.set(Flags::RESUMED);
-            Context::list_ready(conn, id.0.slot, &mut self.ready);
-        }
-        true
-    }
-
-    /// Lets `on_data` leave up to so many bytes unconsumed, if
-    /// [`Limits::input_limit`](crate::Limits::input_limit) allows less: for protocols whose largest
-    /// message is known only once a connection is there. [`Framed`](crate::Framed) does it by
-    /// itself. It never lowers the limit. Above 4 GiB there is none.
-    /// `false`: no such connection, or it is closing.
-    pub fn raise_input_limit(&mut self, conn: ConnId, bytes: usize) -> bool {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.live(conn)
-            .map(|conn| conn.raised_input = conn.raised_input.max(bytes))
-            .is_some()
     }
 }

@@ -1,0 +1,204 @@
+//! Listeners: who is let in, and when one of them rests.
+
+use super::{Context, Due};
+use crate::addr::Addr;
+use crate::backend::Stream;
+use crate::config::Limits;
+use crate::conn::{Conn, Origin};
+use crate::id::{ConnId, ListenerId, Tag};
+use crate::listener::{AcceptFailure, Listener};
+use crate::options::Listen;
+use std::io;
+use std::sync::Arc;
+
+/// What `accept` gave.
+pub(crate) enum Accepted {
+    /// A stream that the handler has to be asked about.
+    Stream(Newcomer),
+    /// The handler is to be told.
+    Failed(ListenerId, Tag, io::Error),
+    /// Nothing to be told: nobody waits, or this one is lost.
+    Nothing,
+}
+
+/// An accepted stream, not registered yet, with what it has from its listener, which the handler
+/// may close before it keeps the stream.
+pub(crate) struct Newcomer {
+    pub(crate) listener: ListenerId,
+    pub(crate) tag: Tag,
+    pub(crate) peer: Addr,
+    stream: Stream,
+    limits: Arc<Limits>,
+}
+
+impl Context {
+    /// Listens on an address, with or without options: see [`Listen`]. Connections come to
+    /// `on_accept` and `on_open`, from the next turn on.
+    ///
+    /// Host names are looked up, here and now. A Unix path whose server is gone is replaced; one
+    /// whose server lives is in use. Whether it lives is found out by connecting to it: it sees a
+    /// real connection, which ends at once.
+    ///
+    /// # Errors
+    ///
+    /// What the system says (`AddrInUse`, `PermissionDenied`), with the address; senseless limits;
+    /// or that `finish` has begun.
+    pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
+        let listen = listen.into();
+        let failed = |error: io::Error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot listen on {}: {error}", listen.target),
+            )
+        };
+        if self.finishing.is_some() {
+            return Err(failed(io::Error::other("the reactor is finishing")));
+        }
+        let limits = self
+            .limits_for(&listen.limits, listen.idle)
+            .map_err(failed)?;
+        let key = self.listeners.next_key();
+        let acceptor = self.backend.listen(&listen, key.slot).map_err(failed)?;
+        let local = acceptor.local_addr().map_err(failed)?;
+        log::debug!(target: "sockeye", "{} listens on {local}", ListenerId(key));
+        self.listeners.insert(Listener {
+            acceptor,
+            local,
+            tag: listen.tag.unwrap_or(self.current_tag),
+            limits,
+            ready: false,
+            listed: false,
+            rest: None,
+        });
+        Ok(ListenerId(key))
+    }
+
+    /// Closes a listener at once: it accepts nothing more, and its id is stale. Connections that it
+    /// accepted stay. `false`: the id was stale already.
+    pub fn unlisten(&mut self, listener: ListenerId) -> bool {
+        let known = self.listeners.get(listener.0).is_some();
+        if known {
+            self.remove_listener(listener.0.slot);
+        }
+        known
+    }
+
+    pub(super) fn remove_listener(&mut self, slot: u32) {
+        if let Some(listener) = self.listeners.remove(slot) {
+            log::debug!(target: "sockeye", "no longer listening on {}", listener.local);
+            if let Some(timer) = listener.rest {
+                self.timers.cancel(timer);
+            }
+        }
+    }
+
+    /// Accepts one connection from a listener of the list.
+    pub(crate) fn accept(&mut self, slot: u32) -> Accepted {
+        let Some((key, listener)) = self.listeners.at(slot) else {
+            return Accepted::Nothing;
+        };
+        listener.listed = false;
+        if listener.rest.is_some() {
+            return Accepted::Nothing;
+        }
+        let (id, tag) = (ListenerId(key), listener.tag);
+        let accepted = match listener.acceptor.accept() {
+            Ok((stream, peer)) => Accepted::Stream(Newcomer {
+                listener: id,
+                tag,
+                peer,
+                stream,
+                limits: listener.limits.clone(),
+            }),
+            Err(error) => match AcceptFailure::from_io(&error) {
+                AcceptFailure::Drained => {
+                    listener.ready = false;
+                    Accepted::Nothing
+                }
+                AcceptFailure::PeerLost => {
+                    log::debug!(target: "sockeye", "{id}: a peer was lost in accept: {error}");
+                    Accepted::Nothing
+                }
+                // Who only waits for a peer's end gives way to one who comes.
+                AcceptFailure::Rest if self.release_lingering(self.config.accepts_per_turn) > 0 => {
+                    Accepted::Nothing
+                }
+                AcceptFailure::Rest => {
+                    log::warn!(target: "sockeye", "{id} rests: cannot accept: {error}");
+                    self.stats.accept_errors += 1;
+                    self.rest(slot);
+                    return Accepted::Failed(id, tag, error);
+                }
+            },
+        };
+        self.list_accepting(slot);
+        accepted
+    }
+
+    /// The handler keeps an accepted stream.
+    pub(crate) fn keep(&mut self, newcomer: Newcomer) -> io::Result<ConnId> {
+        let Newcomer {
+            listener,
+            tag,
+            peer,
+            mut stream,
+            limits,
+        } = newcomer;
+        let slot = self.conns.next_key().slot;
+        if let Err(error) = self.backend.register(&mut stream, slot) {
+            log::warn!(target: "sockeye", "{listener} rests: cannot register {peer}: {error}");
+            self.stats.accept_errors += 1;
+            if self.listeners.get(listener.0).is_some() {
+                self.rest(listener.0.slot);
+            }
+            return Err(error);
+        }
+        let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
+        conn.attach(stream);
+        let idle = conn.has_idle();
+        if idle {
+            conn.progress = self.time.fresh(&self.backend);
+        }
+        self.stats.accepted += 1;
+        self.stats.opened += 1;
+        let id = ConnId(self.conns.insert(conn));
+        log::debug!(target: "sockeye", "{id} is open: {listener} accepted it");
+        // `on_accept` itself may have begun to finish.
+        if let Some(finishing) = &mut self.finishing {
+            finishing.to_tell.push_back(id);
+        }
+        if idle {
+            self.arm(slot);
+        }
+        Ok(id)
+    }
+
+    /// Lets a listener rest until a timer fires.
+    pub(super) fn rest(&mut self, slot: u32) {
+        let at = self.deadline_after(self.config.accept_backoff);
+        let timer = self.timers.set(at, Due::Rested(slot));
+        if let Some(listener) = self.listeners.peek(slot) {
+            listener.rest = Some(timer);
+        }
+    }
+
+    /// It has rested: whoever waited in its backlog meanwhile needs no new edge.
+    pub(crate) fn rested(&mut self, slot: u32) {
+        if let Some(listener) = self.listeners.peek(slot) {
+            listener.rest = None;
+            listener.ready = true;
+        }
+        self.list_accepting(slot);
+    }
+
+    pub(crate) fn list_accepting(&mut self, slot: u32) {
+        if let Some(listener) = self.listeners.peek(slot)
+            && listener.ready
+            && listener.rest.is_none()
+            && !listener.listed
+        {
+            listener.listed = true;
+            self.accepting.push_back(slot);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Closing: the ways in which a connection ends, and what its `on_close` is told.
+
+use super::Context;
+use crate::clock::{NEVER, after};
+use crate::closed::{Closed, Deadline, Reason};
+use crate::conn::{Flags, Phase};
+use crate::id::{ConnId, Tag};
+use std::io;
+
+impl Context {
+    /// Finishes sending: FIN after the last pending byte (shutdown(2), `SHUT_WR`). Reading goes on;
+    /// when the peer finishes too, `on_close` comes with `Eof`. Sends answer `Gone` from now on.
+    /// `false`: no such connection, or it is closing.
+    pub fn shutdown_write(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        self.lending.disturb();
+        if conn.raise(Flags::SHUT_ASKED) {
+            Context::list_dirty(conn, id.0.slot, &mut self.dirty);
+        }
+        true
+    }
+
+    /// Closes after a flush: what is pending is sent, then FIN; input is discarded. From now on
+    /// only
+    /// `on_close` comes, with reason `Local`, or `Eof` if the peer had finished before.
+    ///
+    /// It comes when the peer has finished too, or has been silent for
+    /// [`Limits::linger_silence`](crate::Limits::linger_silence): a socket that is closed earlier
+    /// answers what still arrives with a reset, which destroys what the peer has not read yet. A
+    /// peer that takes nothing is given up after
+    /// [`Limits::close_flush`](crate::Limits::close_flush). A connection that is still connecting
+    /// goes on only if bytes are pending. `false`: no such connection, or it is closing already.
+    pub fn close(&mut self, conn: ConnId) -> bool {
+        let eof = self
+            .conns
+            .get(conn.0)
+            .is_some_and(|conn| conn.has(Flags::EOF));
+        self.close_with(conn, if eof { Reason::Eof } else { Reason::Local })
+    }
+
+    /// Closes as `close` does, with reason `Protocol(error)`: for peers that break the rules.
+    /// `error` may be a text. `false`: as `close`.
+    pub fn close_because(
+        &mut self,
+        conn: ConnId,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> bool {
+        self.close_with(conn, Reason::Protocol(io::Error::other(error)))
+    }
+
+    /// Closes as `close` does, with reason `TimedOut(which)`: what `on_deadline` does by default,
+    /// for handlers that say something first. `false`: as `close`.
+    pub fn close_timed_out(&mut self, conn: ConnId, which: Deadline) -> bool {
+        self.close_with(conn, Reason::TimedOut(which))
+    }
+
+    /// Ends it now: RST to the peer, what is pending is dropped, `on_close` with reason `Aborted`.
+    /// A Unix socket has no RST: its peer sees an end.
+    /// `false`: no such connection, or it is over already. A closing one can be aborted.
+    pub fn abort(&mut self, id: ConnId) -> bool {
+        let over = |phase| phase == Phase::Dead;
+        if self.conns.get(id.0).is_none_or(|conn| over(conn.phase())) {
+            return false;
+        }
+        self.reset(id.0.slot, Reason::Aborted);
+        true
+    }
+
+    pub(crate) fn close_with(&mut self, id: ConnId, reason: Reason) -> bool {
+        let slot = id.0.slot;
+        let Some(conn) = self.live(id) else {
+            return false;
+        };
+        conn.blame(reason);
+        conn.deadline = NEVER;
+        if conn.phase() == Phase::Connecting {
+            match conn.pending() {
+                0 => self.end(slot, Reason::Local),
+                _ => conn.set(Flags::CLOSE_ASKED),
+            }
+            return true;
+        }
+        self.begin_closing(slot);
+        true
+    }
+
+    /// From open to closing. The flush phase does the rest.
+    pub(super) fn begin_closing(&mut self, slot: u32) {
+        let now = self.fresh_tick();
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        self.lending.disturb();
+        conn.enter(Phase::Closing);
+        conn.input = None;
+        conn.clear(Flags::PAUSED);
+        conn.restart_limit(now);
+        conn.deadline = after(now, conn.limits.close_time);
+        if conn.has(Flags::WRITE_FAILED) {
+            return self.end(slot, Reason::Local);
+        }
+        // If the flush phase cannot end it, it arms the timer. What is there to be read is
+        // discarded: a peer that reads only when it has sent all must be able to.
+        Context::list_dirty(conn, slot, &mut self.dirty);
+        Context::list_ready(conn, slot, &mut self.ready);
+    }
+
+    /// Ends it with a RST: the peer must not take what it has got for the whole.
+    pub(crate) fn reset(&mut self, slot: u32, reason: Reason) {
+        if let Some(stream) = self
+            .conns
+            .at(slot)
+            .and_then(|(_, conn)| conn.stream.as_mut())
+        {
+            stream.reset_on_drop();
+        }
+        self.end(slot, reason);
+    }
+
+    /// It is over. `on_close` comes in the reap phase, and the descriptor goes with it: by a RST if
+    /// bytes are lost, for an error may be the system's own (`ENOBUFS`) and the peer alive.
+    pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        if conn.phase() == Phase::Dead {
+            return;
+        }
+        conn.blame(reason);
+        conn.enter(Phase::Dead);
+        self.dead += 1;
+        conn.input = None;
+        conn.lost += (conn.pending() + self.lending.forget(slot)) as u64;
+        conn.take_part();
+        if conn.lost > 0
+            && let Some(stream) = &mut conn.stream
+        {
+            stream.reset_on_drop();
+        }
+        if let Some(timer) = conn.timer.take() {
+            self.timers.cancel(timer);
+        }
+        if let Some(queue) = conn.queue.take() {
+            self.spare_queues.keep(queue);
+        }
+        self.ended.push(slot);
+    }
+
+    pub(crate) fn end_if_both_shut(&mut self, slot: u32) {
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        if conn.phase() == Phase::Open && conn.has(Flags::SHUT) && conn.has(Flags::EOF) {
+            self.end(slot, Reason::Eof);
+        }
+    }
+
+    /// What `on_close` is told of a connection that is over.
+    pub(crate) fn epitaph(&mut self, slot: u32) -> Option<(ConnId, Tag, Closed)> {
+        let (key, conn) = self.conns.at(slot)?;
+        let reason = conn.reason.take().unwrap_or(Reason::Local);
+        let closed = Closed {
+            reason,
+            undelivered: conn.lost,
+        };
+        log::debug!(target: "sockeye", "{} {}: {closed}", ConnId(key), conn.peer);
+        self.stats.closed.count(&closed.reason);
+        self.stats.bytes_lost += closed.undelivered;
+        if let Some(finishing) = &mut self.finishing {
+            finishing.report.bytes_lost += closed.undelivered;
+            finishing.report.closed += 1;
+        }
+        Some((ConnId(key), conn.tag, closed))
+    }
+}

@@ -1,0 +1,108 @@
+//! Finishing: the graceful stop of the whole loop.
+
+use super::{Context, Due};
+use crate::closed::Reason;
+use crate::conn::Phase;
+use crate::id::{ConnId, Key, Tag};
+use crate::stats::Report;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A graceful stop under way.
+pub(crate) struct Finishing {
+    /// Connections that are still to be told.
+    pub(crate) to_tell: VecDeque<ConnId>,
+    /// The end of the grace.
+    grace: Key,
+    pub(crate) report: Report,
+}
+
+impl Context {
+    /// Begins to stop gracefully: listeners close at once, new connects fail, and every connection
+    /// gets `on_finish`, whose default closes it after a flush. What is still open when the grace
+    /// ends is aborted, with reason `Finished`. When no connection is left, `run` returns its
+    /// [`Report`]; those who call `turn` ask
+    /// [`Reactor::take_report`](crate::Reactor::take_report). Timers and watches do not hold it up,
+    /// nor do connects that were refused: the `on_close` of the last may come in a later turn.
+    ///
+    /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
+    /// turn at the latest.
+    pub fn finish(&mut self, grace: Duration) {
+        let end = self.deadline_after(grace);
+        if let Some(finishing) = &self.finishing {
+            if self.timers.at(finishing.grace).is_some_and(|at| end < at) {
+                self.timers.reset(finishing.grace, end);
+            }
+            return;
+        }
+        log::debug!(target: "sockeye", "finishing within {grace:?}");
+        let listeners: Vec<u32> = self.listeners.iter().map(|(key, _)| key.slot).collect();
+        for slot in listeners {
+            self.remove_listener(slot);
+        }
+        let to_tell = self.connections().collect();
+        let grace = self.timers.set(end, Due::Grace);
+        self.finishing = Some(Finishing {
+            to_tell,
+            grace,
+            report: Report::default(),
+        });
+    }
+
+    /// A graceful stop has come to its end.
+    pub(crate) fn end_finishing(&mut self) -> Option<Report> {
+        let finishing = self.finishing.take()?;
+        self.timers.cancel(finishing.grace);
+        let report = finishing.report;
+        Some(Report {
+            finished: true,
+            // Until here every `on_close` was counted, of those that were aborted too.
+            closed: report.closed.saturating_sub(report.aborted),
+            ..report
+        })
+    }
+
+    /// Is no connection left? Connects that were refused do not count, or a handler that connects
+    /// again in `on_close` would keep a reactor that finishes for ever.
+    pub(crate) fn has_finished(&self) -> bool {
+        self.conns.is_empty()
+            || (self.conns.len() == self.ended.len()
+                && self.conns.iter().all(|(_, conn)| conn.stream.is_none()))
+    }
+
+    /// The grace of `finish` is over.
+    pub(crate) fn end_grace(&mut self) {
+        let slots: Vec<u32> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.phase() != Phase::Dead)
+            .map(|(key, _)| key.slot)
+            .collect();
+        for slot in slots {
+            // Whoever lingers has got everything.
+            if self
+                .conns
+                .peek(slot)
+                .is_some_and(|conn| conn.phase() == Phase::Lingering)
+            {
+                self.end(slot, Reason::Local);
+                continue;
+            }
+            if let Some(finishing) = &mut self.finishing {
+                finishing.report.aborted += 1;
+            }
+            self.reset(slot, Reason::Finished);
+        }
+    }
+
+    /// The next connection that is to be told of a graceful stop.
+    pub(crate) fn next_to_finish(&mut self) -> Option<(ConnId, Tag)> {
+        let to_tell = &mut self.finishing.as_mut()?.to_tell;
+        while let Some(conn) = to_tell.pop_front() {
+            if let Some(conn_state) = self.conns.get(conn.0).filter(|conn| conn.is_live()) {
+                return Some((conn, conn_state.tag));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,360 @@
+//! Reading: what the read phase does for a connection before and after its callback, and the
+//! commands that hold it back.
+
+use super::{Context, Ready};
+use crate::backend::Stream;
+use crate::buffer::input::{Input, Leftover};
+use crate::closed::Reason;
+use crate::conn::{Flags, Phase, Read};
+use crate::id::{ConnId, Key, Tag};
+use crate::readiness::Readiness;
+use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+
+/// What the handler is to be told of a connection in the read phase.
+pub(crate) struct Step {
+    pub(crate) conn: ConnId,
+    pub(crate) tag: Tag,
+    pub(crate) next: Next,
+    /// What was left over, to be offered before what is in the receive buffer.
+    pub(crate) left: Option<Leftover>,
+    /// More may be there to read.
+    pub(crate) more: bool,
+}
+
+#[derive(PartialEq, Eq)]
+pub(crate) enum Next {
+    Open,
+    Data,
+    Eof,
+}
+
+impl Context {
+    /// Holds back `on_data` and `on_eof` from the next callback on, also for bytes already read.
+    /// The loop reads no more from it, so the peer is soon held back too, by TCP. An end waits as
+    /// well; deadlines do not. If the peer is gone for certain (it has reset the connection, or a
+    /// write has failed), sends answer `Gone`, and `on_close` comes when
+    /// [`Limits::write_stall`](crate::Limits::write_stall) is over, unless reads are resumed before
+    /// that. Pausing twice is pausing once.
+    /// `false`: no such connection, or it is closing.
+    pub fn pause_reads(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        conn.set(Flags::PAUSED);
+        // An error that was seen before is asked for, as one that comes in the pause.
+        Context::list_ready(conn, id.0.slot, &mut self.ready);
+        true
+    }
+
+    /// Ends a pause: `on_data` comes with what was left over, then with what has arrived meanwhile,
+    /// with no new packet needed; then `on_eof`, if the peer has finished.
+    /// Without a pause it does nothing. `false`: no such connection, or it is closing.
+    pub fn resume_reads(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        if conn.has(Flags::PAUSED) {
+            conn.clear(Flags::PAUSED);
+            conn.set(Flags::RESUMED);
+            Context::list_ready(conn, id.0.slot, &mut self.ready);
+        }
+        true
+    }
+
+    /// Lets `on_data` leave up to so many bytes unconsumed, if
+    /// [`Limits::input_limit`](crate::Limits::input_limit) allows less: for protocols whose largest
+    /// message is known only once a connection is there. [`Framed`](crate::Framed) does it by
+    /// itself. It never lowers the limit. Above 4 GiB there is none.
+    /// `false`: no such connection, or it is closing.
+    pub fn raise_input_limit(&mut self, conn: ConnId, bytes: usize) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.live(conn)
+            .map(|conn| conn.raised_input = conn.raised_input.max(bytes))
+            .is_some()
+    }
+
+    /// The next thing to tell of a connection of the ready list. Reads one receive buffer at most.
+    #[inline(always)]
+    pub(crate) fn next_input(&mut self, entry: Ready, input: &mut Input) -> Option<Step> {
+        let slot = entry.slot;
+        self.clear_input(entry, input);
+        let (key, conn) = self.conns.at(slot)?;
+        conn.leave_ready_list(entry.news);
+        let is_plain = conn.is_plainly_readable();
+        if !is_plain || conn.queue.is_some() {
+            Context::list_for_flush(conn, slot, &mut self.dirty);
+        }
+        let (id, tag) = (ConnId(key), conn.tag);
+        let step = |next, left, more| {
+            Some(Step {
+                conn: id,
+                tag,
+                next,
+                left,
+                more,
+            })
+        };
+        if !is_plain {
+            if !conn.wants_read() {
+                return None;
+            }
+            if conn.phase() != Phase::Open || conn.has(Flags::PAUSED) {
+                return self
+                    .advance(slot, input)
+                    .and_then(|next| step(next, None, true));
+            }
+            conn.clear(Flags::RESUMED);
+            if conn.input.is_some() {
+                return step(Next::Data, conn.input.take(), true);
+            }
+            if !conn.has(Flags::READABLE) {
+                return None;
+            }
+        }
+        match conn.read(input) {
+            Read::Data(count) => {
+                if conn.has_idle() {
+                    conn.progress = self.time.fresh(&self.backend);
+                }
+                self.stats.reads += 1;
+                self.stats.bytes_in += count as u64;
+                let more = conn.has(Flags::READABLE);
+                if conn.input.is_some() {
+                    conn.input = input.put_in_front(conn.input.take());
+                    if conn.input.is_some() {
+                        return step(Next::Data, conn.input.take(), more);
+                    }
+                }
+                self.lending.begin(key, conn);
+                step(Next::Data, None, more)
+            }
+            Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
+                conn.set(Flags::EOF);
+                step(Next::Eof, conn.input.take(), false)
+            }
+            Read::Failed(error) => {
+                self.end(slot, Reason::from_io(error));
+                None
+            }
+            Read::Eof | Read::Nothing => {
+                // What was left is still there.
+                self.in_place = (!input.is_empty()).then_some(key);
+                self.no_input(slot);
+                None
+            }
+        }
+    }
+
+    /// Clears the receive buffer for a read.
+    #[inline]
+    fn clear_input(&mut self, entry: Ready, input: &mut Input) {
+        match self.in_place {
+            None => input.clear(),
+            Some(key) => self.make_way(key, entry, input),
+        }
+    }
+
+    /// What was left there stays if this is the next plain read of the same connection: it is read
+    /// behind then; else its connection gets it.
+    #[cold]
+    fn make_way(&mut self, key: Key, entry: Ready, input: &mut Input) {
+        self.in_place = None;
+        if let Some(conn) = self.conns.get_mut(key) {
+            if key.slot == entry.slot {
+                conn.on_readiness(entry.news);
+                if conn.is_plainly_readable() && input.make_room() {
+                    return;
+                }
+            }
+            if conn.phase() == Phase::Open {
+                conn.input = input.leftover();
+            }
+        }
+        input.clear();
+    }
+
+    /// The next thing to tell of a connection that is not read in the usual way: it connects, it
+    /// closes, or its reads are paused.
+    #[cold]
+    fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
+        let now = self.fresh_tick();
+        let conn = self.conns.peek(slot)?;
+        match conn.phase() {
+            Phase::Connecting => {}
+            Phase::Open => {
+                self.ask_for_error(slot);
+                return None;
+            }
+            Phase::Closing | Phase::Lingering | Phase::Dead => {
+                self.discard(slot, input);
+                return None;
+            }
+        }
+        let mut reset = false;
+        let connected = conn.stream.as_mut()?.finish_connect().or_else(|error| {
+            // A connect that is not through is refused, never reset: so this one was through, and
+            // the peer may have said why it left. Asking consumed the error; no read will tell it.
+            reset = matches!(error.kind(), ConnectionReset | BrokenPipe);
+            if reset { Ok(true) } else { Err(error) }
+        });
+        match connected {
+            Err(error) => {
+                self.end(slot, Reason::ConnectFailed(error));
+                None
+            }
+            Ok(false) => {
+                conn.clear(Flags::READABLE);
+                conn.clear(Flags::WRITABLE);
+                None
+            }
+            Ok(true) => {
+                conn.enter(Phase::Open);
+                conn.set(Flags::WRITABLE);
+                conn.progress = now;
+                conn.restart_limit(now);
+                self.stats.connected += 1;
+                Context::list_dirty(conn, slot, &mut self.dirty);
+                if reset {
+                    self.write_failed(slot, Reason::Reset);
+                }
+                let (_, conn) = self.conns.at(slot)?;
+                if conn.has(Flags::CLOSE_ASKED) {
+                    self.begin_closing(slot);
+                    return None;
+                }
+                self.stats.opened += 1;
+                log::debug!(target: "sockeye", "{} is open: connected", conn.peer);
+                self.arm(slot);
+                Some(Next::Open)
+            }
+        }
+    }
+
+    /// Reads are paused, and the system has reported an error. If there is one, the connection can
+    /// send no more, as after a failed write; what has arrived is kept for a resume.
+    #[cold]
+    fn ask_for_error(&mut self, slot: u32) {
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        conn.clear(Flags::FAULTED);
+        if let Some(Err(error)) = conn.stream.as_mut().map(Stream::finish_connect) {
+            self.write_failed(slot, Reason::from_io(error));
+            self.list_for_drain(slot);
+        }
+    }
+
+    /// There is nothing to read any more. After a failed write that was the last of the input, and
+    /// what made the write fail is the reason: the first error wins.
+    fn no_input(&mut self, slot: u32) {
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        match conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {
+            true => self.end(slot, Reason::Reset),
+            false => {
+                Context::list_ready(conn, slot, &mut self.ready);
+                self.end_if_reset(slot);
+            }
+        }
+    }
+
+    /// After the peer's end a read says no more, also when a reset follows (Linux: tcp_recvmsg()
+    /// looks at SOCK_DONE before sk_err). So the socket itself is asked, for a handler that only
+    /// waits would never hear of it.
+    pub(crate) fn end_if_reset(&mut self, slot: u32) {
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        if conn.phase() != Phase::Open || !conn.has(Flags::EOF) {
+            return;
+        }
+        if let Some(Err(error)) = conn.stream.as_mut().map(Stream::finish_connect) {
+            self.end(slot, Reason::from_io(error));
+        }
+    }
+
+    /// A callback with input has returned: keeps what it left, unless the connection ended
+    /// meanwhile.
+    pub(crate) fn after_input(&mut self, slot: u32, left: Option<Leftover>) {
+        let Some(conn) = self.conns.peek(slot) else {
+            return;
+        };
+        if conn.phase() == Phase::Open {
+            Context::list_ready(conn, slot, &mut self.ready);
+            if let Some(left) = left {
+                self.keep_left(slot, left);
+            }
+        }
+    }
+
+    /// The same after a plain read: what was left stays in the receive buffer for now, for the next
+    /// read may be of the same connection.
+    pub(crate) fn after_read(&mut self, slot: u32, input: &mut Input) {
+        let Some((key, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        let stays = conn.phase() == Phase::Open && !conn.has(Flags::PAUSED);
+        if stays && (1..=conn.input_limit()).contains(&input.len()) {
+            self.in_place = Some(key);
+            return Context::list_ready(conn, slot, &mut self.ready);
+        }
+        self.after_input(slot, input.leftover());
+    }
+
+    fn keep_left(&mut self, slot: u32, left: Leftover) {
+        let Some((key, conn)) = self.conns.at(slot) else {
+            return;
+        };
+        let too_much = left.len() > conn.input_limit() && !conn.has(Flags::PAUSED);
+        conn.input = Some(left);
+        if too_much {
+            let id = ConnId(key);
+            log::warn!(target: "sockeye", "{id} {}: unconsumed input above its limit", conn.peer);
+            self.close_with(id, Reason::InputLimit);
+        }
+    }
+
+    /// Offers the end again after the pause that the handler has begun, with what is left of the
+    /// input: reading at the end gives the end again. `false`: there is no pause.
+    pub(crate) fn put_off_eof(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        let paused = conn.has(Flags::PAUSED);
+        if paused {
+            conn.clear(Flags::EOF);
+            conn.set(Flags::READABLE);
+        }
+        paused
+    }
+
+    /// The end was told. Answers whether it was put off, so that what is left is still wanted.
+    pub(crate) fn after_eof(&mut self, slot: u32) -> bool {
+        self.end_if_both_shut(slot);
+        self.end_if_reset(slot);
+        let conn = self.conns.peek(slot);
+        conn.is_some_and(|conn| !conn.has(Flags::EOF))
+    }
+
+    /// The read phase has ended without all of the ready list: those that it did not get to are
+    /// told their news, and stay on the list if they want to be read.
+    #[cold]
+    pub(crate) fn put_off(&mut self, done: usize) {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.drain(..done);
+        ready.retain_mut(|entry| {
+            let news = std::mem::take(&mut entry.news);
+            if news == Readiness::default() {
+                return true;
+            }
+            let Some(conn) = self.conns.peek(entry.slot) else {
+                return false;
+            };
+            conn.on_readiness(news);
+            Context::list_for_flush(conn, entry.slot, &mut self.dirty);
+            conn.wants_read() && conn.raise(Flags::IN_READY)
+        });
+        self.ready = ready;
+    }
+}
