@@ -1,0 +1,109 @@
+//! Reading from one connection: when it is worth a call, and what the call says.
+
+use super::{Conn, Flags, Phase};
+use crate::buffer::input::Input;
+use crate::readiness::Readiness;
+use std::io;
+
+/// What a read gave.
+pub(crate) enum Read {
+    Data(usize),
+    Eof,
+    Nothing,
+    Failed(io::Error),
+}
+
+impl Conn {
+    /// Is there something that a read phase should do for it?
+    #[inline]
+    pub(crate) fn wants_read(&self) -> bool {
+        self.is_plainly_readable() || self.wants_unusual_read()
+    }
+
+    fn wants_unusual_read(&self) -> bool {
+        match self.phase {
+            // An error is looked for in a pause too: a peer that is gone is not waited for.
+            Phase::Open if self.has(Flags::PAUSED) => self.has(Flags::FAULTED),
+            Phase::Open => self.has(Flags::RESUMED),
+            Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
+            Phase::Closing | Phase::Lingering => self.has(Flags::READABLE) && !self.has(Flags::EOF),
+            Phase::Dead => false,
+        }
+    }
+
+    /// Is it open, with input to be read, and nothing out of the ordinary?
+    #[inline]
+    pub(crate) fn is_plainly_readable(&self) -> bool {
+        self.is(
+            &[Flags::OPEN, Flags::READABLE],
+            &[Flags::RESUMED, Flags::PAUSED],
+        )
+    }
+
+    /// The read phase has come to it, with news from the wait or without.
+    #[inline]
+    pub(crate) fn leave_ready_list(&mut self, news: Readiness) {
+        // An entry from the wait is not the one that the flag tells of: a callback may have listed
+        // the connection since.
+        if news == Readiness::default() {
+            self.clear(Flags::IN_READY);
+        }
+        self.flags.0 |= u16::from(news.directions());
+        if news.is_unusual() {
+            self.on_readiness(news);
+        }
+    }
+
+    /// An edge. Errors and hang-ups count as readable, errors as writable too: a call meets them.
+    #[inline]
+    pub(crate) fn on_readiness(&mut self, readiness: Readiness) {
+        self.flags.0 |= u16::from(readiness.directions());
+        if readiness.is_unusual() {
+            self.set(Flags::READABLE);
+            self.set(Flags::DRAIN);
+            if readiness.is_error() {
+                self.set(Flags::WRITABLE);
+                self.set(Flags::FAULTED);
+            }
+        }
+    }
+
+    /// Bytes that the handler may leave.
+    pub(crate) fn input_limit(&self) -> usize {
+        let raised = match self.raised_input {
+            u32::MAX => usize::MAX,
+            raised => raised as usize,
+        };
+        self.limits.input_limit.max(raised)
+    }
+
+    /// One read of one receive buffer.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, input: &mut Input) -> Read {
+        let Some(stream) = &mut self.stream else {
+            return Read::Nothing;
+        };
+        let buffer = input.buffer();
+        match stream.read(buffer) {
+            Ok(0) => {
+                self.clear(Flags::READABLE);
+                Read::Eof
+            }
+            Ok(count) => {
+                if count < buffer.len() && !self.has(Flags::DRAIN) {
+                    self.clear(Flags::READABLE);
+                }
+                input.filled(count);
+                Read::Data(count)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.clear(Flags::READABLE);
+                    Read::Nothing
+                }
+                io::ErrorKind::Interrupted => Read::Nothing,
+                _ => Read::Failed(error),
+            },
+        }
+    }
+}
