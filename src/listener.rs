@@ -20,6 +20,13 @@ pub(crate) struct Listener {
     pub(crate) rest: Option<Key>,
 }
 
+impl Listener {
+    /// May somebody wait, and is it not resting?
+    pub(crate) fn may_accept(&self) -> bool {
+        self.ready && self.rest.is_none()
+    }
+}
+
 /// What an error of `accept` means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AcceptFailure {

@@ -85,6 +85,15 @@ impl Conn {
         Expired::Nothing
     }
 
+    /// Bytes are left that the system does not take: the time of its phase begins, and after a close
+    /// the time that it may take in all.
+    pub(crate) fn begin_limit(&mut self, now: Tick) {
+        self.restart_limit(now);
+        if self.phase == Phase::Closing && self.deadline == NEVER {
+            self.deadline = after(now, self.limits.close_time);
+        }
+    }
+
     /// Starts the clock of its phase anew, as bytes move or a new phase begins: `now` is that very
     /// moment, for a turn that began long ago must not make it shorter.
     #[inline]

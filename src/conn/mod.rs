@@ -112,6 +112,11 @@ impl Conn {
     }
 
     #[inline]
+    pub(crate) fn has_any(&self, one: Flags, other: Flags) -> bool {
+        self.flags.0 & (one.0 | other.0) != 0
+    }
+
+    #[inline]
     pub(crate) fn set(&mut self, flag: Flags) {
         self.flags.0 |= flag.0;
     }

@@ -131,7 +131,9 @@ impl Context {
                 }
             },
         };
-        self.list_accepting(slot);
+        if let Some(listener) = self.listeners.peek(slot) {
+            self.lists.want_accept(slot, listener);
+        }
         accepted
     }
 
@@ -187,18 +189,7 @@ impl Context {
         if let Some(listener) = self.listeners.peek(slot) {
             listener.rest = None;
             listener.ready = true;
-        }
-        self.list_accepting(slot);
-    }
-
-    pub(crate) fn list_accepting(&mut self, slot: u32) {
-        if let Some(listener) = self.listeners.peek(slot)
-            && listener.ready
-            && listener.rest.is_none()
-            && !listener.listed
-        {
-            listener.listed = true;
-            self.accepting.push_back(slot);
+            self.lists.want_accept(slot, listener);
         }
     }
 }

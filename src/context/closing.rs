@@ -1,7 +1,7 @@
 //! Closing: the ways in which a connection ends, and what its `on_close` is told.
 
 use super::Context;
-use crate::clock::{NEVER, after};
+use crate::clock::NEVER;
 use crate::closed::{Closed, Deadline, Reason};
 use crate::conn::{Flags, Phase};
 use crate::id::{ConnId, Tag};
@@ -17,7 +17,7 @@ impl Context {
         };
         self.lending.disturb();
         if conn.raise(Flags::SHUT_ASKED) {
-            Context::list_dirty(conn, id.0.slot, &mut self.dirty);
+            self.lists.want_flush(id.0.slot, conn);
         }
         true
     }
@@ -88,7 +88,6 @@ impl Context {
 
     /// From open to closing. The flush phase does the rest.
     pub(super) fn begin_closing(&mut self, slot: u32) {
-        let now = self.fresh_tick();
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
@@ -96,15 +95,15 @@ impl Context {
         conn.enter(Phase::Closing);
         conn.input = None;
         conn.clear(Flags::PAUSED);
-        conn.restart_limit(now);
-        conn.deadline = after(now, conn.limits.close_time);
+        // Its times begin when the flush phase finds that it cannot write all at once.
+        conn.limit_at = NEVER;
         if conn.has(Flags::WRITE_FAILED) {
             return self.end(slot, Reason::Local);
         }
         // If the flush phase cannot end it, it arms the timer. What is there to be read is
         // discarded: a peer that reads only when it has sent all must be able to.
-        Context::list_dirty(conn, slot, &mut self.dirty);
-        Context::list_ready(conn, slot, &mut self.ready);
+        self.lists.want_flush(slot, conn);
+        self.lists.want_read(slot, conn);
     }
 
     /// Ends it with a RST: the peer must not take what it has got for the whole.
@@ -130,7 +129,6 @@ impl Context {
         }
         conn.blame(reason);
         conn.enter(Phase::Dead);
-        self.dead += 1;
         conn.input = None;
         conn.lost += (conn.pending() + self.lending.forget(slot)) as u64;
         conn.take_part();
@@ -145,7 +143,7 @@ impl Context {
         if let Some(queue) = conn.queue.take() {
             self.spare_queues.keep(queue);
         }
-        self.ended.push(slot);
+        self.lists.bury(slot);
     }
 
     pub(crate) fn end_if_both_shut(&mut self, slot: u32) {
@@ -155,6 +153,28 @@ impl Context {
         if conn.phase() == Phase::Open && conn.has(Flags::SHUT) && conn.has(Flags::EOF) {
             self.end(slot, Reason::Eof);
         }
+    }
+
+    /// Answers how many are over. They leave the other lists, for their slots are about to be free.
+    pub(crate) fn begin_reap(&mut self) -> usize {
+        let count = self.lists.ended_len();
+        let conns = &self.conns;
+        let is_listed = |index| {
+            let slot = self.lists.ended_at(index);
+            conns.listed(slot).has_any(Flags::IN_READY, Flags::IN_DIRTY)
+        };
+        // Almost never: one pass for all of them then.
+        if (0..count).any(is_listed) {
+            self.lists
+                .forget(|slot| conns.listed(slot).phase() == Phase::Dead);
+        }
+        count
+    }
+
+    /// Its `on_close` has returned: the slot is free, and the descriptor goes.
+    pub(crate) fn bury(&mut self, slot: u32) {
+        self.conns.discard(slot);
+        self.lists.buried();
     }
 
     /// What `on_close` is told of a connection that is over.

@@ -77,7 +77,7 @@ impl Context {
             if connected {
                 // It is reported from the loop all the same, and not from in here.
                 conn.set(Flags::WRITABLE);
-                Context::list_ready(conn, slot, &mut self.ready);
+                self.lists.want_read(slot, conn);
             }
         }
         Ok(())

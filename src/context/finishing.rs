@@ -66,7 +66,7 @@ impl Context {
     /// again in `on_close` would keep a reactor that finishes for ever.
     pub(crate) fn has_finished(&self) -> bool {
         self.conns.is_empty()
-            || (self.conns.len() == self.ended.len()
+            || (self.conns.len() == self.lists.ended_len()
                 && self.conns.iter().all(|(_, conn)| conn.stream.is_none()))
     }
 

@@ -80,10 +80,10 @@ impl Context {
         }
         if conn.pending() > 0 {
             if conn.has(Flags::WRITABLE) {
-                Context::list_dirty(conn, slot, &mut self.dirty);
+                self.lists.want_flush(slot, conn);
             }
             if conn.limit_at == NEVER {
-                conn.restart_limit(self.time.fresh(&self.backend));
+                conn.begin_limit(self.time.fresh(&self.backend));
             }
             self.arm(slot);
             return drained;
@@ -107,11 +107,8 @@ impl Context {
     /// now. Otherwise everything waits for the flush phase, where each connection is written once.
     #[inline]
     pub(crate) fn flush_own(&mut self, slot: u32, dirty_before: usize) {
-        if self.dirty.len() == dirty_before + 1 && self.dirty[dirty_before] == slot {
-            self.dirty.truncate(dirty_before);
-            if self.flush(slot) {
-                self.list_for_drain(slot);
-            }
+        if self.lists.unlist_own(slot, dirty_before) && self.flush(slot) {
+            self.list_for_drain(slot);
         }
     }
 
@@ -137,7 +134,7 @@ impl Context {
             conn.queue = None;
             return self.end(slot, Reason::Local);
         }
-        Context::list_ready(conn, slot, &mut self.ready);
+        self.lists.want_read(slot, conn);
         self.release_queue(slot);
         self.arm(slot);
     }
@@ -166,7 +163,7 @@ impl Context {
     /// The flush phase is to look at it: an `on_drain` is due there, and not before.
     pub(crate) fn list_for_drain(&mut self, slot: u32) {
         if let Some(conn) = self.conns.peek(slot) {
-            Context::list_dirty(conn, slot, &mut self.dirty);
+            self.lists.want_flush(slot, conn);
         }
     }
 
@@ -186,7 +183,7 @@ impl Context {
         const KEEP: usize = 1 << 20;
         let conns = &mut self.conns;
         let mut has_part = |slot| conns.peek(slot).is_some_and(|conn| conn.has_part());
-        if self.block.is_empty() || self.dirty.iter().any(|slot| has_part(*slot)) {
+        if self.block.is_empty() || self.lists.dirty().iter().any(|slot| has_part(*slot)) {
             return;
         }
         self.block.clear();
@@ -265,7 +262,7 @@ mod tests {
             let cx = reactor.context();
             assert_eq!(cx.broadcast([all[1], all[2]], "a line\n").waiting, 2);
             reactor.turn(&mut app, Some(Duration::ZERO)).unwrap();
-            assert!(!reactor.context().dirty.is_empty());
+            assert!(!reactor.context().lists.dirty().is_empty());
             assert_eq!(reactor.context().block.len(), 0);
         }
     }

@@ -34,7 +34,6 @@ impl Context {
     /// end is awaited. Closing the socket at once would answer whatever it still sends with a RST,
     /// which takes from it what it has not read yet (RFC 9112, section 9.6).
     pub(super) fn finish_closing(&mut self, slot: u32) {
-        let now = self.fresh_tick();
         let Some((key, conn)) = self.conns.at(slot) else {
             return;
         };
@@ -51,9 +50,10 @@ impl Context {
             conn.set(Flags::READABLE);
         }
         conn.enter(Phase::Lingering);
+        let now = self.time.fresh(&self.backend);
         conn.restart_limit(now);
         conn.deadline = after(now, conn.limits.linger_time);
-        Context::list_ready(conn, slot, &mut self.ready);
+        self.lists.want_read(slot, conn);
         self.arm(slot);
         let conns = &self.conns;
         self.lingerers.push(key, |key| {
@@ -66,13 +66,13 @@ impl Context {
     /// Is there a place for one more connection, or somebody who lingers and would give up its own?
     pub(crate) fn has_room(&mut self) -> bool {
         // Whoever is over holds a slot until the reap phase, and nothing else.
-        let alive = self.conns.len() - self.dead;
+        let alive = self.conns.len() - self.lists.over();
         alive < self.config.max_connections || self.longest_lingerer().is_some()
     }
 
     /// The same, and somebody who lingers does give it up.
     pub(crate) fn make_room(&mut self) -> bool {
-        let alive = self.conns.len() - self.dead;
+        let alive = self.conns.len() - self.lists.over();
         alive < self.config.max_connections || self.release_lingering(1) > 0
     }
 
@@ -107,7 +107,6 @@ impl Context {
     /// One read of a closing connection. Input is discarded; an end closes it once all is out, an
     /// error at once.
     pub(super) fn discard(&mut self, slot: u32, input: &mut Input) {
-        let now = self.fresh_tick();
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
@@ -116,11 +115,11 @@ impl Context {
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
                 if conn.phase() == Phase::Lingering {
-                    conn.restart_limit(now);
+                    conn.restart_limit(self.time.fresh(&self.backend));
                 }
-                Context::list_ready(conn, slot, &mut self.ready);
+                self.lists.want_read(slot, conn);
             }
-            Read::Nothing => Context::list_ready(conn, slot, &mut self.ready),
+            Read::Nothing => self.lists.want_read(slot, conn),
             Read::Eof => {
                 conn.set(Flags::EOF);
                 if conn.phase() == Phase::Lingering {

@@ -10,6 +10,7 @@ mod finishing;
 mod flushing;
 mod lending;
 mod lingering;
+mod lists;
 mod questions;
 mod reading;
 mod timing;
@@ -22,6 +23,7 @@ pub(crate) use accepting::{Accepted, Newcomer};
 pub(crate) use finishing::Finishing;
 use lending::Lending;
 use lingering::Lingerers;
+pub(crate) use lists::{Lists, Ready};
 pub(crate) use reading::Next;
 pub(crate) use timing::{Due, TurnTime};
 pub use writing::{Broadcast, Sent};
@@ -29,15 +31,13 @@ pub use writing::{Broadcast, Sent};
 use crate::backend::Backend;
 use crate::buffer::write_queue::Spare;
 use crate::config::{Config, Limits};
-use crate::conn::{Conn, Flags};
+use crate::conn::Conn;
 use crate::id::{ConnId, Key, Tag};
 use crate::listener::Listener;
-use crate::readiness::Readiness;
 use crate::stats::Stats;
 use crate::tables::slots::Slots;
 use crate::tables::timers::Timers;
 use crate::watch::Watch;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The loop as its callbacks see it: every command and every question.
@@ -76,26 +76,8 @@ pub struct Context {
     pub(crate) watches: Slots<Watch>,
     pub(crate) timers: Timers<Due>,
 
-    /// Connections with something to read: the software ready list.
-    pub(crate) ready: Vec<Ready>,
-    /// Connections with something to flush.
-    pub(crate) dirty: Vec<u32>,
-    /// Connections that are over, and whose `on_close` is still to come.
-    pub(crate) ended: Vec<u32>,
-    /// How many connections are over and hold their slot until then.
-    pub(crate) dead: usize,
+    lists: Lists,
     lingerers: Lingerers,
-    /// Listeners behind which connections may wait.
-    pub(crate) accepting: VecDeque<u32>,
-    /// Watches with readiness to report.
-    pub(crate) reporting: VecDeque<u32>,
-    /// The last wait gave a full batch of events: more may be there, of which a foreign loop that
-    /// is told of edges hears nothing.
-    pub(crate) batch_full: bool,
-    /// More timers are due than the budget allowed.
-    pub(crate) expiries_left: bool,
-    /// A connection that takes bytes has more pending than its high watermark: flush soon.
-    pub(crate) crowded: bool,
     /// What is broadcast in a turn, one piece after the other: see `sending`. Every connection that
     /// has a part of it is on the dirty list.
     pub(crate) block: Vec<u8>,
@@ -112,14 +94,6 @@ pub struct Context {
     pub(crate) finishing: Option<Finishing>,
 }
 
-/// An entry of the ready list.
-#[derive(Clone, Copy)]
-pub(crate) struct Ready {
-    pub(crate) slot: u32,
-    /// What the system has said and the connection does not know yet, if this comes from a wait.
-    pub(crate) news: Readiness,
-}
-
 impl Context {
     pub(crate) fn new(backend: Backend, config: Config) -> Context {
         let now = backend.now();
@@ -131,16 +105,8 @@ impl Context {
             listeners: Slots::new(),
             watches: Slots::new(),
             timers: Timers::new(),
-            ready: Vec::new(),
-            dirty: Vec::new(),
-            ended: Vec::new(),
-            dead: 0,
+            lists: Lists::default(),
             lingerers: Lingerers::default(),
-            accepting: VecDeque::new(),
-            reporting: VecDeque::new(),
-            batch_full: false,
-            expiries_left: false,
-            crowded: false,
             block: Vec::new(),
             spare_queues: Spare::default(),
             lending: Lending::new(),
@@ -164,40 +130,16 @@ impl Context {
         self.stopping || (self.finishing.is_some() && self.has_finished())
     }
 
+    /// Who is to be served.
+    #[inline]
+    pub(crate) fn lists(&mut self) -> &mut Lists {
+        &mut self.lists
+    }
+
     /// Is work left over, so that the loop must not sleep?
     pub(crate) fn has_work(&self) -> bool {
-        let listed = self.ready.len()
-            | self.dirty.len()
-            | self.ended.len()
-            | self.accepting.len()
-            | self.reporting.len();
         let to_tell = |finishing: &Finishing| !finishing.to_tell.is_empty();
-        let left = self.batch_full | self.expiries_left;
-        listed > 0 || left || self.finishing.as_ref().is_some_and(to_tell)
-    }
-
-    /// Puts a connection on the ready list if there is something to read and it is not there yet.
-    #[inline]
-    pub(crate) fn list_ready(conn: &mut Conn, slot: u32, ready: &mut Vec<Ready>) {
-        if conn.wants_read() && conn.raise(Flags::IN_READY) {
-            let news = Readiness::default();
-            ready.push(Ready { slot, news });
-        }
-    }
-
-    /// The same for the list of connections to flush.
-    #[inline]
-    pub(crate) fn list_for_flush(conn: &mut Conn, slot: u32, dirty: &mut Vec<u32>) {
-        if conn.wants_flush() && conn.has(Flags::WRITABLE) {
-            Context::list_dirty(conn, slot, dirty);
-        }
-    }
-
-    #[inline]
-    pub(crate) fn list_dirty(conn: &mut Conn, slot: u32, dirty: &mut Vec<u32>) {
-        if conn.raise(Flags::IN_DIRTY) {
-            dirty.push(slot);
-        }
+        self.lists.have_work() || self.finishing.as_ref().is_some_and(to_tell)
     }
 
     /// The connection, unless the id is stale or the connection is closing.

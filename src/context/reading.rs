@@ -42,7 +42,7 @@ impl Context {
         };
         conn.set(Flags::PAUSED);
         // An error that was seen before is asked for, as one that comes in the pause.
-        Context::list_ready(conn, id.0.slot, &mut self.ready);
+        self.lists.want_read(id.0.slot, conn);
         true
     }
 
@@ -56,7 +56,7 @@ impl Context {
         if conn.has(Flags::PAUSED) {
             conn.clear(Flags::PAUSED);
             conn.set(Flags::RESUMED);
-            Context::list_ready(conn, id.0.slot, &mut self.ready);
+            self.lists.want_read(id.0.slot, conn);
         }
         true
     }
@@ -82,7 +82,7 @@ impl Context {
         conn.leave_ready_list(entry.news);
         let is_plain = conn.is_plainly_readable();
         if !is_plain || conn.queue.is_some() {
-            Context::list_for_flush(conn, slot, &mut self.dirty);
+            self.lists.want_flush_if_writable(slot, conn);
         }
         let (id, tag) = (ConnId(key), conn.tag);
         let step = |next, left, more| {
@@ -177,7 +177,6 @@ impl Context {
     /// closes, or its reads are paused.
     #[cold]
     fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
-        let now = self.fresh_tick();
         let conn = self.conns.peek(slot)?;
         match conn.phase() {
             Phase::Connecting => {}
@@ -208,12 +207,13 @@ impl Context {
                 None
             }
             Ok(true) => {
+                let now = self.time.fresh(&self.backend);
                 conn.enter(Phase::Open);
                 conn.set(Flags::WRITABLE);
                 conn.progress = now;
                 conn.restart_limit(now);
                 self.stats.connected += 1;
-                Context::list_dirty(conn, slot, &mut self.dirty);
+                self.lists.want_flush(slot, conn);
                 if reset {
                     self.write_failed(slot, Reason::Reset);
                 }
@@ -253,7 +253,7 @@ impl Context {
         match conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {
             true => self.end(slot, Reason::Reset),
             false => {
-                Context::list_ready(conn, slot, &mut self.ready);
+                self.lists.want_read(slot, conn);
                 self.end_if_reset(slot);
             }
         }
@@ -281,7 +281,7 @@ impl Context {
             return;
         };
         if conn.phase() == Phase::Open {
-            Context::list_ready(conn, slot, &mut self.ready);
+            self.lists.want_read(slot, conn);
             if let Some(left) = left {
                 self.keep_left(slot, left);
             }
@@ -297,7 +297,7 @@ impl Context {
         let stays = conn.phase() == Phase::Open && !conn.has(Flags::PAUSED);
         if stays && (1..=conn.input_limit()).contains(&input.len()) {
             self.in_place = Some(key);
-            return Context::list_ready(conn, slot, &mut self.ready);
+            return self.lists.want_read(slot, conn);
         }
         self.after_input(slot, input.leftover());
     }
@@ -341,7 +341,7 @@ impl Context {
     /// told their news, and stay on the list if they want to be read.
     #[cold]
     pub(crate) fn put_off(&mut self, done: usize) {
-        let mut ready = std::mem::take(&mut self.ready);
+        let mut ready = self.lists.take_ready();
         ready.drain(..done);
         ready.retain_mut(|entry| {
             let news = std::mem::take(&mut entry.news);
@@ -352,9 +352,9 @@ impl Context {
                 return false;
             };
             conn.on_readiness(news);
-            Context::list_for_flush(conn, entry.slot, &mut self.dirty);
+            self.lists.want_flush_if_writable(entry.slot, conn);
             conn.wants_read() && conn.raise(Flags::IN_READY)
         });
-        self.ready = ready;
+        self.lists.put_ready(ready);
     }
 }

@@ -1,6 +1,6 @@
 //! Waiting: what the system tells becomes state.
 
-use super::{Context, Ready};
+use super::Context;
 use crate::backend::Source;
 use crate::id::{Tag, WatchId};
 use crate::readiness::Readiness;
@@ -16,46 +16,36 @@ impl Context {
             conns,
             listeners,
             watches,
-            ready,
+            lists,
             ..
         } = self;
-        let (dirty, accepting, reporting) =
-            (&mut self.dirty, &mut self.accepting, &mut self.reporting);
         // With no work left over, each connection of the batch is looked up once: in the read
-        // phase, which tells it the news too.
-        let at_rest = ready.is_empty();
+        // phase, which tells it the news too. Otherwise the list could grow without end.
+        let at_rest = lists.ready_len() == 0;
         let (count, full) = backend.wait(timeout, |source, news| match source {
-            Source::Conn(slot) if at_rest => ready.push(Ready { slot, news }),
+            Source::Conn(slot) if at_rest => lists.tell(slot, news),
             Source::Conn(slot) => {
                 if let Some(conn) = conns.peek(slot) {
                     conn.on_readiness(news);
-                    Context::list_ready(conn, slot, ready);
-                    Context::list_for_flush(conn, slot, dirty);
+                    lists.want_read(slot, conn);
+                    lists.want_flush_if_writable(slot, conn);
                 }
             }
             Source::Listener(slot) => {
-                let Some(listener) = listeners.peek(slot) else {
-                    return;
-                };
-                listener.ready = true;
-                if listener.rest.is_none() && !listener.listed {
-                    listener.listed = true;
-                    accepting.push_back(slot);
+                if let Some(listener) = listeners.peek(slot) {
+                    listener.ready = true;
+                    lists.want_accept(slot, listener);
                 }
             }
             Source::Watch(slot) => {
-                let Some(watch) = watches.peek(slot) else {
-                    return;
-                };
-                watch.readiness |= news;
-                if !std::mem::replace(&mut watch.listed, true) {
-                    reporting.push_back(slot);
+                if let Some(watch) = watches.peek(slot) {
+                    watch.readiness |= news;
+                    lists.want_report(slot, watch);
                 }
             }
             Source::Wake => {}
         })?;
-        self.batch_full = full;
-        self.expiries_left = false;
+        self.lists.begin_turn(full);
         self.stats.budget_hits.events += u64::from(full);
         Ok(count)
     }

@@ -149,12 +149,12 @@ impl Context {
             && borrower != Some(slot)
             && let Some(pending) = conn.join_part(part.start as u32, part.end as u32)
         {
-            Context::list_dirty(conn, slot, &mut self.dirty);
+            self.lists.want_flush(slot, conn);
             if pending <= conn.limits.high_watermark {
                 return Sent::Queued;
             }
             conn.set(Flags::WAITING);
-            self.crowded = true;
+            self.lists.crowd();
             return Sent::Wait;
         }
         let push = |queue: &mut WriteQueue, block: &[u8]| queue.push_slice(&block[part.clone()]);
@@ -192,9 +192,11 @@ impl Context {
             if pending > conn.limits.high_watermark {
                 conn.set(Flags::WAITING);
                 // It may well be reading: what others send it must not pile up before a flush.
-                self.crowded |= conn.has(Flags::WRITABLE);
+                if conn.has(Flags::WRITABLE) {
+                    self.lists.crowd();
+                }
             }
-            Context::list_dirty(conn, slot, &mut self.dirty);
+            self.lists.want_flush(slot, conn);
         }
         match conn.has(Flags::WAITING) {
             true => Sent::Wait,

@@ -202,7 +202,7 @@ impl<M> Reactor<M> {
         self.wait(timeout)?;
         self.in_turn = true;
         // A phase that has nothing to do costs a comparison.
-        if !self.cx.accepting.is_empty() {
+        if self.cx.lists().listeners_len() > 0 {
             self.accept(app);
         }
         self.read(app);
@@ -212,7 +212,7 @@ impl<M> Reactor<M> {
         if !self.cx.timers.is_empty() {
             self.expire(app);
         }
-        if self.cx.dirty.len() | self.cx.ended.len() | self.cx.block.len() > 0 {
+        if self.cx.lists().have_flushes() || !self.cx.block.is_empty() {
             self.flush_and_reap(app);
         }
         // What is created outside of callbacks inherits nothing from the last one.
@@ -240,10 +240,7 @@ impl<M> Reactor<M> {
         let deadlines = all.filter(|due| matches!(due, crate::context::Due::Conn(_)));
         let left = [
             ("connections", cx.conns.len()),
-            ("on the ready list", cx.ready.len()),
-            ("on the dirty list", cx.dirty.len()),
-            ("on the ended list", cx.ended.len()),
-            ("on the accept list", cx.accepting.len()),
+            ("on a list", usize::from(cx.has_work())),
             ("deadlines", deadlines.count()),
             ("messages", self.mailbox.waiting()),
         ];

@@ -6,7 +6,6 @@ use crate::conn::Origin;
 use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
-use crate::readiness::Readiness;
 use std::io;
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ impl<M> Reactor<M> {
     #[inline(never)]
     pub(super) fn accept<H: Handler<M>>(&mut self, app: &mut H) {
         for _ in 0..self.cx.config.accepts_per_turn {
-            let Some(slot) = self.cx.accepting.pop_front() else {
+            let Some(slot) = self.cx.lists().next_listener() else {
                 return;
             };
             match self.cx.accept(slot) {
@@ -40,7 +39,8 @@ impl<M> Reactor<M> {
                 Accepted::Stream(newcomer) => self.welcome(app, newcomer),
             }
         }
-        self.cx.stats.budget_hits.accepts += u64::from(!self.cx.accepting.is_empty());
+        let left = self.cx.lists().listeners_len() > 0;
+        self.cx.stats.budget_hits.accepts += u64::from(left);
     }
 
     /// Asks the handler about a peer, and keeps or refuses it.
@@ -75,12 +75,12 @@ impl<M> Reactor<M> {
     ///    It ends early when a queue grows above its high watermark, so that a member of a busy
     ///    room who does read is not taken for one who does not.
     pub(super) fn read<H: Handler<M>>(&mut self, app: &mut H) {
-        let waiting = self.cx.ready.len();
+        let waiting = self.cx.lists().ready_len();
         let budget = waiting.min(self.cx.config.reads_per_turn);
         let mut done = 0;
-        self.cx.crowded = false;
-        while done < budget && !self.cx.crowded {
-            let entry = self.cx.ready[done];
+        self.cx.lists().begin_crowding();
+        while done < budget && !self.cx.lists().is_crowded() {
+            let entry = self.cx.lists().ready_at(done);
             done += 1;
             self.read_conn(app, entry);
         }
@@ -88,22 +88,28 @@ impl<M> Reactor<M> {
             self.cx.stats.budget_hits.reads += 1;
         }
         // What is left over comes first in the next turn, then what is still readable.
-        match done == self.cx.ready.len() {
-            true => self.cx.ready.clear(),
+        match done == self.cx.lists().ready_len() {
+            true => self.cx.lists().clear_ready(),
             false => self.cx.put_off(done),
         }
-        if !self.cx.reporting.is_empty() {
+        if self.cx.lists().reports_len() > 0 {
             self.report(app);
         }
     }
 
-    #[inline]
+    /// Reads one that is asked before a deadline. Apart, so that the loop above keeps its one copy.
+    #[inline(never)]
+    fn read_asked<H: Handler<M>>(&mut self, app: &mut H, slot: u32) {
+        self.read_conn(app, Ready::without_news(slot));
+    }
+
+    #[inline(always)]
     fn read_conn<H: Handler<M>>(&mut self, app: &mut H, entry: Ready) {
         let Some(step) = self.cx.next_input(entry, &mut self.input) else {
             return;
         };
         let (slot, conn) = (entry.slot, step.conn);
-        let before = self.cx.dirty.len();
+        let before = self.cx.lists().dirty_len();
         if let Some(left) = step.left {
             // What was left before goes in front, and that is the input for once.
             let joined = self.input.prepend(left);
@@ -174,8 +180,8 @@ impl<M> Reactor<M> {
     /// Tells of watched descriptors.
     #[inline(never)]
     fn report<H: Handler<M>>(&mut self, app: &mut H) {
-        for _ in 0..self.cx.reporting.len() {
-            let Some(slot) = self.cx.reporting.pop_front() else {
+        for _ in 0..self.cx.lists().reports_len() {
+            let Some(slot) = self.cx.lists().next_report() else {
                 return;
             };
             if let Some((watch, tag, readiness)) = self.cx.report(slot) {
@@ -211,7 +217,7 @@ impl<M> Reactor<M> {
                 None => app.on_message(&mut self.cx, message),
                 Some(limit) => timed(&mut self.cx, limit, |cx| app.on_message(cx, message)),
             }
-            if self.cx.crowded {
+            if self.cx.lists().is_crowded() {
                 break;
             }
         }
@@ -237,8 +243,9 @@ impl<M> Reactor<M> {
                 Due::Grace => self.cx.end_grace(),
             }
         }
-        self.cx.expiries_left = self.cx.timers.next().is_some_and(|at| at <= now);
-        self.cx.stats.budget_hits.expiries += u64::from(self.cx.expiries_left);
+        let left = self.cx.timers.next().is_some_and(|at| at <= now);
+        self.cx.lists().leave_expiries(left);
+        self.cx.stats.budget_hits.expiries += u64::from(left);
     }
 
     /// A deadline of a connection may have passed. Before it is believed, the connection itself is
@@ -249,8 +256,7 @@ impl<M> Reactor<M> {
             if self.cx.flush(slot) {
                 self.cx.list_for_drain(slot);
             }
-            let news = Readiness::default();
-            self.read_conn(app, Ready { slot, news });
+            self.read_asked(app, slot);
         }
         if let Some((conn, which)) = self.cx.expire_conn(slot) {
             let tag = self.cx.tag(conn).unwrap_or_default();
@@ -262,23 +268,23 @@ impl<M> Reactor<M> {
     #[inline(never)]
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
         for _ in 0..self.cx.config.rounds_per_turn {
-            if self.cx.dirty.is_empty() && self.cx.ended.is_empty() {
+            if !self.cx.lists().have_flushes() {
                 break;
             }
             self.flush(app);
             self.reap(app);
         }
-        let at_rest = self.cx.dirty.is_empty() && self.cx.ended.is_empty();
-        self.cx.stats.budget_hits.rounds += u64::from(!at_rest);
+        let left = self.cx.lists().have_flushes();
+        self.cx.stats.budget_hits.rounds += u64::from(left);
         self.cx.clear_block();
     }
 
     /// 6. Writes those that have something to write, as many as there are now, one write each. What
     ///    becomes dirty meanwhile is for the next round.
     fn flush<H: Handler<M>>(&mut self, app: &mut H) {
-        let count = self.cx.dirty.len();
+        let count = self.cx.lists().dirty_len();
         for index in 0..count {
-            let slot = self.cx.dirty[index];
+            let slot = self.cx.lists().dirty_at(index);
             if self.cx.flush_part(slot) || !self.cx.flush(slot) {
                 continue;
             }
@@ -286,22 +292,21 @@ impl<M> Reactor<M> {
                 self.call(app, tag, EventKind::Drain { conn });
             }
         }
-        self.cx.dirty.drain(..count);
+        self.cx.lists().drop_dirty(count);
     }
 
     /// 7. Says goodbye to those that are over, and frees their slots: only here, so that what was
     ///    read or flushed in this turn cannot meet a new owner.
     fn reap<H: Handler<M>>(&mut self, app: &mut H) {
-        let count = self.cx.ended.len();
+        let count = self.cx.begin_reap();
         for index in 0..count {
-            let slot = self.cx.ended[index];
+            let slot = self.cx.lists().ended_at(index);
             if let Some((conn, tag, closed)) = self.cx.epitaph(slot) {
                 self.call(app, tag, EventKind::Close { conn, closed });
             }
-            self.cx.conns.discard(slot);
-            self.cx.dead -= 1;
+            self.cx.bury(slot);
         }
-        self.cx.ended.drain(..count);
+        self.cx.lists().drop_ended(count);
     }
 
     /// Calls the handler for one connection; if it queued bytes for that one only, they go out now.
@@ -312,7 +317,7 @@ impl<M> Reactor<M> {
         tag: Tag,
         kind: EventKind<'_>,
     ) {
-        let before = self.cx.dirty.len();
+        let before = self.cx.lists().dirty_len();
         self.call(app, tag, kind);
         self.cx.flush_own(conn.0.slot, before);
     }

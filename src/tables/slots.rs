@@ -81,7 +81,20 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Whoever is in this slot.
+    /// Whoever is in this slot of a list: there is somebody, for nobody's slot is freed before all
+    /// lists have forgotten it.
+    #[inline]
+    pub(crate) fn listed(&self, slot: u32) -> &T {
+        &self.slab[slot as usize].1
+    }
+
+    /// As [`listed`](Self::listed), to be changed.
+    #[inline]
+    pub(crate) fn listed_mut(&mut self, slot: u32) -> &mut T {
+        &mut self.slab[slot as usize].1
+    }
+
+    /// Whoever is in this slot, if anybody is: for what the system says.
     #[inline]
     pub(crate) fn peek(&mut self, slot: u32) -> Option<&mut T> {
         self.slab.get_mut(slot as usize).map(|(_, value)| value)

@@ -23,6 +23,7 @@ fn a_peer_that_takes_bytes_is_not_given_up_although_no_edge_tells_so() {
         let (socket, conn) = stuck(&mut bench, 1000);
         if close {
             bench.cx().close(conn);
+            bench.settle();
         }
         for round in 1..=5 {
             bench.write_steps(socket, [WriteStep::Take(100)]);

@@ -1,0 +1,243 @@
+//! Who is to be served: what the phases take from, and everything else puts on.
+
+use crate::conn::{Conn, Flags};
+use crate::listener::Listener;
+use crate::readiness::Readiness;
+use crate::watch::Watch;
+use std::collections::VecDeque;
+
+/// An entry of the ready list.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    pub(crate) slot: u32,
+    /// What the system has said and the connection does not know yet, if this comes from a wait.
+    pub(crate) news: Readiness,
+}
+
+impl Ready {
+    /// A connection that knows all the news there is.
+    pub(crate) fn without_news(slot: u32) -> Ready {
+        let news = Readiness::default();
+        Ready { slot, news }
+    }
+}
+
+/// The lists of those who are to be served, each on a list once at most.
+///
+/// They hold slots and not keys. A connection that is over leaves them before its slot is freed, so
+/// a slot on a list of connections has the connection that was listed. The one exception is an
+/// entry with news: the system may tell of a socket that is gone, if a forked child holds it.
+#[derive(Default)]
+pub(crate) struct Lists {
+    /// Connections with something to read: the software ready list.
+    ready: Vec<Ready>,
+    /// Connections with something to flush.
+    dirty: Vec<u32>,
+    /// Connections that are over, and whose `on_close` is still to come.
+    ended: Vec<u32>,
+    /// How many connections are over and hold their slot until then.
+    over: usize,
+    /// Listeners behind which connections may wait.
+    accepting: VecDeque<u32>,
+    /// Watches with readiness to report.
+    reporting: VecDeque<u32>,
+    /// The last wait gave a full batch of events: more may be there, of which a foreign loop that
+    /// is told of edges hears nothing.
+    batch_full: bool,
+    /// More timers are due than the budget allowed.
+    expiries_left: bool,
+    /// A connection that takes bytes has more pending than its high watermark: flush soon.
+    crowded: bool,
+}
+
+impl Lists {
+    /// Is anybody on a list, so that the loop must not sleep?
+    pub(crate) fn have_work(&self) -> bool {
+        let listed = self.ready.len()
+            | self.dirty.len()
+            | self.ended.len()
+            | self.accepting.len()
+            | self.reporting.len();
+        listed > 0 || self.batch_full | self.expiries_left
+    }
+
+    /// What a wait has left over is known anew after each.
+    pub(super) fn begin_turn(&mut self, batch_full: bool) {
+        self.batch_full = batch_full;
+        self.expiries_left = false;
+    }
+
+    pub(crate) fn leave_expiries(&mut self, left: bool) {
+        self.expiries_left = left;
+    }
+
+    /// Flush soon: others who are sent to may take what there is.
+    pub(super) fn crowd(&mut self) {
+        self.crowded = true;
+    }
+
+    pub(crate) fn begin_crowding(&mut self) {
+        self.crowded = false;
+    }
+
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded
+    }
+
+    // ---- Connections to read ----
+
+    /// Lists a connection if there is something to read and it is not listed yet.
+    #[inline]
+    pub(super) fn want_read(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.wants_read() && conn.raise(Flags::IN_READY) {
+            self.ready.push(Ready::without_news(slot));
+        }
+    }
+
+    /// Lists what a wait has told. The read phase tells the connection.
+    #[inline]
+    pub(super) fn tell(&mut self, slot: u32, news: Readiness) {
+        self.ready.push(Ready { slot, news });
+    }
+
+    pub(crate) fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    #[inline]
+    pub(crate) fn ready_at(&self, index: usize) -> Ready {
+        self.ready[index]
+    }
+
+    pub(super) fn take_ready(&mut self) -> Vec<Ready> {
+        std::mem::take(&mut self.ready)
+    }
+
+    pub(super) fn put_ready(&mut self, ready: Vec<Ready>) {
+        self.ready = ready;
+    }
+
+    pub(crate) fn clear_ready(&mut self) {
+        self.ready.clear();
+    }
+
+    // ---- Connections to flush ----
+
+    /// Lists a connection for the flush phase, unless it is listed.
+    #[inline]
+    pub(crate) fn want_flush(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.raise(Flags::IN_DIRTY) {
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Lists a connection that has something to flush, and whose socket may take it.
+    #[inline]
+    pub(super) fn want_flush_if_writable(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.wants_flush() && conn.has(Flags::WRITABLE) {
+            self.want_flush(slot, conn);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn dirty_len(&self) -> usize {
+        self.dirty.len()
+    }
+
+    #[inline]
+    pub(crate) fn dirty_at(&self, index: usize) -> u32 {
+        self.dirty[index]
+    }
+
+    pub(crate) fn dirty(&self) -> &[u32] {
+        &self.dirty
+    }
+
+    /// Is there something for the flush phase or the reap phase?
+    pub(crate) fn have_flushes(&self) -> bool {
+        !self.dirty.is_empty() || !self.ended.is_empty()
+    }
+
+    /// The first so many have been flushed.
+    pub(crate) fn drop_dirty(&mut self, count: usize) {
+        self.dirty.drain(..count);
+    }
+
+    /// Takes back what was listed since there were `before`, if that is this one connection.
+    #[inline]
+    pub(super) fn unlist_own(&mut self, slot: u32, before: usize) -> bool {
+        let own = self.dirty.len() == before + 1 && self.dirty[before] == slot;
+        if own {
+            self.dirty.truncate(before);
+        }
+        own
+    }
+
+    // ---- Connections that are over ----
+
+    pub(super) fn bury(&mut self, slot: u32) {
+        self.ended.push(slot);
+        self.over += 1;
+    }
+
+    /// Connections that are over and hold a slot, and nothing else.
+    pub(super) fn over(&self) -> usize {
+        self.over
+    }
+
+    /// One of them has given its slot back.
+    pub(super) fn buried(&mut self) {
+        self.over -= 1;
+    }
+
+    pub(crate) fn ended_len(&self) -> usize {
+        self.ended.len()
+    }
+
+    pub(crate) fn ended_at(&self, index: usize) -> u32 {
+        self.ended[index]
+    }
+
+    /// The first so many are buried.
+    pub(crate) fn drop_ended(&mut self, count: usize) {
+        self.ended.drain(..count);
+    }
+
+    /// Takes those who are over off the other lists: their slots are about to be free for others.
+    pub(super) fn forget(&mut self, is_over: impl Fn(u32) -> bool) {
+        self.ready.retain(|entry| !is_over(entry.slot));
+        self.dirty.retain(|slot| !is_over(*slot));
+    }
+
+    // ---- Listeners and watches ----
+
+    /// Lists a listener behind which somebody may wait, unless it rests.
+    pub(super) fn want_accept(&mut self, slot: u32, listener: &mut Listener) {
+        if listener.may_accept() && !std::mem::replace(&mut listener.listed, true) {
+            self.accepting.push_back(slot);
+        }
+    }
+
+    pub(crate) fn next_listener(&mut self) -> Option<u32> {
+        self.accepting.pop_front()
+    }
+
+    pub(crate) fn listeners_len(&self) -> usize {
+        self.accepting.len()
+    }
+
+    /// Lists a watch with news.
+    pub(super) fn want_report(&mut self, slot: u32, watch: &mut Watch) {
+        if !std::mem::replace(&mut watch.listed, true) {
+            self.reporting.push_back(slot);
+        }
+    }
+
+    pub(crate) fn next_report(&mut self) -> Option<u32> {
+        self.reporting.pop_front()
+    }
+
+    pub(crate) fn reports_len(&self) -> usize {
+        self.reporting.len()
+    }
+}
