@@ -6,9 +6,9 @@ use super::socket_file::SocketFile;
 use crate::addr::{Addr, AddrParseError, Target};
 use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
-use mio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
-use mio::net::{UnixListener, UnixStream};
+use mio::net::UnixStream;
+use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
@@ -70,9 +70,7 @@ impl Stream {
         };
         let stream = match addr.is_unix() {
             #[cfg(unix)]
-            true => Stream::Unix(UnixStream::from_std(
-                std::os::fd::OwnedFd::from(socket).into(),
-            )),
+            true => Stream::Unix(unix_stream(socket)),
             _ => Stream::Tcp(TcpStream::from_std(socket.into())),
         };
         Ok((stream, done))
@@ -124,7 +122,9 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.local_addr().map(Addr::Ip),
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.local_addr().map(|addr| unix_addr(&addr)),
+            Stream::Unix(stream) => SockRef::from(stream)
+                .local_addr()
+                .map(|addr| unix_addr(&addr)),
         }
     }
 
@@ -137,9 +137,10 @@ impl Stream {
 
 pub(crate) enum Acceptor {
     Tcp(TcpListener, SocketOptions),
-    /// The file goes first: as long as the socket lives, no other can have its inode.
+    /// The file goes first: as long as the socket lives, no other can have its inode. The listener
+    /// is held as mio's stream, which has `try_io`, where mio's listener can only `accept`.
     #[cfg(unix)]
-    Unix(SocketFile, UnixListener, SocketOptions),
+    Unix(SocketFile, UnixStream, SocketOptions),
 }
 
 impl Acceptor {
@@ -196,8 +197,7 @@ impl Acceptor {
         set_options(&SockRef::from(&socket), &listen.socket, true)?;
         let file = SocketFile::bind(&socket, path)?;
         socket.listen(listen.backlog)?;
-        let listener = std::os::fd::OwnedFd::from(socket).into();
-        let listener = UnixListener::from_std(listener);
+        let listener = unix_stream(socket);
         Ok(Acceptor::Unix(file, listener, listen.socket.clone()))
     }
 
@@ -221,10 +221,10 @@ impl Acceptor {
             }
             #[cfg(unix)]
             Acceptor::Unix(_, listener, options) => {
-                let (stream, addr) = listener.accept()?;
+                let (socket, addr) = listener.try_io(|| calls::accept(&*listener))?;
                 // Unix sockets inherit nothing from their listener.
-                set_options(&SockRef::from(&stream), options, true)?;
-                Ok((Stream::Unix(stream), unix_addr(&addr)))
+                set_options(&SockRef::from(&socket), options, true)?;
+                Ok((Stream::Unix(unix_stream(socket)), unix_addr(&addr)))
             }
         }
     }
@@ -271,7 +271,13 @@ fn tcp_keep_alive(keep_alive: KeepAlive) -> TcpKeepalive {
 }
 
 #[cfg(unix)]
-fn unix_addr(addr: &std::os::unix::net::SocketAddr) -> Addr {
+fn unix_stream(socket: Socket) -> UnixStream {
+    UnixStream::from(std::os::fd::OwnedFd::from(socket))
+}
+
+/// A name that is no path (abstract, or of another family) is none.
+#[cfg(unix)]
+fn unix_addr(addr: &SockAddr) -> Addr {
     Addr::Unix(addr.as_pathname().map(std::sync::Arc::from))
 }
 
