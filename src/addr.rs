@@ -1,6 +1,10 @@
 //! Where a socket is: an IP address with a port, or the path of a Unix socket.
 
 use std::fmt::{self, Write};
+use std::io::{
+    self,
+    ErrorKind::{InvalidInput, Unsupported},
+};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,7 +21,9 @@ pub enum Addr {
 }
 
 impl Addr {
-    /// A Unix socket by its path.
+    /// A Unix socket by its path. One with a NUL in it is refused by `listen` and `connect`: the
+    /// system would cut it there, and abstract names, which begin with a NUL, are not supported
+    /// yet.
     pub fn unix(path: impl AsRef<Path>) -> Addr {
         Addr::Unix(Some(Arc::from(path.as_ref())))
     }
@@ -36,6 +42,24 @@ impl Addr {
             Addr::Unix(path) => path.as_deref(),
             Addr::Ip(_) => None,
         }
+    }
+
+    /// Refuses a path that no socket can be at, and one that the system would take for another.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let Addr::Unix(path) = self else {
+            return Ok(());
+        };
+        let path = path.as_deref().unwrap_or(Path::new(""));
+        let (kind, text) = match path.as_os_str().as_encoded_bytes() {
+            [] => (Unsupported, "a Unix socket without a path"),
+            [0, ..] => (
+                Unsupported,
+                "abstract names (a NUL in front) are not supported yet",
+            ),
+            bytes if bytes.contains(&0) => (InvalidInput, "a Unix path ends at a NUL"),
+            _ => return Ok(()),
+        };
+        Err(io::Error::new(kind, text))
     }
 }
 

@@ -345,3 +345,41 @@ fn a_path_that_leaves_no_room_for_a_nul_is_refused() {
     }
     kit.end();
 }
+
+// J10
+#[test]
+fn a_path_with_a_nul_in_it_reaches_no_other_socket_and_leaves_no_file() {
+    let dir = TempDir::new();
+    let other = UnixListener::bind(dir.file("admin")).unwrap();
+    other.set_nonblocking(true).unwrap();
+    let mut kit = Kit::new(default);
+    let cases = [
+        (
+            dir.file("admin\0-of-somebody"),
+            ErrorKind::InvalidInput,
+            "NUL",
+        ),
+        (dir.file("mine\0"), ErrorKind::InvalidInput, "NUL"),
+        ("\0abstract".into(), ErrorKind::Unsupported, "abstract"),
+        (PathBuf::new(), ErrorKind::Unsupported, "without a path"),
+    ];
+    for (path, kind, word) in cases {
+        let error = kit.reactor.listen(&path).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        let closed = kit.log().closed();
+        let conn = kit.connect(&path);
+        kit.until("the connect fails", |log| log.closed() > closed);
+        let life = kit.log().life(conn);
+        assert_eq!(life.count("open"), 0, "{path:?}");
+        match life.reason() {
+            Reason::ConnectFailed(error) => assert_eq!(error.kind(), kind, "{error}"),
+            other => panic!("{path:?}: {other:?}"),
+        }
+    }
+    let visited = other.accept().unwrap_err();
+    assert_eq!(visited.kind(), ErrorKind::WouldBlock);
+    let files = fs::read_dir(dir.file("")).unwrap().count();
+    assert_eq!(files, 1, "only that of the other server");
+    kit.end();
+}
