@@ -12,7 +12,6 @@ pub(crate) struct SocketOptions {
     pub(crate) keep_alive: Option<KeepAlive>,
     pub(crate) receive_buffer: Option<usize>,
     pub(crate) send_buffer: Option<usize>,
-    pub(crate) linger: Option<Duration>,
 }
 
 impl Default for SocketOptions {
@@ -22,7 +21,6 @@ impl Default for SocketOptions {
             keep_alive: None,
             receive_buffer: None,
             send_buffer: None,
-            linger: None,
         }
     }
 }
@@ -83,13 +81,6 @@ macro_rules! common_options {
         /// `SO_SNDBUF`, bytes. Default: the system tunes it.
         pub fn send_buffer(mut self, bytes: usize) -> Self {
             self.socket.send_buffer = Some(bytes);
-            self
-        }
-
-        /// `SO_LINGER` (socket(7)); default off. Zero makes every close a reset. The loop flushes
-        /// and lingers by itself, so this is seldom wanted.
-        pub fn linger(mut self, linger: Duration) -> Self {
-            self.socket.linger = Some(linger);
             self
         }
     };

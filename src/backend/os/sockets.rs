@@ -98,6 +98,7 @@ impl Stream {
         on!(self, stream => stream.shutdown(Shutdown::Write))
     }
 
+    /// A linger time of zero, and there is no other: with one, close(2) blocks.
     pub(crate) fn reset_on_drop(&mut self) {
         // A socket that is gone already cannot be told, and need not be.
         let _ = on!(self, stream => SockRef::from(&*stream).set_linger(Some(Duration::ZERO)));
@@ -244,9 +245,6 @@ fn set_options(socket: &SockRef<'_>, options: &SocketOptions, is_unix: bool) -> 
     }
     if let Some(bytes) = options.send_buffer {
         socket.set_send_buffer_size(bytes)?;
-    }
-    if let Some(linger) = options.linger {
-        socket.set_linger(Some(linger))?;
     }
     if is_unix {
         return Ok(());
