@@ -3,6 +3,7 @@
 use crate::addr::{Target, ToAddr};
 use crate::config::Limits;
 use crate::id::Tag;
+use std::io;
 use std::time::Duration;
 
 /// Options of a socket, the same for listeners (whose connections inherit them) and connects.
@@ -25,7 +26,34 @@ impl Default for SocketOptions {
     }
 }
 
+impl SocketOptions {
+    /// Refuses what the system would take for something else. It counts in `int`.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let refuse = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        let buffers = [
+            ("receive_buffer", self.receive_buffer),
+            ("send_buffer", self.send_buffer),
+        ];
+        for (name, bytes) in buffers {
+            if let Some(bytes) = bytes.filter(|bytes| i32::try_from(*bytes).is_err()) {
+                return refuse(format!("{name} {bytes} above {}", i32::MAX));
+            }
+        }
+        match self.keep_alive {
+            Some(times) if times.idle.is_zero() => refuse("keep_alive: idle is zero".into()),
+            Some(times) if times.interval.is_zero() => {
+                refuse("keep_alive: interval is zero".into())
+            }
+            Some(times) if times.count == 0 => refuse("keep_alive: count is zero".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// When the system probes a silent peer, and when it gives the peer up (tcp(7), `TCP_KEEPIDLE`).
+///
+/// The system counts whole seconds: a part of one counts as a whole one. None of the three may be
+/// zero, and Linux takes no more than 32,767 seconds and 127 probes.
 ///
 /// A peer that died without a word is then reported as `Reason::Io` with `ETIMEDOUT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +100,15 @@ macro_rules! common_options {
         }
 
         /// `SO_RCVBUF`, bytes, set before the handshake, for it bounds the window (tcp(7)).
-        /// Default: the system tunes it.
+        /// Default: the system tunes it. It has bounds of its own, and keeps to them without a word
+        /// (on Linux `net.core.rmem_max`, and 2,304 bytes at least, after it has doubled the
+        /// value). More than it can be told, 2 GiB, is refused.
         pub fn receive_buffer(mut self, bytes: usize) -> Self {
             self.socket.receive_buffer = Some(bytes);
             self
         }
 
-        /// `SO_SNDBUF`, bytes. Default: the system tunes it.
+        /// `SO_SNDBUF`, bytes. Default: the system tunes it. For its bounds see `receive_buffer`.
         pub fn send_buffer(mut self, bytes: usize) -> Self {
             self.socket.send_buffer = Some(bytes);
             self

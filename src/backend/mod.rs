@@ -177,6 +177,7 @@ impl Backend {
         if let Target::Addr(addr) = &listen.target {
             addr.check()?;
         }
+        listen.socket.check()?;
         match self {
             Backend::Os(os) => os.listen(listen, slot).map(Acceptor::Os),
             #[cfg(test)]
@@ -194,6 +195,7 @@ impl Backend {
         slot: u32,
     ) -> io::Result<(Stream, bool)> {
         addr.check()?;
+        connect.socket.check()?;
         match self {
             Backend::Os(os) => os
                 .connect(connect, addr, slot)

@@ -137,11 +137,11 @@ impl Stream {
 }
 
 pub(crate) enum Acceptor {
-    Tcp(TcpListener, SocketOptions),
+    Tcp(TcpListener, Inheritance),
     /// The file goes first: as long as the socket lives, no other can have its inode. The listener
     /// is held as mio's stream, which has `try_io`, where mio's listener can only `accept`.
     #[cfg(unix)]
-    Unix(SocketFile, UnixStream, SocketOptions),
+    Unix(SocketFile, UnixStream, Inheritance),
 }
 
 impl Acceptor {
@@ -187,7 +187,7 @@ impl Acceptor {
         socket.listen(listen.backlog)?;
         Ok(Acceptor::Tcp(
             TcpListener::from_std(socket.into()),
-            listen.socket.clone(),
+            Inheritance::of(listen),
         ))
     }
 
@@ -199,7 +199,7 @@ impl Acceptor {
         let file = SocketFile::bind(&socket, path)?;
         socket.listen(listen.backlog)?;
         let listener = unix_stream(socket);
-        Ok(Acceptor::Unix(file, listener, listen.socket.clone()))
+        Ok(Acceptor::Unix(file, listener, Inheritance::of(listen)))
     }
 
     pub(super) fn source(&mut self) -> &mut dyn Source {
@@ -212,19 +212,19 @@ impl Acceptor {
 
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
         match self {
-            Acceptor::Tcp(listener, options) => {
+            Acceptor::Tcp(listener, inheritance) => {
                 let (stream, addr) = listener.accept()?;
                 // Linux and the BSDs let an accepted socket inherit its listener's options.
                 if cfg!(not(unix)) {
-                    set_options(&SockRef::from(&stream), options, false)?;
+                    inheritance.pass_on(&SockRef::from(&stream), false);
                 }
                 Ok((Stream::Tcp(stream), Addr::Ip(addr)))
             }
             #[cfg(unix)]
-            Acceptor::Unix(_, listener, options) => {
+            Acceptor::Unix(_, listener, inheritance) => {
                 let (socket, addr) = listener.try_io(|| calls::accept(&*listener))?;
                 // Unix sockets inherit nothing from their listener.
-                set_options(&SockRef::from(&socket), options, true)?;
+                inheritance.pass_on(&SockRef::from(&socket), true);
                 Ok((Stream::Unix(unix_stream(socket)), unix_addr(&addr)))
             }
         }
@@ -239,29 +239,61 @@ impl Acceptor {
     }
 }
 
+/// Sets them all; the error is the first one, with the name of its option.
 fn set_options(socket: &SockRef<'_>, options: &SocketOptions, is_unix: bool) -> io::Result<()> {
-    if let Some(bytes) = options.receive_buffer {
-        socket.set_recv_buffer_size(bytes)?;
+    let keep_alive = options.keep_alive.filter(|_| !is_unix).map(tcp_keep_alive);
+    let receive_buffer = options.receive_buffer;
+    let send_buffer = options.send_buffer;
+    [
+        receive_buffer.map(|bytes| ("receive_buffer", socket.set_recv_buffer_size(bytes))),
+        send_buffer.map(|bytes| ("send_buffer", socket.set_send_buffer_size(bytes))),
+        (options.nodelay && !is_unix).then(|| ("nodelay", socket.set_tcp_nodelay(true))),
+        keep_alive.map(|times| ("keep_alive", socket.set_tcp_keepalive(&times))),
+    ]
+    .into_iter()
+    .flatten()
+    .try_for_each(|(name, result)| result.map_err(|error| named(name, &error)))
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
+}
+
+/// What accepted sockets are to have, where they do not inherit it from their listener.
+pub(crate) struct Inheritance {
+    options: SocketOptions,
+    /// A failure was told. Once is enough: peers must not be able to fill a log.
+    told: bool,
+}
+
+impl Inheritance {
+    fn of(listen: &Listen) -> Inheritance {
+        Inheritance {
+            options: listen.socket.clone(),
+            told: false,
+        }
     }
-    if let Some(bytes) = options.send_buffer {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    if is_unix {
-        return Ok(());
-    }
-    if options.nodelay {
-        socket.set_tcp_nodelay(true)?;
-    }
-    match options.keep_alive {
-        Some(keep_alive) => socket.set_tcp_keepalive(&tcp_keep_alive(keep_alive)),
-        None => Ok(()),
+
+    /// A failure costs the option and not the connection. The listener has taken the same options,
+    /// so it most likely means that the peer is gone (Apple's systems refuse them then).
+    fn pass_on(&mut self, socket: &SockRef<'_>, is_unix: bool) {
+        if let Err(error) = set_options(socket, &self.options, is_unix)
+            && !std::mem::replace(&mut self.told, true)
+        {
+            log::warn!(target: "sockeye", "an accepted socket lacks an option: {error}");
+        }
     }
 }
 
+/// In whole seconds, for a part of one would be cut off.
 fn tcp_keep_alive(keep_alive: KeepAlive) -> TcpKeepalive {
+    let whole = |time: Duration| {
+        let up = u64::from(time.subsec_nanos() > 0);
+        Duration::from_secs(time.as_secs().saturating_add(up))
+    };
     let times = TcpKeepalive::new()
-        .with_time(keep_alive.idle)
-        .with_interval(keep_alive.interval);
+        .with_time(whole(keep_alive.idle))
+        .with_interval(whole(keep_alive.interval));
     // OpenBSD has no count of its own, and Windows only a recent one.
     #[cfg(not(any(target_os = "openbsd", windows)))]
     let times = times.with_retries(keep_alive.count);
@@ -293,4 +325,46 @@ fn unsupported(what: &str) -> io::Error {
         io::ErrorKind::Unsupported,
         format!("{what} is not supported here"),
     )
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    // J10
+    #[test]
+    fn keep_alive_counts_a_part_of_a_second_as_a_whole_one() {
+        let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = Addr::Ip(peer.local_addr().unwrap());
+        let times = KeepAlive {
+            idle: Duration::from_millis(1),
+            interval: Duration::from_millis(2500),
+            count: 3,
+        };
+        let connect = Connect::new(&addr).keep_alive(times);
+        let (stream, _) = Stream::connect(&connect, &addr).unwrap();
+        let Stream::Tcp(stream) = &stream else {
+            panic!("it is TCP");
+        };
+        let socket = SockRef::from(stream);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(1));
+        let interval = socket.tcp_keepalive_interval().unwrap();
+        assert_eq!(interval, Duration::from_secs(3));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    // J9: the names that local_addr is asked for need not be ours.
+    #[test]
+    fn a_name_that_fills_the_address_is_shown_whole() {
+        let dir = std::env::temp_dir().join(format!("sockeye-full-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let start = dir.join("").as_os_str().len();
+        let path = dir.join("z".repeat(108 - start));
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let name = rustix::net::SocketAddrUnix::new(&path).unwrap();
+        rustix::net::bind(&socket, &name).unwrap();
+        let stream = Stream::Unix(unix_stream(socket));
+        assert_eq!(stream.local_addr().unwrap(), Addr::unix(&path));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }
