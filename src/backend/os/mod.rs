@@ -1,6 +1,7 @@
 //! The operating system, through mio, socket2 and rustix: the only place that names them.
 
 mod calls;
+mod lost_peers;
 #[cfg(unix)]
 mod socket_file;
 mod sockets;

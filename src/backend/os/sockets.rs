@@ -1,6 +1,7 @@
 //! TCP and Unix stream sockets: made with socket2, which knows the options, and driven with mio.
 
 use super::calls;
+use super::lost_peers::LostPeers;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
 use crate::addr::{Addr, AddrParseError, Target};
@@ -137,11 +138,11 @@ impl Stream {
 }
 
 pub(crate) enum Acceptor {
-    Tcp(TcpListener, Inheritance),
+    Tcp(TcpListener, Heirs),
     /// The file goes first: as long as the socket lives, no other can have its inode. The listener
     /// is held as mio's stream, which has `try_io`, where mio's listener can only `accept`.
     #[cfg(unix)]
-    Unix(SocketFile, UnixStream, Inheritance),
+    Unix(SocketFile, UnixStream, Heirs),
 }
 
 impl Acceptor {
@@ -187,7 +188,7 @@ impl Acceptor {
         socket.listen(listen.backlog)?;
         Ok(Acceptor::Tcp(
             TcpListener::from_std(socket.into()),
-            Inheritance::of(listen),
+            Heirs::of(listen),
         ))
     }
 
@@ -199,7 +200,7 @@ impl Acceptor {
         let file = SocketFile::bind(&socket, path)?;
         socket.listen(listen.backlog)?;
         let listener = unix_stream(socket);
-        Ok(Acceptor::Unix(file, listener, Inheritance::of(listen)))
+        Ok(Acceptor::Unix(file, listener, Heirs::of(listen)))
     }
 
     pub(super) fn source(&mut self) -> &mut dyn Source {
@@ -212,19 +213,20 @@ impl Acceptor {
 
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
         match self {
-            Acceptor::Tcp(listener, inheritance) => {
-                let (stream, addr) = listener.accept()?;
+            Acceptor::Tcp(listener, heirs) => {
+                let (stream, addr) = heirs.lost.name(listener.accept())?;
                 // Linux and the BSDs let an accepted socket inherit its listener's options.
                 if cfg!(not(unix)) {
-                    inheritance.pass_on(&SockRef::from(&stream), false);
+                    heirs.pass_on(&SockRef::from(&stream), false);
                 }
                 Ok((Stream::Tcp(stream), Addr::Ip(addr)))
             }
             #[cfg(unix)]
-            Acceptor::Unix(_, listener, inheritance) => {
-                let (socket, addr) = listener.try_io(|| calls::accept(&*listener))?;
+            Acceptor::Unix(_, listener, heirs) => {
+                let accepted = listener.try_io(|| calls::accept(&*listener));
+                let (socket, addr) = heirs.lost.name(accepted)?;
                 // Unix sockets inherit nothing from their listener.
-                inheritance.pass_on(&SockRef::from(&socket), true);
+                heirs.pass_on(&SockRef::from(&socket), true);
                 Ok((Stream::Unix(unix_stream(socket)), unix_addr(&addr)))
             }
         }
@@ -259,17 +261,20 @@ fn named(name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
-/// What accepted sockets are to have, where they do not inherit it from their listener.
-pub(crate) struct Inheritance {
+/// Of those whom a listener accepts: what they are to have, where they do not inherit it, and how
+/// many were lost.
+pub(crate) struct Heirs {
     options: SocketOptions,
-    /// A failure was told. Once is enough: peers must not be able to fill a log.
+    lost: LostPeers,
+    /// A failure to set an option was told. Once is enough: peers must not be able to fill a log.
     told: bool,
 }
 
-impl Inheritance {
-    fn of(listen: &Listen) -> Inheritance {
-        Inheritance {
+impl Heirs {
+    fn of(listen: &Listen) -> Heirs {
+        Heirs {
             options: listen.socket.clone(),
+            lost: LostPeers::default(),
             told: false,
         }
     }
@@ -327,7 +332,8 @@ fn unsupported(what: &str) -> io::Error {
     )
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 
