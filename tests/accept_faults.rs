@@ -6,37 +6,26 @@
 
 mod kit;
 
-use kit::places::{TempDir, end_in_time, is_own_process, own_process, unix_peer};
+use kit::places::{TempDir, can_run, end_in_time, in_own_process_by, is_own_process, unix_peer};
 use kit::{Kit, echo, peer, read_n, spawn, write};
 use sockeye::{Config, Listen};
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Runs an ignored test of this file while strace injects a fault. strace is not everywhere, and
-/// where it is, tracing may be forbidden.
+/// Runs an ignored test of this file while strace injects a fault.
 #[track_caller]
 fn with_fault(test: &str, fault: &str) {
-    let quiet = ["-f", "-qq", "-o", "/dev/null", "-e", "signal=none"];
-    let probe = Command::new("strace").args(quiet).arg("true").output();
-    if !probe.is_ok_and(|output| output.status.success()) {
-        // Past the test harness, which would keep it for a failure.
-        let _ = std::io::stderr().write_all(b"note: strace cannot trace here: no faults\n");
-        return;
+    let strace = || {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "signal=none"]);
+        command.args(["-e", &format!("inject={fault}")]);
+        command
+    };
+    if can_run(strace()) {
+        in_own_process_by(strace(), test);
     }
-    let plain = own_process(test);
-    let mut command = Command::new("strace");
-    command.args(quiet).args(["-e", &format!("inject={fault}")]);
-    command.arg(plain.get_program()).args(plain.get_args());
-    for (name, value) in plain.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let passed = output.status.success() && text.contains("1 passed");
-    assert!(passed, "{fault}: {text}{errors}");
 }
 
 /// Warnings that the process has logged.

@@ -108,16 +108,36 @@ impl Stream {
     /// Writable is not connected, and neither is a hang-up: `SO_ERROR` says whether it failed, and
     /// only a peer address says that it is through (connect(2); cr.yp.to/docs/connect.html).
     pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
-        on!(self, stream => {
+        let known = on!(self, stream => {
             if let Some(error) = stream.take_error()? {
                 return Err(error);
             }
-            match stream.peer_addr() {
-                Ok(_) => Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-                Err(error) => Err(error),
+            SockRef::from(&*stream).peer_addr()
+        });
+        match known {
+            Ok(peer) if self.is_itself(&peer) => {
+                // Its port may be the one that the server wants: a reset leaves no TIME_WAIT.
+                self.reset_on_drop();
+                let text = "nobody listens there: it was connected to itself";
+                Err(io::Error::new(io::ErrorKind::ConnectionRefused, text))
             }
-        })
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A connect to a port that nobody listens on may get that very port as its own. The handshake
+    /// then meets itself, which TCP allows (RFC 9293, section 3.5, "simultaneous open").
+    fn is_itself(&self, peer: &SockAddr) -> bool {
+        match self {
+            Stream::Tcp(stream) => {
+                let own = stream.local_addr().ok();
+                own.is_some() && own == peer.as_socket()
+            }
+            #[cfg(unix)]
+            Stream::Unix(_) => false,
+        }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
@@ -357,6 +377,27 @@ mod tests {
         let interval = socket.tcp_keepalive_interval().unwrap();
         assert_eq!(interval, Duration::from_secs(3));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    // J7
+    #[test]
+    fn a_connection_to_itself_is_refused() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let addr: SocketAddr = addr.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+            if addr.is_ipv6() && socket.bind(&addr.into()).is_err() {
+                continue; // no IPv6 here
+            } else if addr.is_ipv4() {
+                socket.bind(&addr.into()).unwrap();
+            }
+            let own = socket.local_addr().unwrap();
+            socket.connect(&own).unwrap();
+            let mut stream = Stream::Tcp(TcpStream::from_std(socket.into()));
+            let error = stream.finish_connect().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+            drop(stream);
+            std::net::TcpListener::bind(own.as_socket().unwrap()).unwrap();
+        }
     }
 
     // J9: the names that local_addr is asked for need not be ours.
