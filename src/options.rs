@@ -134,6 +134,9 @@ pub struct Listen {
 impl Listen {
     /// Listens on this address. Port 0 lets the system choose: ask
     /// [`Context::listener_addr`](crate::Context::listener_addr).
+    ///
+    /// Of several servers that start on one Unix path at the same time one gets it, and the others
+    /// are told that it is in use. For that there is a file `PATH.sockeye-lock` while one starts.
     pub fn new(addr: impl Into<ToAddr>) -> Listen {
         Listen {
             target: addr.into().0,

@@ -5,6 +5,8 @@ mod lost_peers;
 #[cfg(unix)]
 mod socket_file;
 mod sockets;
+#[cfg(unix)]
+mod start_lock;
 
 pub(super) use sockets::{Acceptor, Stream};
 

@@ -217,8 +217,7 @@ impl Acceptor {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         set_options(&SockRef::from(&socket), &listen.socket, true)?;
-        let file = SocketFile::bind(&socket, path)?;
-        socket.listen(listen.backlog)?;
+        let file = SocketFile::listen(&socket, path, listen.backlog)?;
         let listener = unix_stream(socket);
         Ok(Acceptor::Unix(file, listener, Heirs::of(listen)))
     }
