@@ -14,7 +14,8 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Addr {
-    /// An IPv4 or IPv6 address with its port.
+    /// An IPv4 or IPv6 address with its port. A listener on `[::]` may take IPv4 peers too; the
+    /// loop gives them their IPv4 address, `1.2.3.4:5` and not `[::ffff:1.2.3.4]:5`.
     Ip(SocketAddr),
     /// The path of a Unix socket; `None` for a socket without a name, as connecting ones are.
     Unix(Option<Arc<Path>>),
@@ -42,6 +43,18 @@ impl Addr {
             Addr::Unix(path) => path.as_deref(),
             Addr::Ip(_) => None,
         }
+    }
+
+    /// From the system. A peer has one name, whichever way it came: what is compared with lists of
+    /// addresses must not depend on how the program listens.
+    pub(crate) fn from_system(addr: SocketAddr) -> Addr {
+        let SocketAddr::V6(v6) = addr else {
+            return Addr::Ip(addr);
+        };
+        Addr::Ip(match v6.ip().to_ipv4_mapped() {
+            Some(v4) => (v4, v6.port()).into(),
+            None => addr,
+        })
     }
 
     /// Refuses a path that no socket can be at, and one that the system would take for another.
@@ -242,6 +255,16 @@ mod tests {
         assert_eq!(target(("::1", 80).into()), "[::1]:80");
         assert_eq!(target(("example", 80).into()), "example:80");
         assert_eq!(target(PathBuf::from("/a").into()), "unix:/a");
+    }
+
+    #[test]
+    fn an_address_of_the_system_has_one_form() {
+        let shown = |addr: SocketAddr| Addr::from_system(addr).to_string();
+        assert_eq!(shown("[::ffff:1.2.3.4]:5".parse().unwrap()), "1.2.3.4:5");
+        for same in ["1.2.3.4:5", "[::1]:5", "[::1.2.3.4]:5", "[fe80::1%3]:5"] {
+            let same: SocketAddr = same.parse().unwrap();
+            assert_eq!(shown(same), same.to_string());
+        }
     }
 
     #[test]

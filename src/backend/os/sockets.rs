@@ -142,7 +142,7 @@ impl Stream {
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         match self {
-            Stream::Tcp(stream) => stream.local_addr().map(Addr::Ip),
+            Stream::Tcp(stream) => stream.local_addr().map(Addr::from_system),
             #[cfg(unix)]
             Stream::Unix(stream) => SockRef::from(stream)
                 .local_addr()
@@ -238,7 +238,7 @@ impl Acceptor {
                 if cfg!(not(unix)) {
                     heirs.pass_on(&SockRef::from(&stream), false);
                 }
-                Ok((Stream::Tcp(stream), Addr::Ip(addr)))
+                Ok((Stream::Tcp(stream), Addr::from_system(addr)))
             }
             #[cfg(unix)]
             Acceptor::Unix(_, listener, heirs) => {
@@ -253,7 +253,7 @@ impl Acceptor {
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         match self {
-            Acceptor::Tcp(listener, _) => listener.local_addr().map(Addr::Ip),
+            Acceptor::Tcp(listener, _) => listener.local_addr().map(Addr::from_system),
             #[cfg(unix)]
             Acceptor::Unix(file, ..) => Ok(Addr::unix(file.path())),
         }
