@@ -1,9 +1,11 @@
 //! How a listener or an outbound connection is asked for.
 
-use crate::addr::{Target, ToAddr};
+use crate::addr::{Addr, Target, ToAddr};
 use crate::config::Limits;
 use crate::id::Tag;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Options of a socket, the same for listeners (whose connections inherit them) and connects.
@@ -215,6 +217,59 @@ impl Connect {
         self
     }
 }
+
+/// What [`Context::listen`](crate::Context::listen) takes: an address in any form of [`ToAddr`], or
+/// a [`Listen`].
+///
+/// ```compile_fail,E0277
+/// # fn listens(cx: &mut sockeye::Context) {
+/// cx.listen(7000); // error: `{integer}` is no address to listen on
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no address to listen on",
+    label = "no address",
+    note = "write \"0.0.0.0:7000\", (\"127.0.0.1\", 7000), \"localhost:7000\" or \
+            \"unix:/run/chat.sock\"; or give a `SocketAddr`, a `Path`, an `Addr` or a `Listen`"
+)]
+pub trait ToListen: Into<Listen> {}
+
+/// What [`Context::connect`](crate::Context::connect) takes: an address in any form of [`ToAddr`],
+/// or a [`Connect`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no address to connect to",
+    label = "no address",
+    note = "write \"127.0.0.1:7000\", (\"127.0.0.1\", 7000) or \"unix:/run/chat.sock\"; \
+            or give a `SocketAddr`, a `Path`, an `Addr` or a `Connect`"
+)]
+pub trait ToConnect: Into<Connect> {}
+
+// One by one, for the compiler shows the sentences above only where no general impl might apply.
+macro_rules! addresses {
+    ($($addr:ty),*) => {$(
+        impl ToListen for $addr {}
+        impl ToConnect for $addr {}
+    )*};
+}
+
+addresses!(
+    ToAddr,
+    Addr,
+    &Addr,
+    SocketAddr,
+    (IpAddr, u16),
+    (&str, u16),
+    &str,
+    &String,
+    String,
+    &Path,
+    &PathBuf,
+    PathBuf
+);
+
+impl ToListen for Listen {}
+
+impl ToConnect for Connect {}
 
 impl<A: Into<ToAddr>> From<A> for Listen {
     fn from(addr: A) -> Listen {

@@ -377,7 +377,7 @@ fn a_listener_that_makes_no_sense_is_an_error_too_and_costs_nothing() {
         assert!(
             error
                 .to_string()
-                .ends_with("IP:PORT, [IPV6]:PORT or unix:PATH"),
+                .ends_with("IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH"),
             "{error}"
         );
     }

@@ -4,7 +4,7 @@ use super::calls;
 use super::lost_peers::LostPeers;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
-use crate::addr::{Addr, AddrParseError, Target};
+use crate::addr::{Addr, Target};
 use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
 #[cfg(unix)]
@@ -176,8 +176,9 @@ impl Acceptor {
                 // What has no host or no port would be looked up in vain, with an odd error.
                 let host_port = name.rsplit_once(':').filter(|(host, _)| !host.is_empty());
                 if host_port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-                    let error = AddrParseError(name.clone());
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+                    let forms = "IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH";
+                    let text = format!("{name:?} is no address: write {forms}");
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
                 }
                 let mut failed = io::ErrorKind::AddrNotAvailable.into();
                 for addr in name.to_socket_addrs()? {
