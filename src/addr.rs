@@ -1,6 +1,10 @@
 //! Where a socket is: an IP address with a port, or the path of a Unix socket.
 
 use std::fmt::{self, Write};
+use std::io::{
+    self,
+    ErrorKind::{InvalidInput, Unsupported},
+};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,14 +14,17 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Addr {
-    /// An IPv4 or IPv6 address with its port.
+    /// An IPv4 or IPv6 address with its port. A listener on `[::]` may take IPv4 peers too; the
+    /// loop gives them their IPv4 address, `1.2.3.4:5` and not `[::ffff:1.2.3.4]:5`.
     Ip(SocketAddr),
     /// The path of a Unix socket; `None` for a socket without a name, as connecting ones are.
     Unix(Option<Arc<Path>>),
 }
 
 impl Addr {
-    /// A Unix socket by its path.
+    /// A Unix socket by its path. One with a NUL in it is refused by `listen` and `connect`: the
+    /// system would cut it there, and abstract names, which begin with a NUL, are not supported
+    /// yet.
     pub fn unix(path: impl AsRef<Path>) -> Addr {
         Addr::Unix(Some(Arc::from(path.as_ref())))
     }
@@ -36,6 +43,36 @@ impl Addr {
             Addr::Unix(path) => path.as_deref(),
             Addr::Ip(_) => None,
         }
+    }
+
+    /// From the system. A peer has one name, whichever way it came: what is compared with lists of
+    /// addresses must not depend on how the program listens.
+    pub(crate) fn from_system(addr: SocketAddr) -> Addr {
+        let SocketAddr::V6(v6) = addr else {
+            return Addr::Ip(addr);
+        };
+        Addr::Ip(match v6.ip().to_ipv4_mapped() {
+            Some(v4) => (v4, v6.port()).into(),
+            None => addr,
+        })
+    }
+
+    /// Refuses a path that no socket can be at, and one that the system would take for another.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let Addr::Unix(path) = self else {
+            return Ok(());
+        };
+        let path = path.as_deref().unwrap_or(Path::new(""));
+        let (kind, text) = match path.as_os_str().as_encoded_bytes() {
+            [] => (Unsupported, "a Unix socket without a path"),
+            [0, ..] => (
+                Unsupported,
+                "abstract names (a NUL in front) are not supported yet",
+            ),
+            bytes if bytes.contains(&0) => (InvalidInput, "a Unix path ends at a NUL"),
+            _ => return Ok(()),
+        };
+        Err(io::Error::new(kind, text))
     }
 }
 
@@ -218,6 +255,16 @@ mod tests {
         assert_eq!(target(("::1", 80).into()), "[::1]:80");
         assert_eq!(target(("example", 80).into()), "example:80");
         assert_eq!(target(PathBuf::from("/a").into()), "unix:/a");
+    }
+
+    #[test]
+    fn an_address_of_the_system_has_one_form() {
+        let shown = |addr: SocketAddr| Addr::from_system(addr).to_string();
+        assert_eq!(shown("[::ffff:1.2.3.4]:5".parse().unwrap()), "1.2.3.4:5");
+        for same in ["1.2.3.4:5", "[::1]:5", "[::1.2.3.4]:5", "[fe80::1%3]:5"] {
+            let same: SocketAddr = same.parse().unwrap();
+            assert_eq!(shown(same), same.to_string());
+        }
     }
 
     #[test]

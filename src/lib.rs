@@ -148,7 +148,7 @@ pub use framed::{FrameHandler, Framed};
 pub use handler::{Accept, Event, EventKind, Handler};
 pub use id::{ConnId, ListenerId, Tag, TimerId, WatchId};
 pub use mailbox::{SendError, Sender};
-pub use options::{Connect, KeepAlive, Listen};
+pub use options::{Connect, KeepAlive, Listen, ToConnect, ToListen};
 pub use reactor::Reactor;
 pub use readiness::{Interest, Readiness};
 pub use reads::Reads;

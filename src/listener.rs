@@ -44,9 +44,8 @@ impl AcceptFailure {
         use io::ErrorKind::*;
         match error.kind() {
             WouldBlock => AcceptFailure::Drained,
-            // Linux passes on errors that the new socket already has (accept(2), "Error handling").
-            Interrupted | ConnectionAborted | ConnectionReset | NetworkDown
-            | NetworkUnreachable | HostUnreachable | TimedOut => AcceptFailure::PeerLost,
+            // The system's backend names all errors that concern one peer so.
+            Interrupted | ConnectionAborted => AcceptFailure::PeerLost,
             _ => AcceptFailure::Rest,
         }
     }

@@ -1,8 +1,11 @@
 //! How a listener or an outbound connection is asked for.
 
-use crate::addr::{Target, ToAddr};
+use crate::addr::{Addr, Target, ToAddr};
 use crate::config::Limits;
 use crate::id::Tag;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Options of a socket, the same for listeners (whose connections inherit them) and connects.
@@ -12,7 +15,6 @@ pub(crate) struct SocketOptions {
     pub(crate) keep_alive: Option<KeepAlive>,
     pub(crate) receive_buffer: Option<usize>,
     pub(crate) send_buffer: Option<usize>,
-    pub(crate) linger: Option<Duration>,
 }
 
 impl Default for SocketOptions {
@@ -22,12 +24,38 @@ impl Default for SocketOptions {
             keep_alive: None,
             receive_buffer: None,
             send_buffer: None,
-            linger: None,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// Refuses what the system would take for something else. It counts in `int`.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let refuse = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        let buffers = [
+            ("receive_buffer", self.receive_buffer),
+            ("send_buffer", self.send_buffer),
+        ];
+        for (name, bytes) in buffers {
+            if let Some(bytes) = bytes.filter(|bytes| i32::try_from(*bytes).is_err()) {
+                return refuse(format!("{name} {bytes} above {}", i32::MAX));
+            }
+        }
+        match self.keep_alive {
+            Some(times) if times.idle.is_zero() => refuse("keep_alive: idle is zero".into()),
+            Some(times) if times.interval.is_zero() => {
+                refuse("keep_alive: interval is zero".into())
+            }
+            Some(times) if times.count == 0 => refuse("keep_alive: count is zero".into()),
+            _ => Ok(()),
         }
     }
 }
 
 /// When the system probes a silent peer, and when it gives the peer up (tcp(7), `TCP_KEEPIDLE`).
+///
+/// The system counts whole seconds: a part of one counts as a whole one. None of the three may be
+/// zero, and Linux takes no more than 32,767 seconds and 127 probes.
 ///
 /// A peer that died without a word is then reported as `Reason::Io` with `ETIMEDOUT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,22 +102,17 @@ macro_rules! common_options {
         }
 
         /// `SO_RCVBUF`, bytes, set before the handshake, for it bounds the window (tcp(7)).
-        /// Default: the system tunes it.
+        /// Default: the system tunes it. It has bounds of its own, and keeps to them without a word
+        /// (on Linux `net.core.rmem_max`, and 2,304 bytes at least, after it has doubled the
+        /// value). More than it can be told, 2 GiB, is refused.
         pub fn receive_buffer(mut self, bytes: usize) -> Self {
             self.socket.receive_buffer = Some(bytes);
             self
         }
 
-        /// `SO_SNDBUF`, bytes. Default: the system tunes it.
+        /// `SO_SNDBUF`, bytes. Default: the system tunes it. For its bounds see `receive_buffer`.
         pub fn send_buffer(mut self, bytes: usize) -> Self {
             self.socket.send_buffer = Some(bytes);
-            self
-        }
-
-        /// `SO_LINGER` (socket(7)); default off. Zero makes every close a reset. The loop flushes
-        /// and lingers by itself, so this is seldom wanted.
-        pub fn linger(mut self, linger: Duration) -> Self {
-            self.socket.linger = Some(linger);
             self
         }
     };
@@ -113,6 +136,9 @@ pub struct Listen {
 impl Listen {
     /// Listens on this address. Port 0 lets the system choose: ask
     /// [`Context::listener_addr`](crate::Context::listener_addr).
+    ///
+    /// Of several servers that start on one Unix path at the same time one gets it, and the others
+    /// are told that it is in use. For that there is a file `PATH.sockeye-lock` while one starts.
     pub fn new(addr: impl Into<ToAddr>) -> Listen {
         Listen {
             target: addr.into().0,
@@ -191,6 +217,59 @@ impl Connect {
         self
     }
 }
+
+/// What [`Context::listen`](crate::Context::listen) takes: an address in any form of [`ToAddr`], or
+/// a [`Listen`].
+///
+/// ```compile_fail,E0277
+/// # fn listens(cx: &mut sockeye::Context) {
+/// cx.listen(7000); // error: `{integer}` is no address to listen on
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no address to listen on",
+    label = "no address",
+    note = "write \"0.0.0.0:7000\", (\"127.0.0.1\", 7000), \"localhost:7000\" or \
+            \"unix:/run/chat.sock\"; or give a `SocketAddr`, a `Path`, an `Addr` or a `Listen`"
+)]
+pub trait ToListen: Into<Listen> {}
+
+/// What [`Context::connect`](crate::Context::connect) takes: an address in any form of [`ToAddr`],
+/// or a [`Connect`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no address to connect to",
+    label = "no address",
+    note = "write \"127.0.0.1:7000\", (\"127.0.0.1\", 7000) or \"unix:/run/chat.sock\"; \
+            or give a `SocketAddr`, a `Path`, an `Addr` or a `Connect`"
+)]
+pub trait ToConnect: Into<Connect> {}
+
+// One by one, for the compiler shows the sentences above only where no general impl might apply.
+macro_rules! addresses {
+    ($($addr:ty),*) => {$(
+        impl ToListen for $addr {}
+        impl ToConnect for $addr {}
+    )*};
+}
+
+addresses!(
+    ToAddr,
+    Addr,
+    &Addr,
+    SocketAddr,
+    (IpAddr, u16),
+    (&str, u16),
+    &str,
+    &String,
+    String,
+    &Path,
+    &PathBuf,
+    PathBuf
+);
+
+impl ToListen for Listen {}
+
+impl ToConnect for Connect {}
 
 impl<A: Into<ToAddr>> From<A> for Listen {
     fn from(addr: A) -> Listen {

@@ -15,7 +15,7 @@ use kit::{PATIENCE, peer};
 use sockeye::codec::Lines;
 use sockeye::{
     Chunk, Closed, ConnId, Context, FrameHandler, Framed, Handler, Input, Limits, Listen, Origin,
-    Overflow, Reactor, Sent,
+    Overflow, Reactor, Sent, ToListen,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -44,7 +44,7 @@ struct Pair<H, M = ()> {
 }
 
 impl<H: Handler<M>, M> Pair<H, M> {
-    fn new(app: H, listen: impl Into<Listen>, peers: usize) -> Pair<H, M> {
+    fn new(app: H, listen: impl ToListen, peers: usize) -> Pair<H, M> {
         let mut reactor = Reactor::with_messages().unwrap();
         let listener = reactor.listen(listen).unwrap();
         let addr = reactor.context().listener_addr(listener).unwrap().ip();

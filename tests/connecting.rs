@@ -5,7 +5,8 @@
 mod kit;
 
 use kit::places::{
-    TempDir, black_hole, in_own_process, is_own_process, refusing, refusing_at, until_acked,
+    TempDir, black_hole, can_run, end_in_time, in_own_process, in_own_process_by, is_own_process,
+    refusing, refusing_at, until_acked,
 };
 use kit::{Kit, default, descriptors, echo, pattern, peer, read_all, read_n, reset};
 use kit::{slot_of, spawn, write};
@@ -16,6 +17,7 @@ use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -529,5 +531,55 @@ fn a_connect_above_the_cap_on_connections_fails_from_the_loop() {
         Reason::ConnectFailed(_)
     ));
     kit.until("the first opens", |log| log.life(one).count("open") == 1);
+    kit.end();
+}
+
+/// In a network of its own with a few ports to choose from, so that it takes a moment and not an
+/// hour until the system chooses the one that is connected to.
+// J7
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_to_itself_is_a_connect_that_failed() {
+    let setup = "ip link set lo up && \
+        echo 40000 40007 > /proc/sys/net/ipv4/ip_local_port_range";
+    let in_network = || {
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "sh", "-c", &format!("{setup} && exec \"$0\" \"$@\"")]);
+        command
+    };
+    if can_run(in_network()) {
+        in_own_process_by(in_network(), "connects_to_itself");
+    }
+}
+
+#[test]
+#[ignore = "runs in a process and a network of its own"]
+fn connects_to_itself() {
+    if !is_own_process() {
+        return;
+    }
+    end_in_time();
+    let mut kit = Kit::new(default);
+    let (mut tries, mut itself) = (0, 0);
+    while itself < 3 {
+        tries += 1;
+        assert!(tries < 1000, "the system never chose that port");
+        let conn = kit.connect("127.0.0.1:40004");
+        kit.cx().send(conn, "who?");
+        kit.until_closed(conn);
+        let life = kit.log().life(conn);
+        assert_eq!(life.callbacks, ["close"]);
+        let closed = life.closed.as_ref().unwrap();
+        assert_eq!(closed.undelivered, 4);
+        match &closed.reason {
+            Reason::ConnectFailed(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+                itself += usize::from(error.to_string().contains("itself"));
+            }
+            other => panic!("{other:?}"),
+        }
+        // A server that starts now gets its port.
+        TcpListener::bind("127.0.0.1:40004").unwrap();
+    }
     kit.end();
 }

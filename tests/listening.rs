@@ -377,7 +377,7 @@ fn a_listener_that_makes_no_sense_is_an_error_too_and_costs_nothing() {
         assert!(
             error
                 .to_string()
-                .ends_with("IP:PORT, [IPV6]:PORT or unix:PATH"),
+                .ends_with("IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH"),
             "{error}"
         );
     }
@@ -493,4 +493,31 @@ fn a_connection_made_in_on_accept_may_take_the_last_place() {
     });
     assert_eq!(kit.log().ids, [made]);
     kit.end();
+}
+
+#[test]
+fn an_ipv4_peer_of_a_listener_for_both_families_has_its_ipv4_address() {
+    let mut seen = Vec::new();
+    let mut kit = Kit::new(|cx, event| {
+        match &event {
+            EventKind::Accept { peer, .. } => seen.push(peer.to_string()),
+            EventKind::Open { conn, .. } => {
+                seen.push(cx.peer_addr(*conn).unwrap().to_string());
+                seen.push(cx.local_addr(*conn).unwrap().to_string());
+            }
+            _ => {}
+        }
+        default(cx, event);
+    });
+    let Ok(listener) = kit.reactor.listen(Listen::new("[::]:0").only_v6(false)) else {
+        return; // no IPv6 here
+    };
+    let local = kit.cx().listener_addr(listener).unwrap().clone();
+    assert!(local.to_string().starts_with("[::]:"), "{local}");
+    let here = SocketAddr::from(([127, 0, 0, 1], local.ip().unwrap().port()));
+    let peer = peer(here);
+    kit.until("it is open", |log| log.count("open") == 1);
+    let there = peer.local_addr().unwrap().to_string();
+    kit.end();
+    assert_eq!(seen, [there.clone(), there, here.to_string()]);
 }

@@ -6,13 +6,16 @@ mod kit;
 
 use kit::places::{TempDir, unix_peer};
 use kit::{Kit, default, echo, read_n, spawn, write};
+use rustix::net::SocketAddrUnix;
 use socket2::{Domain, SockAddr, Socket, Type};
-use sockeye::{Context, EventKind, Listen};
+use sockeye::{Addr, Context, EventKind, Listen, Reason};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn is_served(kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>, path: &Path) {
     let mut peer = unix_peer(path);
@@ -224,5 +227,159 @@ fn unix_peers_that_leave_before_accept_harm_nobody() {
     kit.until_done(talk);
     kit.until_all_closed();
     assert_eq!((kit.log().accepts, kit.log().accept_errors), (20, 0));
+    kit.end();
+}
+
+/// Connects a peer that has given itself a name: `None` leaves it without one.
+fn named_peer(path: &Path, name: Option<SocketAddrUnix>) -> UnixStream {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    if let Some(name) = name {
+        rustix::net::bind(&socket, &name).unwrap();
+    }
+    socket.connect(&SockAddr::unix(path).unwrap()).unwrap();
+    socket.set_read_timeout(Some(kit::PATIENCE)).unwrap();
+    std::os::fd::OwnedFd::from(socket).into()
+}
+
+/// The longest path that fits: it fills `sun_path`, and no NUL follows.
+fn full_path(dir: &TempDir) -> PathBuf {
+    let start = dir.file("").as_os_str().len();
+    dir.file(&"z".repeat(108 - start))
+}
+
+#[track_caller]
+fn is_welcome(kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>, mut peer: UnixStream) {
+    let talk = spawn(move || {
+        write(&mut peer, "hello");
+        read_n(&mut peer, 5)
+    });
+    assert_eq!(kit.until_done(talk), b"hello");
+    kit.until_all_closed();
+}
+
+// J9
+#[test]
+fn a_peer_whose_name_is_odd_is_accepted_and_served() {
+    let dir = TempDir::new();
+    let path = dir.file("s");
+    let full = full_path(&dir);
+    assert_eq!(full.as_os_str().len(), 108);
+    let odd = dir.file("").join(OsStr::from_bytes(b"\x1b[2J\n\xff"));
+    let names = [
+        (Some(SocketAddrUnix::new(&full)), Addr::unix(&full)),
+        (Some(SocketAddrUnix::new(&odd)), Addr::unix(&odd)),
+        (None, Addr::Unix(None)),
+    ];
+    let mut accepted = Vec::new();
+    let mut kit = Kit::new(|cx, event| {
+        match &event {
+            EventKind::Accept { peer, .. } => accepted.push(Addr::clone(peer)),
+            EventKind::Open { conn, .. } => {
+                assert_eq!(cx.local_addr(*conn), Some(Addr::unix(&path)));
+            }
+            _ => {}
+        }
+        echo(cx, event);
+    });
+    kit.listen_on(&path);
+    let (names, expected): (Vec<_>, Vec<_>) = names.into_iter().unzip();
+    for name in names {
+        is_welcome(&mut kit, named_peer(&path, name.map(Result::unwrap)));
+    }
+    assert_eq!(kit.log().accept_errors, 0);
+    kit.end();
+    assert_eq!(accepted, expected);
+    for addr in accepted {
+        // They go to logs and terminals.
+        let text = format!("{addr} {addr:?}");
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+}
+
+// J9: abstract names, of which the longest fills `sun_path` too, have no path.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_peer_with_an_abstract_name_is_accepted_and_served() {
+    let dir = TempDir::new();
+    let path = dir.file("s");
+    let unique = dir.file("").into_os_string();
+    let mut full = [b'z'; 107];
+    full[..unique.len()].copy_from_slice(unique.as_bytes());
+    let names = [
+        SocketAddrUnix::new_abstract_name(&full),
+        SocketAddrUnix::new_abstract_name(unique.as_bytes()),
+        Ok(SocketAddrUnix::new_unnamed()), // the system chooses an abstract name
+    ];
+    let mut kit = Kit::new(|cx, event| {
+        if let EventKind::Accept { peer, .. } = event {
+            assert_eq!(*peer, Addr::Unix(None));
+        }
+        echo(cx, event);
+    });
+    kit.listen_on(&path);
+    for name in names {
+        is_welcome(&mut kit, named_peer(&path, Some(name.unwrap())));
+    }
+    assert_eq!((kit.log().accepts, kit.log().accept_errors), (3, 0));
+    kit.end();
+}
+
+// J9
+#[test]
+fn a_path_that_leaves_no_room_for_a_nul_is_refused() {
+    let dir = TempDir::new();
+    let full = full_path(&dir);
+    let mut kit = Kit::new(default);
+    let error = kit.reactor.listen(&full).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(!full.exists());
+    // Somebody else can listen there. To us the path is too long all the same.
+    let live = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    rustix::net::bind(&live, &SocketAddrUnix::new(&full).unwrap()).unwrap();
+    live.listen(8).unwrap();
+    let conn = kit.connect(&full);
+    kit.until("the connect has failed", |log| log.closed() == 1);
+    match kit.log().life(conn).reason() {
+        Reason::ConnectFailed(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput),
+        other => panic!("{other:?}"),
+    }
+    kit.end();
+}
+
+// J10
+#[test]
+fn a_path_with_a_nul_in_it_reaches_no_other_socket_and_leaves_no_file() {
+    let dir = TempDir::new();
+    let other = UnixListener::bind(dir.file("admin")).unwrap();
+    other.set_nonblocking(true).unwrap();
+    let mut kit = Kit::new(default);
+    let cases = [
+        (
+            dir.file("admin\0-of-somebody"),
+            ErrorKind::InvalidInput,
+            "NUL",
+        ),
+        (dir.file("mine\0"), ErrorKind::InvalidInput, "NUL"),
+        ("\0abstract".into(), ErrorKind::Unsupported, "abstract"),
+        (PathBuf::new(), ErrorKind::Unsupported, "without a path"),
+    ];
+    for (path, kind, word) in cases {
+        let error = kit.reactor.listen(&path).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        let closed = kit.log().closed();
+        let conn = kit.connect(&path);
+        kit.until("the connect fails", |log| log.closed() > closed);
+        let life = kit.log().life(conn);
+        assert_eq!(life.count("open"), 0, "{path:?}");
+        match life.reason() {
+            Reason::ConnectFailed(error) => assert_eq!(error.kind(), kind, "{error}"),
+            other => panic!("{path:?}: {other:?}"),
+        }
+    }
+    let visited = other.accept().unwrap_err();
+    assert_eq!(visited.kind(), ErrorKind::WouldBlock);
+    let files = fs::read_dir(dir.file("")).unwrap().count();
+    assert_eq!(files, 1, "only that of the other server");
     kit.end();
 }

@@ -13,7 +13,7 @@ pub(crate) mod sim;
 
 pub(crate) use os::is_exhaustion;
 
-use crate::addr::Addr;
+use crate::addr::{Addr, Target};
 use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;
 use std::io::{self, IoSlice};
@@ -174,6 +174,10 @@ impl Backend {
 
     /// Binds and listens at once, and reports to `slot`.
     pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {
+        if let Target::Addr(addr) = &listen.target {
+            addr.check()?;
+        }
+        listen.socket.check()?;
         match self {
             Backend::Os(os) => os.listen(listen, slot).map(Acceptor::Os),
             #[cfg(test)]
@@ -190,6 +194,8 @@ impl Backend {
         addr: &Addr,
         slot: u32,
     ) -> io::Result<(Stream, bool)> {
+        addr.check()?;
+        connect.socket.check()?;
         match self {
             Backend::Os(os) => os
                 .connect(connect, addr, slot)

@@ -7,7 +7,7 @@ use crate::config::Limits;
 use crate::conn::{Conn, Origin};
 use crate::id::{ConnId, ListenerId, Tag};
 use crate::listener::{AcceptFailure, Listener};
-use crate::options::Listen;
+use crate::options::{Listen, ToListen};
 use std::io;
 use std::sync::Arc;
 
@@ -43,8 +43,8 @@ impl Context {
     ///
     /// What the system says (`AddrInUse`, `PermissionDenied`), with the address; senseless limits;
     /// or that `finish` has begun.
-    pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
-        let listen = listen.into();
+    pub fn listen(&mut self, listen: impl ToListen) -> io::Result<ListenerId> {
+        let listen: Listen = listen.into();
         let failed = |error: io::Error| {
             io::Error::new(
                 error.kind(),

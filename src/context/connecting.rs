@@ -8,7 +8,7 @@ use crate::closed::Reason;
 use crate::config::Limits;
 use crate::conn::{Conn, Flags, Origin};
 use crate::id::ConnId;
-use crate::options::Connect;
+use crate::options::{Connect, ToConnect};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,8 +22,8 @@ impl Context {
     /// You may `send` and `shutdown_write` at once: it is done when the connection is open. Host
     /// names are not looked up: they fail with an error that says so. It fails
     /// above [`Config::max_connections`](crate::Config::max_connections) too, and after `finish`.
-    pub fn connect(&mut self, connect: impl Into<Connect>) -> ConnId {
-        let connect = connect.into();
+    pub fn connect(&mut self, connect: impl ToConnect) -> ConnId {
+        let connect: Connect = connect.into();
         let peer = match &connect.target {
             Target::Addr(addr) => addr.clone(),
             Target::Name(_) => Addr::Ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::handler::Handler;
 use crate::id::{ListenerId, Tag};
 use crate::mailbox::{Mailbox, Sender};
-use crate::options::Listen;
+use crate::options::ToListen;
 use crate::stats::{Report, Turn};
 use std::fmt;
 use std::io;
@@ -107,7 +107,7 @@ impl<M> Reactor<M> {
     /// # Errors
     ///
     /// As [`Context::listen`].
-    pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
+    pub fn listen(&mut self, listen: impl ToListen) -> io::Result<ListenerId> {
         self.cx.listen(listen)
     }
 

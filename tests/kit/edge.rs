@@ -9,7 +9,8 @@ use super::real_peer::RealPeer;
 use super::{App, Kit, Log, PATIENCE, unix_path};
 use socket2::Socket;
 use sockeye::sim::{self, Faults, Link, Node, World};
-use sockeye::{Addr, Config, ConnId, Connect, Context, EventKind, Listen, Reactor, Sender};
+use sockeye::{Addr, Config, ConnId, Context, EventKind, Listen, Reactor, Sender};
+use sockeye::{ToConnect, ToListen};
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -151,12 +152,12 @@ impl Edge {
         self.listen_on(Listen::new("127.0.0.1:0"))
     }
 
-    pub fn listen_on(&mut self, listen: impl Into<Listen>) -> Addr {
+    pub fn listen_on(&mut self, listen: impl ToListen) -> Addr {
         let listener = self.reactor().listen(listen).unwrap();
         self.cx().listener_addr(listener).unwrap().clone()
     }
 
-    pub fn connect(&mut self, connect: impl Into<Connect>) -> ConnId {
+    pub fn connect(&mut self, connect: impl ToConnect) -> ConnId {
         let conn = self.cx().connect(connect);
         self.connected.push(conn);
         conn

@@ -16,7 +16,7 @@ mod real_peer;
 use socket2::{Domain, SockRef, Socket, Type};
 use sockeye::{
     Accept, Addr, Closed, Config, ConnId, ConnMap, Context, Event, EventKind, Handler, Listen,
-    Reactor, Reason, Sender,
+    Reactor, Reason, Sender, ToConnect, ToListen,
 };
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -288,7 +288,7 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
         self.listen_on(Listen::new("127.0.0.1:0")).ip().unwrap()
     }
 
-    pub fn listen_on(&mut self, listen: impl Into<Listen>) -> Addr {
+    pub fn listen_on(&mut self, listen: impl ToListen) -> Addr {
         let listener = self.reactor.listen(listen).unwrap();
         self.cx().listener_addr(listener).unwrap().clone()
     }
@@ -301,7 +301,7 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
         (peer, *self.log().ids.last().unwrap())
     }
 
-    pub fn connect(&mut self, connect: impl Into<sockeye::Connect>) -> ConnId {
+    pub fn connect(&mut self, connect: impl ToConnect) -> ConnId {
         let conn = self.cx().connect(connect);
         self.connected.push(conn);
         conn

@@ -2,10 +2,11 @@
 
 use super::PATIENCE;
 use socket2::{Domain, Socket, Type};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -107,13 +108,39 @@ const OWN_PROCESS: &str = "SOCKEYE_TEST_IN_OWN_PROCESS";
 /// whole process. The test asks `is_own_process` first, in case somebody runs all ignored ones.
 #[track_caller]
 pub fn in_own_process(test: &str) {
-    let output = own_process(test).output().unwrap();
+    passes(own_process(test));
+}
+
+/// The same by a command that takes what it is to run, with its arguments, at the end of its own.
+#[track_caller]
+pub fn in_own_process_by(mut command: Command, test: &str) {
+    let plain = own_process(test);
+    command.arg(plain.get_program()).args(plain.get_args());
+    command.env(OWN_PROCESS, "1").stdin(Stdio::null());
+    passes(command);
+}
+
+#[track_caller]
+fn passes(mut command: Command) {
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success() && text.contains("1 passed"),
-        "{text}{errors}"
+        "{command:?}: {text}{errors}"
     );
+}
+
+/// Can this command, which is not everywhere, run another? If not, says so past the test harness,
+/// which would keep it for a failure.
+pub fn can_run(mut command: Command) -> bool {
+    let output = command.arg("true").stdin(Stdio::null()).output();
+    let can = output.is_ok_and(|output| output.status.success());
+    if !can {
+        let note = format!("note: not tested, for this cannot be done here: {command:?}\n");
+        let _ = std::io::stderr().write_all(note.as_bytes());
+    }
+    can
 }
 
 /// The same, to be started and talked to.

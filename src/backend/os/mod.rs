@@ -1,9 +1,12 @@
 //! The operating system, through mio, socket2 and rustix: the only place that names them.
 
 mod calls;
+mod lost_peers;
 #[cfg(unix)]
 mod socket_file;
 mod sockets;
+#[cfg(unix)]
+mod start_lock;
 
 pub(super) use sockets::{Acceptor, Stream};
 

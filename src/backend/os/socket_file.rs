@@ -1,5 +1,6 @@
 //! The file of a Unix socket: whose it is, and when it may be removed.
 
+use super::start_lock::StartLock;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io;
@@ -13,23 +14,35 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Binds. The file of a server that is gone is replaced; a live server's is not, and neither is
-    /// a file that is no socket.
-    pub(super) fn bind(socket: &Socket, path: &Path) -> io::Result<SocketFile> {
+    /// Binds and listens. The file of a server that is gone is replaced; a live server's is not,
+    /// and neither is a file that is no socket.
+    ///
+    /// All of it is under a lock. A server that has bound and does not listen yet refuses as one
+    /// that is gone does, and between looking and removing another may have made a new file.
+    pub(super) fn listen(socket: &Socket, path: &Path, backlog: i32) -> io::Result<SocketFile> {
         let addr = SockAddr::unix(path)?;
-        match socket.bind(&addr) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path, &addr) => {
-                log::debug!(target: "sockeye", "replacing the stale socket {}", path.display());
-                fs::remove_file(path)?;
-                socket.bind(&addr)?;
+        let _lock = StartLock::take(path)?;
+        if let Err(error) = socket.bind(&addr) {
+            let stale = (error.kind() == io::ErrorKind::AddrInUse)
+                .then(|| stale_inode(path, &addr))
+                .flatten();
+            let Some(stale) = stale else {
+                return Err(error);
+            };
+            // Who does not know the lock may have been here meanwhile.
+            if inode(path)? != stale {
+                return Err(error);
             }
-            result => result?,
+            log::debug!(target: "sockeye", "replacing the stale socket {}", path.display());
+            fs::remove_file(path)?;
+            socket.bind(&addr)?;
         }
-        let inode = inode(path)?;
-        Ok(SocketFile {
+        let file = SocketFile {
             path: path.to_owned(),
-            inode,
-        })
+            inode: inode(path)?,
+        };
+        socket.listen(backlog)?;
+        Ok(file)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -37,6 +50,7 @@ impl SocketFile {
     }
 }
 
+/// It needs no lock: as long as the socket listens, nobody takes its file for stale.
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
@@ -50,15 +64,16 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// A socket where nobody listens refuses. Any other answer (a full backlog too) means that it
-/// lives.
-fn is_stale(path: &Path, addr: &SockAddr) -> bool {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    let refuses = || -> io::Result<bool> {
-        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        probe.set_nonblocking(true)?;
-        let answer = probe.connect(addr);
-        Ok(answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
-    };
-    is_socket && refuses().unwrap_or(false)
+/// The inode of a socket where nobody listens: it refuses. Any other answer (a full backlog too)
+/// means that it lives.
+fn stale_inode(path: &Path, addr: &SockAddr) -> Option<(u64, u64)> {
+    let meta = fs::symlink_metadata(path).ok()?;
+    if !meta.file_type().is_socket() {
+        return None;
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None).ok()?;
+    probe.set_nonblocking(true).ok()?;
+    let answer = probe.connect(addr);
+    let refuses = answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    refuses.then_some((meta.dev(), meta.ino()))
 }

@@ -1,14 +1,15 @@
 //! TCP and Unix stream sockets: made with socket2, which knows the options, and driven with mio.
 
 use super::calls;
+use super::lost_peers::LostPeers;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
-use crate::addr::{Addr, AddrParseError, Target};
+use crate::addr::{Addr, Target};
 use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
-use mio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
-use mio::net::{UnixListener, UnixStream};
+use mio::net::UnixStream;
+use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
@@ -70,9 +71,7 @@ impl Stream {
         };
         let stream = match addr.is_unix() {
             #[cfg(unix)]
-            true => Stream::Unix(UnixStream::from_std(
-                std::os::fd::OwnedFd::from(socket).into(),
-            )),
+            true => Stream::Unix(unix_stream(socket)),
             _ => Stream::Tcp(TcpStream::from_std(socket.into())),
         };
         Ok((stream, done))
@@ -100,6 +99,7 @@ impl Stream {
         on!(self, stream => stream.shutdown(Shutdown::Write))
     }
 
+    /// A linger time of zero, and there is no other: with one, close(2) blocks.
     pub(crate) fn reset_on_drop(&mut self) {
         // A socket that is gone already cannot be told, and need not be.
         let _ = on!(self, stream => SockRef::from(&*stream).set_linger(Some(Duration::ZERO)));
@@ -108,23 +108,45 @@ impl Stream {
     /// Writable is not connected, and neither is a hang-up: `SO_ERROR` says whether it failed, and
     /// only a peer address says that it is through (connect(2); cr.yp.to/docs/connect.html).
     pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
-        on!(self, stream => {
+        let known = on!(self, stream => {
             if let Some(error) = stream.take_error()? {
                 return Err(error);
             }
-            match stream.peer_addr() {
-                Ok(_) => Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-                Err(error) => Err(error),
+            SockRef::from(&*stream).peer_addr()
+        });
+        match known {
+            Ok(peer) if self.is_itself(&peer) => {
+                // Its port may be the one that the server wants: a reset leaves no TIME_WAIT.
+                self.reset_on_drop();
+                let text = "nobody listens there: it was connected to itself";
+                Err(io::Error::new(io::ErrorKind::ConnectionRefused, text))
             }
-        })
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A connect to a port that nobody listens on may get that very port as its own. The handshake
+    /// then meets itself, which TCP allows (RFC 9293, section 3.5, "simultaneous open").
+    fn is_itself(&self, peer: &SockAddr) -> bool {
+        match self {
+            Stream::Tcp(stream) => {
+                let own = stream.local_addr().ok();
+                own.is_some() && own == peer.as_socket()
+            }
+            #[cfg(unix)]
+            Stream::Unix(_) => false,
+        }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         match self {
-            Stream::Tcp(stream) => stream.local_addr().map(Addr::Ip),
+            Stream::Tcp(stream) => stream.local_addr().map(Addr::from_system),
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.local_addr().map(|addr| unix_addr(&addr)),
+            Stream::Unix(stream) => SockRef::from(stream)
+                .local_addr()
+                .map(|addr| unix_addr(&addr)),
         }
     }
 
@@ -136,10 +158,11 @@ impl Stream {
 }
 
 pub(crate) enum Acceptor {
-    Tcp(TcpListener, SocketOptions),
-    /// The file goes first: as long as the socket lives, no other can have its inode.
+    Tcp(TcpListener, Heirs),
+    /// The file goes first: as long as the socket lives, no other can have its inode. The listener
+    /// is held as mio's stream, which has `try_io`, where mio's listener can only `accept`.
     #[cfg(unix)]
-    Unix(SocketFile, UnixListener, SocketOptions),
+    Unix(SocketFile, UnixStream, Heirs),
 }
 
 impl Acceptor {
@@ -153,8 +176,9 @@ impl Acceptor {
                 // What has no host or no port would be looked up in vain, with an odd error.
                 let host_port = name.rsplit_once(':').filter(|(host, _)| !host.is_empty());
                 if host_port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-                    let error = AddrParseError(name.clone());
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+                    let forms = "IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH";
+                    let text = format!("{name:?} is no address: write {forms}");
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
                 }
                 let mut failed = io::ErrorKind::AddrNotAvailable.into();
                 for addr in name.to_socket_addrs()? {
@@ -185,7 +209,7 @@ impl Acceptor {
         socket.listen(listen.backlog)?;
         Ok(Acceptor::Tcp(
             TcpListener::from_std(socket.into()),
-            listen.socket.clone(),
+            Heirs::of(listen),
         ))
     }
 
@@ -194,11 +218,9 @@ impl Acceptor {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         set_options(&SockRef::from(&socket), &listen.socket, true)?;
-        let file = SocketFile::bind(&socket, path)?;
-        socket.listen(listen.backlog)?;
-        let listener = std::os::fd::OwnedFd::from(socket).into();
-        let listener = UnixListener::from_std(listener);
-        Ok(Acceptor::Unix(file, listener, listen.socket.clone()))
+        let file = SocketFile::listen(&socket, path, listen.backlog)?;
+        let listener = unix_stream(socket);
+        Ok(Acceptor::Unix(file, listener, Heirs::of(listen)))
     }
 
     pub(super) fn source(&mut self) -> &mut dyn Source {
@@ -211,59 +233,92 @@ impl Acceptor {
 
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
         match self {
-            Acceptor::Tcp(listener, options) => {
-                let (stream, addr) = listener.accept()?;
+            Acceptor::Tcp(listener, heirs) => {
+                let (stream, addr) = heirs.lost.name(listener.accept())?;
                 // Linux and the BSDs let an accepted socket inherit its listener's options.
                 if cfg!(not(unix)) {
-                    set_options(&SockRef::from(&stream), options, false)?;
+                    heirs.pass_on(&SockRef::from(&stream), false);
                 }
-                Ok((Stream::Tcp(stream), Addr::Ip(addr)))
+                Ok((Stream::Tcp(stream), Addr::from_system(addr)))
             }
             #[cfg(unix)]
-            Acceptor::Unix(_, listener, options) => {
-                let (stream, addr) = listener.accept()?;
+            Acceptor::Unix(_, listener, heirs) => {
+                let accepted = listener.try_io(|| calls::accept(&*listener));
+                let (socket, addr) = heirs.lost.name(accepted)?;
                 // Unix sockets inherit nothing from their listener.
-                set_options(&SockRef::from(&stream), options, true)?;
-                Ok((Stream::Unix(stream), unix_addr(&addr)))
+                heirs.pass_on(&SockRef::from(&socket), true);
+                Ok((Stream::Unix(unix_stream(socket)), unix_addr(&addr)))
             }
         }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         match self {
-            Acceptor::Tcp(listener, _) => listener.local_addr().map(Addr::Ip),
+            Acceptor::Tcp(listener, _) => listener.local_addr().map(Addr::from_system),
             #[cfg(unix)]
             Acceptor::Unix(file, ..) => Ok(Addr::unix(file.path())),
         }
     }
 }
 
+/// Sets them all; the error is the first one, with the name of its option.
 fn set_options(socket: &SockRef<'_>, options: &SocketOptions, is_unix: bool) -> io::Result<()> {
-    if let Some(bytes) = options.receive_buffer {
-        socket.set_recv_buffer_size(bytes)?;
+    let keep_alive = options.keep_alive.filter(|_| !is_unix).map(tcp_keep_alive);
+    let receive_buffer = options.receive_buffer;
+    let send_buffer = options.send_buffer;
+    [
+        receive_buffer.map(|bytes| ("receive_buffer", socket.set_recv_buffer_size(bytes))),
+        send_buffer.map(|bytes| ("send_buffer", socket.set_send_buffer_size(bytes))),
+        (options.nodelay && !is_unix).then(|| ("nodelay", socket.set_tcp_nodelay(true))),
+        keep_alive.map(|times| ("keep_alive", socket.set_tcp_keepalive(&times))),
+    ]
+    .into_iter()
+    .flatten()
+    .try_for_each(|(name, result)| result.map_err(|error| named(name, &error)))
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
+}
+
+/// Of those whom a listener accepts: what they are to have, where they do not inherit it, and how
+/// many were lost.
+pub(crate) struct Heirs {
+    options: SocketOptions,
+    lost: LostPeers,
+    /// A failure to set an option was told. Once is enough: peers must not be able to fill a log.
+    told: bool,
+}
+
+impl Heirs {
+    fn of(listen: &Listen) -> Heirs {
+        Heirs {
+            options: listen.socket.clone(),
+            lost: LostPeers::default(),
+            told: false,
+        }
     }
-    if let Some(bytes) = options.send_buffer {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    if let Some(linger) = options.linger {
-        socket.set_linger(Some(linger))?;
-    }
-    if is_unix {
-        return Ok(());
-    }
-    if options.nodelay {
-        socket.set_tcp_nodelay(true)?;
-    }
-    match options.keep_alive {
-        Some(keep_alive) => socket.set_tcp_keepalive(&tcp_keep_alive(keep_alive)),
-        None => Ok(()),
+
+    /// A failure costs the option and not the connection. The listener has taken the same options,
+    /// so it most likely means that the peer is gone (Apple's systems refuse them then).
+    fn pass_on(&mut self, socket: &SockRef<'_>, is_unix: bool) {
+        if let Err(error) = set_options(socket, &self.options, is_unix)
+            && !std::mem::replace(&mut self.told, true)
+        {
+            log::warn!(target: "sockeye", "an accepted socket lacks an option: {error}");
+        }
     }
 }
 
+/// In whole seconds, for a part of one would be cut off.
 fn tcp_keep_alive(keep_alive: KeepAlive) -> TcpKeepalive {
+    let whole = |time: Duration| {
+        let up = u64::from(time.subsec_nanos() > 0);
+        Duration::from_secs(time.as_secs().saturating_add(up))
+    };
     let times = TcpKeepalive::new()
-        .with_time(keep_alive.idle)
-        .with_interval(keep_alive.interval);
+        .with_time(whole(keep_alive.idle))
+        .with_interval(whole(keep_alive.interval));
     // OpenBSD has no count of its own, and Windows only a recent one.
     #[cfg(not(any(target_os = "openbsd", windows)))]
     let times = times.with_retries(keep_alive.count);
@@ -271,7 +326,13 @@ fn tcp_keep_alive(keep_alive: KeepAlive) -> TcpKeepalive {
 }
 
 #[cfg(unix)]
-fn unix_addr(addr: &std::os::unix::net::SocketAddr) -> Addr {
+fn unix_stream(socket: Socket) -> UnixStream {
+    UnixStream::from(std::os::fd::OwnedFd::from(socket))
+}
+
+/// A name that is no path (abstract, or of another family) is none.
+#[cfg(unix)]
+fn unix_addr(addr: &SockAddr) -> Addr {
     Addr::Unix(addr.as_pathname().map(std::sync::Arc::from))
 }
 
@@ -289,4 +350,68 @@ fn unsupported(what: &str) -> io::Error {
         io::ErrorKind::Unsupported,
         format!("{what} is not supported here"),
     )
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    // J10
+    #[test]
+    fn keep_alive_counts_a_part_of_a_second_as_a_whole_one() {
+        let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = Addr::Ip(peer.local_addr().unwrap());
+        let times = KeepAlive {
+            idle: Duration::from_millis(1),
+            interval: Duration::from_millis(2500),
+            count: 3,
+        };
+        let connect = Connect::new(&addr).keep_alive(times);
+        let (stream, _) = Stream::connect(&connect, &addr).unwrap();
+        let Stream::Tcp(stream) = &stream else {
+            panic!("it is TCP");
+        };
+        let socket = SockRef::from(stream);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(1));
+        let interval = socket.tcp_keepalive_interval().unwrap();
+        assert_eq!(interval, Duration::from_secs(3));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    // J7
+    #[test]
+    fn a_connection_to_itself_is_refused() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let addr: SocketAddr = addr.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+            if addr.is_ipv6() && socket.bind(&addr.into()).is_err() {
+                continue; // no IPv6 here
+            } else if addr.is_ipv4() {
+                socket.bind(&addr.into()).unwrap();
+            }
+            let own = socket.local_addr().unwrap();
+            socket.connect(&own).unwrap();
+            let mut stream = Stream::Tcp(TcpStream::from_std(socket.into()));
+            let error = stream.finish_connect().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+            drop(stream);
+            std::net::TcpListener::bind(own.as_socket().unwrap()).unwrap();
+        }
+    }
+
+    // J9: the names that local_addr is asked for need not be ours.
+    #[test]
+    fn a_name_that_fills_the_address_is_shown_whole() {
+        let dir = std::env::temp_dir().join(format!("sockeye-full-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let start = dir.join("").as_os_str().len();
+        let path = dir.join("z".repeat(108 - start));
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let name = rustix::net::SocketAddrUnix::new(&path).unwrap();
+        rustix::net::bind(&socket, &name).unwrap();
+        let stream = Stream::Unix(unix_stream(socket));
+        assert_eq!(stream.local_addr().unwrap(), Addr::unix(&path));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

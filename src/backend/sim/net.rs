@@ -517,7 +517,6 @@ impl Net {
         let mut socket = Socket::new(owner, local, host);
         socket.inbox_limit = options.receive_buffer.unwrap_or(socket.inbox_limit).max(1);
         socket.outbox_limit = options.send_buffer.unwrap_or(socket.outbox_limit).max(1);
-        socket.reset_on_close = options.linger == Some(Duration::ZERO);
         // Where a short one is proof none lies. So who asks for these alone means all.
         let all = self.faults.short_io > 0 && self.faults.no_proof == 0;
         socket.proof = !(all || self.random.chance(self.faults.no_proof));
