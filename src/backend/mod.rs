@@ -106,6 +106,11 @@ impl Stream {
         on!(Stream, self, stream => stream.finish_connect())
     }
 
+    /// The socket's error (`SO_ERROR`), if it has one. Asking consumes it.
+    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
+        on!(Stream, self, stream => stream.take_error())
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         on!(Stream, self, stream => stream.local_addr())
     }

@@ -280,6 +280,10 @@ impl Stream {
         self.with(|socket| socket.connects.pop_front().unwrap_or(Ok(true)))
     }
 
+    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
+        self.finish_connect().err()
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         Ok(Addr::Unix(None))
     }

@@ -1,5 +1,6 @@
 //! Bytes on their way: what was received and not yet consumed, and what was sent and not yet taken.
 
 pub(crate) mod input;
+pub(crate) mod outbox;
 pub(crate) mod payload;
 pub(crate) mod write_queue;

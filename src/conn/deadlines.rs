@@ -1,8 +1,11 @@
 //! The deadlines of one connection: which is next, and what follows when one has passed.
 
 use super::{Conn, Flags, Phase};
-use crate::clock::{NEVER, Tick, after};
+use crate::clock::{NEVER, Tick, after, nanos};
 use crate::closed::{Deadline, Reason};
+use crate::id::Key;
+use crate::tables::timers::Timers;
+use std::time::Duration;
 
 /// What a deadline asks for.
 pub(crate) enum Expired {
@@ -18,6 +21,66 @@ pub(crate) enum Expired {
 }
 
 impl Conn {
+    /// Has it an idle time, so that progress must be noted?
+    #[inline]
+    pub(crate) fn has_idle(&self) -> bool {
+        self.idle != NEVER
+    }
+
+    /// A byte has moved, or the idle time is to count from now.
+    #[inline]
+    pub(crate) fn note_progress(&mut self, now: Tick) {
+        self.progress = now;
+    }
+
+    /// `None`: it may be idle for ever.
+    pub(crate) fn set_idle(&mut self, idle: Option<Duration>, now: Tick) {
+        self.idle = idle.filter(|idle| !idle.is_zero()).map_or(NEVER, nanos);
+        self.progress = now;
+    }
+
+    pub(crate) fn set_deadline(&mut self, at: Tick) {
+        self.deadline = at;
+    }
+
+    /// Has the time of its phase begun?
+    pub(crate) fn has_limit(&self) -> bool {
+        self.limit_at != NEVER
+    }
+
+    /// Everything is out: there is nothing to wait for.
+    #[inline]
+    pub(crate) fn end_limit(&mut self) {
+        self.limit_at = NEVER;
+    }
+
+    /// Arms its one timer for the earliest of its deadlines. A deadline that has moved away leaves
+    /// the timer where it is: it fires, finds nothing due, and is armed anew. So progress is a
+    /// store, and no work for the heap.
+    pub(crate) fn arm<T>(
+        &mut self,
+        timers: &mut Timers<T>,
+        now: impl FnOnce() -> Tick,
+        due: impl FnOnce() -> T,
+    ) {
+        let at = self.next_deadline();
+        if at == NEVER || self.phase == Phase::Dead {
+            return;
+        }
+        match self.timer {
+            None => self.timer = Some(timers.set(at.max(now()), due())),
+            Some(timer) if timers.at(timer).is_some_and(|set| at < set) => {
+                timers.reset(timer, at.max(now()));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Its timer has fired, or goes with it.
+    pub(crate) fn take_timer(&mut self) -> Option<Key> {
+        self.timer.take()
+    }
+
     /// When the earliest of its deadlines passes.
     #[inline]
     pub(crate) fn next_deadline(&self) -> Tick {
@@ -81,12 +144,17 @@ impl Conn {
         if self.has(Flags::PAUSED) {
             return Expired::Gone;
         }
-        self.limit_at = after(fresh, self.limits.write_stall);
+        self.wait_for_reads(fresh);
         Expired::Nothing
     }
 
-    /// Bytes are left that the system does not take: the time of its phase begins, and after a close
-    /// the time that it may take in all.
+    /// Its peer is gone: from now on a pause lasts so long.
+    pub(super) fn wait_for_reads(&mut self, now: Tick) {
+        self.limit_at = after(now, self.limits.write_stall);
+    }
+
+    /// Bytes are left that the system does not take: the time of its phase begins, and after a
+    /// close the time that it may take in all.
     pub(crate) fn begin_limit(&mut self, now: Tick) {
         self.restart_limit(now);
         if self.phase == Phase::Closing && self.deadline == NEVER {

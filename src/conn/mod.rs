@@ -16,11 +16,13 @@ pub(crate) use writing::{Admission, Written};
 use crate::addr::Addr;
 use crate::backend::Stream;
 use crate::buffer::input::Leftover;
+use crate::buffer::outbox::Outbox;
 use crate::buffer::write_queue::WriteQueue;
-use crate::clock::{NEVER, Tick, nanos};
-use crate::closed::Reason;
+use crate::clock::{NEVER, Tick, after, nanos};
+use crate::closed::{Closed, Reason};
 use crate::config::Limits;
 use crate::id::{Key, ListenerId, Tag};
+use std::io;
 use std::sync::Arc;
 
 /// Where a connection came from.
@@ -48,52 +50,65 @@ pub(crate) enum Phase {
 }
 
 pub(crate) struct Conn {
-    /// `None`: the connect failed at once.
-    pub(crate) stream: Option<Stream>,
-    pub(crate) peer: Addr,
-    pub(crate) origin: Origin,
-    pub(crate) tag: Tag,
-    pub(crate) limits: Arc<Limits>,
+    /// `None`: the connect failed at once, or the descriptor was wanted by another.
+    stream: Option<Stream>,
+    peer: Addr,
+    origin: Origin,
+    tag: Tag,
+    limits: Arc<Limits>,
     phase: Phase,
     flags: Flags,
-    pub(crate) queue: Option<Box<WriteQueue>>,
+    queue: Option<Box<WriteQueue>>,
     /// Its part of the turn's block of broadcasts, pending; a connection with a queue has none.
     part: (u32, u32),
-    pub(crate) input: Option<Leftover>,
-    pub(crate) reason: Option<Reason>,
+    /// Input that the handler left, to be offered again.
+    left: Option<Leftover>,
+    reason: Option<Reason>,
     /// Bytes that were queued when the write side failed.
-    pub(crate) lost: u64,
+    lost: u64,
     /// When a byte last moved.
-    pub(crate) progress: Tick,
+    progress: Tick,
     /// The idle time, in ticks; `NEVER`: none.
-    pub(crate) idle: Tick,
+    idle: Tick,
     /// What `set_deadline` set; after a close, when its flush or its lingering has taken long
     /// enough in all.
-    pub(crate) deadline: Tick,
+    deadline: Tick,
     /// The deadline of the phase: connect, write stall, close flush or linger.
-    pub(crate) limit_at: Tick,
+    limit_at: Tick,
     /// The one timer of all these deadlines.
-    pub(crate) timer: Option<Key>,
+    timer: Option<Key>,
     /// Where unconsumed input may be above the one in `limits`; `u32::MAX`: it may be any.
-    pub(crate) raised_input: u32,
+    raised_input: u32,
 }
 
+/// Who it is, and what it is allowed.
 impl Conn {
-    pub(crate) fn new(origin: Origin, peer: Addr, tag: Tag, limits: Arc<Limits>) -> Conn {
-        let (phase, flags) = match origin {
-            Origin::Accepted(_) => (Phase::Open, Flags(Flags::WRITABLE.0 | Flags::OPEN.0)),
-            Origin::Connected => (Phase::Connecting, Flags::default()),
-        };
+    /// One that a listener has accepted: it is open.
+    pub(crate) fn accepted(by: ListenerId, peer: Addr, tag: Tag, limits: Arc<Limits>) -> Conn {
+        let mut conn = Conn::new(Origin::Accepted(by), peer, tag, limits, Phase::Open);
+        conn.set(Flags::WRITABLE);
+        conn.set(Flags::OPEN);
+        conn
+    }
+
+    /// One that connects, until this time at most.
+    pub(crate) fn connecting(peer: Addr, tag: Tag, limits: Arc<Limits>, until: Tick) -> Conn {
+        let mut conn = Conn::new(Origin::Connected, peer, tag, limits, Phase::Connecting);
+        conn.limit_at = until;
+        conn
+    }
+
+    fn new(origin: Origin, peer: Addr, tag: Tag, limits: Arc<Limits>, phase: Phase) -> Conn {
         Conn {
             stream: None,
             peer,
             origin,
             tag,
             phase,
-            flags,
+            flags: Flags::default(),
             queue: None,
             part: (0, 0),
-            input: None,
+            left: None,
             reason: None,
             lost: 0,
             progress: 0,
@@ -106,6 +121,31 @@ impl Conn {
         }
     }
 
+    pub(crate) fn peer(&self) -> &Addr {
+        &self.peer
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    #[inline]
+    pub(crate) fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    #[inline]
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn local_addr(&self) -> Option<Addr> {
+        self.stream.as_ref()?.local_addr().ok()
+    }
+}
+
+/// Its flags.
+impl Conn {
     #[inline]
     pub(crate) fn has(&self, flag: Flags) -> bool {
         self.flags.0 & flag.0 != 0
@@ -134,10 +174,20 @@ impl Conn {
         was_clear
     }
 
-    /// Has it an idle deadline, so that progress must be noted?
+    /// Are these flags set and those not?
     #[inline]
-    pub(crate) fn has_idle(&self) -> bool {
-        self.idle != NEVER
+    fn is(&self, set: &[Flags], clear: &[Flags]) -> bool {
+        let set = set.iter().fold(0, |bits, flag| bits | flag.0);
+        let clear = clear.iter().fold(0, |bits, flag| bits | flag.0);
+        self.flags.0 & (set | clear) == set
+    }
+}
+
+/// Its life: each of these moves it on, and none back.
+impl Conn {
+    #[inline]
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
     }
 
     /// May callbacks still come, and do commands still mean something?
@@ -154,26 +204,58 @@ impl Conn {
         self.stream = Some(stream);
     }
 
-    #[inline]
-    pub(crate) fn phase(&self) -> Phase {
-        self.phase
+    /// Has it a stream? One that was refused at once never had.
+    pub(crate) fn has_stream(&self) -> bool {
+        self.stream.is_some()
     }
 
-    /// Moves on in life.
-    pub(crate) fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        match phase {
-            Phase::Open => self.set(Flags::OPEN),
-            _ => self.clear(Flags::OPEN),
+    /// Its connect is through.
+    pub(crate) fn open(&mut self, now: Tick) {
+        self.enter(Phase::Open);
+        self.set(Flags::OPEN);
+        self.set(Flags::WRITABLE);
+        self.progress = now;
+        self.restart_limit(now);
+    }
+
+    /// `close` was asked for while it connects, and bytes are pending: it goes on, and closes then.
+    pub(crate) fn ask_to_close(&mut self) {
+        self.deadline = NEVER;
+        self.set(Flags::CLOSE_ASKED);
+    }
+
+    /// From open to closing. Its times begin when a flush finds that it cannot write all at once.
+    pub(crate) fn begin_closing(&mut self) {
+        self.enter(Phase::Closing);
+        self.left = None;
+        self.clear(Flags::PAUSED);
+        (self.limit_at, self.deadline) = (NEVER, NEVER);
+    }
+
+    /// From closing to lingering: everything is out.
+    pub(crate) fn begin_lingering(&mut self, now: Tick) {
+        self.shut();
+        self.enter(Phase::Lingering);
+        self.restart_limit(now);
+        self.deadline = after(now, self.limits.linger_time);
+    }
+
+    /// It is over, with this reason unless it has a better one. Bytes that are still pending are
+    /// lost; the peer sees a reset then, and does not take a part for the whole.
+    pub(crate) fn die(&mut self, reason: Reason, outbox: &mut Outbox) {
+        self.blame(reason);
+        self.enter(Phase::Dead);
+        self.left = None;
+        self.drop_output(outbox);
+        if self.lost > 0 {
+            self.reset_on_drop();
         }
     }
 
-    /// Are these flags set and those not?
-    #[inline]
-    fn is(&self, set: &[Flags], clear: &[Flags]) -> bool {
-        let set = set.iter().fold(0, |bits, flag| bits | flag.0);
-        let clear = clear.iter().fold(0, |bits, flag| bits | flag.0);
-        self.flags.0 & (set | clear) == set
+    fn enter(&mut self, phase: Phase) {
+        debug_assert!(self.phase < phase, "from {:?} to {phase:?}", self.phase);
+        self.phase = phase;
+        self.clear(Flags::OPEN);
     }
 
     /// The first error wins; what is no error gives way to one.
@@ -185,6 +267,53 @@ impl Conn {
         {
             self.reason = Some(reason);
         }
+    }
+
+    /// What its `on_close` is told. It is over.
+    pub(crate) fn closed(&mut self) -> Closed {
+        Closed {
+            reason: self.reason.take().unwrap_or(Reason::Local),
+            undelivered: self.lost,
+        }
+    }
+}
+
+/// Its socket, apart from reading and writing.
+impl Conn {
+    /// Sends the FIN, once.
+    pub(crate) fn shut(&mut self) {
+        if self.raise(Flags::SHUT)
+            && let Some(stream) = &mut self.stream
+            && stream.shutdown_write().is_err()
+        {
+            // It is gone already, of which a read tells.
+            self.set(Flags::READABLE);
+        }
+    }
+
+    /// The coming end is a RST and not a FIN.
+    pub(crate) fn reset_on_drop(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.reset_on_drop();
+        }
+    }
+
+    /// Is its connect through? `false`: not yet.
+    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
+        self.stream
+            .as_mut()
+            .map_or(Ok(false), Stream::finish_connect)
+    }
+
+    /// Its error, if it has one; asking consumes it.
+    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
+        self.clear(Flags::FAULTED);
+        self.stream.as_mut()?.take_error()
+    }
+
+    /// Gives its descriptor back before its slot.
+    pub(crate) fn release_stream(&mut self) {
+        self.stream = None;
     }
 }
 

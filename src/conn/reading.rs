@@ -1,7 +1,7 @@
 //! Reading from one connection: when it is worth a call, and what the call says.
 
 use super::{Conn, Flags, Phase};
-use crate::buffer::input::Input;
+use crate::buffer::input::{Input, Leftover};
 use crate::readiness::Readiness;
 use std::io;
 
@@ -105,5 +105,27 @@ impl Conn {
                 _ => Read::Failed(error),
             },
         }
+    }
+
+    /// Has the handler left something?
+    #[inline]
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.is_some()
+    }
+
+    #[inline]
+    pub(crate) fn take_left(&mut self) -> Option<Leftover> {
+        self.left.take()
+    }
+
+    #[inline]
+    pub(crate) fn put_left(&mut self, left: Option<Leftover>) {
+        self.left = left;
+    }
+
+    /// Lets the handler leave up to so many bytes, if it may leave fewer.
+    pub(crate) fn raise_input_limit(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.raised_input = self.raised_input.max(bytes);
     }
 }

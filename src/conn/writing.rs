@@ -2,7 +2,10 @@
 
 use super::{Conn, Flags, Phase};
 use crate::backend::Stream;
+use crate::buffer::input::Chunk;
+use crate::buffer::outbox::Outbox;
 use crate::buffer::write_queue::{SLICES, Spare, WriteQueue};
+use crate::clock::Tick;
 use crate::config::Overflow;
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -92,6 +95,65 @@ impl Conn {
         self.is(&[F::OPEN, F::WRITABLE], &unusual)
     }
 
+    /// Queues what `push` pushes, which may be a part of the turn's block. Answers how much is
+    /// pending then.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        outbox: &mut Outbox,
+        push: impl FnOnce(&mut WriteQueue, &[u8]),
+    ) -> usize {
+        let part = self.take_part();
+        let (block, spare) = outbox.split();
+        let queue = self.queue.get_or_insert_with(|| spare.get());
+        // Its part of the block came first.
+        if let Some(part) = part {
+            queue.push_slice(&block[part]);
+        }
+        push(queue, block);
+        queue.len()
+    }
+
+    /// Queues a chunk in front of everything else: it was lent before that was sent.
+    pub(crate) fn push_first(&mut self, outbox: &mut Outbox, chunk: Chunk<'_>) {
+        let queue = self.queue.get_or_insert_with(|| outbox.queue());
+        queue.push_first(chunk);
+    }
+
+    pub(crate) fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// A queue that is empty goes back to the spare ones.
+    #[inline]
+    pub(crate) fn release_queue(&mut self, outbox: &mut Outbox) {
+        if let Some(queue) = self.queue.take() {
+            outbox.keep(queue);
+        }
+    }
+
+    /// What is pending is lost.
+    pub(crate) fn drop_output(&mut self, outbox: &mut Outbox) {
+        self.lost += self.pending() as u64;
+        self.take_part();
+        self.release_queue(outbox);
+    }
+
+    /// Nothing can be sent any more: a write has failed, or the socket has an error. Reads go on,
+    /// and if they are paused, not for ever.
+    pub(crate) fn fail_writing(&mut self, now: Tick, outbox: &mut Outbox) {
+        self.drop_output(outbox);
+        self.set(Flags::WRITE_FAILED);
+        self.set(Flags::READABLE);
+        self.set(Flags::DRAIN);
+        self.wait_for_reads(now);
+    }
+
+    /// So many bytes more are lost.
+    pub(crate) fn lose(&mut self, bytes: usize) {
+        self.lost += bytes as u64;
+    }
+
     /// Makes a broadcast that lies here in the turn's block the next bytes to go out, if that is
     /// all there is to do: the connection sends as usual, and nothing but what lies right before it
     /// in the block is pending. Answers how much is pending then.
@@ -119,12 +181,12 @@ impl Conn {
 
     /// Its part of the turn's block, which it has no longer.
     #[inline]
-    pub(crate) fn take_part(&mut self) -> Option<Range<usize>> {
+    fn take_part(&mut self) -> Option<Range<usize>> {
         let (start, end) = std::mem::take(&mut self.part);
         (start < end).then_some(start as usize..end as usize)
     }
 
-    /// The same, if that is all there is to flush.
+    /// Its part of the turn's block, if that is all there is to flush.
     #[inline]
     pub(crate) fn take_plain_part(&mut self) -> Option<Range<usize>> {
         use Flags as F;
@@ -134,9 +196,17 @@ impl Conn {
         }
     }
 
-    /// One write of what is pending.
+    /// One write of what is pending: of its part of the block, or of its queue.
     #[inline]
-    pub(crate) fn write(&mut self) -> Written {
+    pub(crate) fn write_pending(&mut self, outbox: &mut Outbox) -> Written {
+        match self.take_part() {
+            Some(part) => self.write_part(part, outbox),
+            None => self.write_queue(),
+        }
+    }
+
+    #[inline]
+    fn write_queue(&mut self) -> Written {
         let (Some(stream), Some(queue)) = (&mut self.stream, &mut self.queue) else {
             return Written::Nothing;
         };
@@ -163,7 +233,9 @@ impl Conn {
 
     /// One write of its part of the block; what the system does not take is queued.
     #[inline(always)]
-    pub(crate) fn write_part(&mut self, part: &[u8], spare: &mut Spare) -> Written {
+    pub(crate) fn write_part(&mut self, part: Range<usize>, outbox: &mut Outbox) -> Written {
+        let (block, spare) = outbox.split();
+        let part = &block[part];
         let written = self.write_slice(part);
         match written {
             Written::Bytes(count) if count == part.len() => {}

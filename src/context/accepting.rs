@@ -4,7 +4,7 @@ use super::{Context, Due};
 use crate::addr::Addr;
 use crate::backend::Stream;
 use crate::config::Limits;
-use crate::conn::{Conn, Origin};
+use crate::conn::Conn;
 use crate::id::{ConnId, ListenerId, Tag};
 use crate::listener::{AcceptFailure, Listener};
 use crate::options::{Listen, ToListen};
@@ -155,11 +155,11 @@ impl Context {
             }
             return Err(error);
         }
-        let mut conn = Conn::new(Origin::Accepted(listener), peer, tag, limits);
+        let mut conn = Conn::accepted(listener, peer, tag, limits);
         conn.attach(stream);
         let idle = conn.has_idle();
         if idle {
-            conn.progress = self.time.fresh(&self.backend);
+            conn.note_progress(self.time.fresh(&self.backend));
         }
         self.stats.accepted += 1;
         self.stats.opened += 1;

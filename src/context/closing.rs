@@ -1,7 +1,6 @@
 //! Closing: the ways in which a connection ends, and what its `on_close` is told.
 
 use super::Context;
-use crate::clock::NEVER;
 use crate::closed::{Closed, Deadline, Reason};
 use crate::conn::{Flags, Phase};
 use crate::id::{ConnId, Tag};
@@ -15,6 +14,7 @@ impl Context {
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
             return false;
         };
+        // What was lent goes out before the FIN.
         self.lending.disturb();
         if conn.raise(Flags::SHUT_ASKED) {
             self.lists.want_flush(id.0.slot, conn);
@@ -74,29 +74,22 @@ impl Context {
             return false;
         };
         conn.blame(reason);
-        conn.deadline = NEVER;
-        if conn.phase() == Phase::Connecting {
-            match conn.pending() {
-                0 => self.end(slot, Reason::Local),
-                _ => conn.set(Flags::CLOSE_ASKED),
-            }
-            return true;
+        if conn.phase() == Phase::Open {
+            self.begin_closing(slot);
+        } else if conn.pending() > 0 {
+            // "Connect, send, close" means: deliver this.
+            conn.ask_to_close();
+        } else {
+            self.end(slot, Reason::Local);
         }
-        self.begin_closing(slot);
         true
     }
 
     /// From open to closing. The flush phase does the rest.
     pub(super) fn begin_closing(&mut self, slot: u32) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
+        let conn = self.conns.listed_mut(slot);
         self.lending.disturb();
-        conn.enter(Phase::Closing);
-        conn.input = None;
-        conn.clear(Flags::PAUSED);
-        // Its times begin when the flush phase finds that it cannot write all at once.
-        conn.limit_at = NEVER;
+        conn.begin_closing();
         if conn.has(Flags::WRITE_FAILED) {
             return self.end(slot, Reason::Local);
         }
@@ -108,48 +101,29 @@ impl Context {
 
     /// Ends it with a RST: the peer must not take what it has got for the whole.
     pub(crate) fn reset(&mut self, slot: u32, reason: Reason) {
-        if let Some(stream) = self
-            .conns
-            .at(slot)
-            .and_then(|(_, conn)| conn.stream.as_mut())
-        {
-            stream.reset_on_drop();
-        }
+        self.conns.listed_mut(slot).reset_on_drop();
         self.end(slot, reason);
     }
 
     /// It is over. `on_close` comes in the reap phase, and the descriptor goes with it: by a RST if
     /// bytes are lost, for an error may be the system's own (`ENOBUFS`) and the peer alive.
     pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
+        let conn = self.conns.listed_mut(slot);
         if conn.phase() == Phase::Dead {
             return;
         }
-        conn.blame(reason);
-        conn.enter(Phase::Dead);
-        conn.input = None;
-        conn.lost += (conn.pending() + self.lending.forget(slot)) as u64;
-        conn.take_part();
-        if conn.lost > 0
-            && let Some(stream) = &mut conn.stream
-        {
-            stream.reset_on_drop();
-        }
-        if let Some(timer) = conn.timer.take() {
+        // What was lent counts as pending, and is lost with the rest.
+        conn.lose(self.lending.forget(slot));
+        conn.die(reason, &mut self.outbox);
+        if let Some(timer) = conn.take_timer() {
             self.timers.cancel(timer);
-        }
-        if let Some(queue) = conn.queue.take() {
-            self.spare_queues.keep(queue);
         }
         self.lists.bury(slot);
     }
 
+    /// Both sides have finished: there is nothing left to say.
     pub(crate) fn end_if_both_shut(&mut self, slot: u32) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
+        let conn = self.conns.listed_mut(slot);
         if conn.phase() == Phase::Open && conn.has(Flags::SHUT) && conn.has(Flags::EOF) {
             self.end(slot, Reason::Eof);
         }
@@ -171,27 +145,23 @@ impl Context {
         count
     }
 
-    /// Its `on_close` has returned: the slot is free, and the descriptor goes.
-    pub(crate) fn bury(&mut self, slot: u32) {
-        self.conns.discard(slot);
-        self.lists.buried();
-    }
-
     /// What `on_close` is told of a connection that is over.
-    pub(crate) fn epitaph(&mut self, slot: u32) -> Option<(ConnId, Tag, Closed)> {
+    pub(crate) fn last_words(&mut self, slot: u32) -> Option<(ConnId, Tag, Closed)> {
         let (key, conn) = self.conns.at(slot)?;
-        let reason = conn.reason.take().unwrap_or(Reason::Local);
-        let closed = Closed {
-            reason,
-            undelivered: conn.lost,
-        };
-        log::debug!(target: "sockeye", "{} {}: {closed}", ConnId(key), conn.peer);
+        let closed = conn.closed();
+        log::debug!(target: "sockeye", "{} {}: {closed}", ConnId(key), conn.peer());
         self.stats.closed.count(&closed.reason);
         self.stats.bytes_lost += closed.undelivered;
         if let Some(finishing) = &mut self.finishing {
             finishing.report.bytes_lost += closed.undelivered;
             finishing.report.closed += 1;
         }
-        Some((ConnId(key), conn.tag, closed))
+        Some((ConnId(key), conn.tag(), closed))
+    }
+
+    /// Its `on_close` has returned: the slot is free, and the descriptor goes.
+    pub(crate) fn bury(&mut self, slot: u32) {
+        self.conns.discard(slot);
+        self.lists.buried();
     }
 }

@@ -6,7 +6,7 @@ use crate::backend::is_exhaustion;
 use crate::clock::after;
 use crate::closed::Reason;
 use crate::config::Limits;
-use crate::conn::{Conn, Flags, Origin};
+use crate::conn::{Conn, Flags};
 use crate::id::ConnId;
 use crate::options::{Connect, ToConnect};
 use std::io;
@@ -34,8 +34,8 @@ impl Context {
             Err(error) => (self.limits.clone(), Some(error)),
         };
         let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
-        let mut conn = Conn::new(Origin::Connected, peer, tag, limits);
-        conn.limit_at = after(self.fresh_tick(), timeout);
+        let until = after(self.fresh_tick(), timeout);
+        let conn = Conn::connecting(peer, tag, limits, until);
         let full = !self.make_room();
         let id = ConnId(self.conns.insert(conn));
         let started = match refused {

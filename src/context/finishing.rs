@@ -67,7 +67,7 @@ impl Context {
     pub(crate) fn has_finished(&self) -> bool {
         self.conns.is_empty()
             || (self.conns.len() == self.lists.ended_len()
-                && self.conns.iter().all(|(_, conn)| conn.stream.is_none()))
+                && self.conns.iter().all(|(_, conn)| !conn.has_stream()))
     }
 
     /// The grace of `finish` is over.
@@ -100,7 +100,7 @@ impl Context {
         let to_tell = &mut self.finishing.as_mut()?.to_tell;
         while let Some(conn) = to_tell.pop_front() {
             if let Some(conn_state) = self.conns.get(conn.0).filter(|conn| conn.is_live()) {
-                return Some((conn, conn_state.tag));
+                return Some((conn, conn_state.tag()));
             }
         }
         None

@@ -1,7 +1,6 @@
 //! Flushing: one write for a connection, and what follows from it.
 
-use super::Context;
-use crate::clock::{NEVER, after};
+use super::{Context, Due};
 use crate::closed::Reason;
 use crate::conn::{Flags, Phase, Written};
 use crate::id::{ConnId, Tag};
@@ -11,17 +10,16 @@ impl Context {
     /// there is more to it, which `flush` does.
     #[inline(always)]
     pub(crate) fn flush_part(&mut self, slot: u32) -> bool {
-        let Some(conn) = self.conns.peek(slot) else {
-            return true;
-        };
+        let conn = self.conns.listed_mut(slot);
         let Some(part) = conn.take_plain_part() else {
             return false;
         };
         let len = part.len();
-        match conn.write_part(&self.block[part], &mut self.spare_queues) {
+        match conn.write_part(part, &mut self.outbox) {
             Written::Bytes(count) => {
+                // Progress counts for those only who have an idle time: the others read no clock.
                 if conn.has_idle() {
-                    conn.progress = self.time.fresh(&self.backend);
+                    conn.note_progress(self.time.fresh(&self.backend));
                 }
                 self.stats.wrote(count);
                 conn.clear(Flags::IN_DIRTY);
@@ -37,29 +35,23 @@ impl Context {
     /// whether an `on_drain` is due.
     #[inline]
     pub(crate) fn flush(&mut self, slot: u32) -> bool {
-        let Some(conn) = self.conns.peek(slot) else {
-            return false;
-        };
+        let conn = self.conns.listed_mut(slot);
+        // Off the list first: what follows may list it again.
         conn.clear(Flags::IN_DIRTY);
         if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.is_flushing() {
-            let written = match conn.take_part() {
-                Some(part) => conn.write_part(&self.block[part], &mut self.spare_queues),
-                None => conn.write(),
-            };
-            match written {
+            match conn.write_pending(&mut self.outbox) {
                 Written::Bytes(count) => {
                     if conn.has_idle() {
-                        conn.progress = self.time.fresh(&self.backend);
+                        conn.note_progress(self.time.fresh(&self.backend));
                     }
                     self.stats.wrote(count);
                     // As almost always: all of it went out, and nothing waits for that.
                     if conn.pending() == 0 && conn.is_at_ease() {
-                        conn.limit_at = NEVER;
-                        if let Some(queue) = conn.queue.take() {
-                            self.spare_queues.keep(queue);
-                        }
+                        conn.end_limit();
+                        conn.release_queue(&mut self.outbox);
                         return false;
                     }
+                    // The peer takes bytes: it is given its time anew.
                     conn.restart_limit(self.time.fresh(&self.backend));
                 }
                 Written::Nothing => {}
@@ -71,34 +63,35 @@ impl Context {
 
     /// What follows from a flush: another one, a FIN, the end, an `on_drain`.
     pub(super) fn after_flush(&mut self, slot: u32) -> bool {
-        let Some(conn) = self.conns.peek(slot) else {
-            return false;
-        };
+        let conn = self.conns.listed_mut(slot);
+        // Asked before the end of a close can come of it: then no `on_drain` is told.
         let drained = conn.has_drained();
-        if !matches!(conn.phase(), Phase::Open | Phase::Closing) || conn.has(Flags::WRITE_FAILED) {
+        if !conn.is_flushing() || conn.has(Flags::WRITE_FAILED) {
             return drained;
         }
         if conn.pending() > 0 {
+            // Either the system may take more, or an edge will tell when it does.
             if conn.has(Flags::WRITABLE) {
                 self.lists.want_flush(slot, conn);
             }
-            if conn.limit_at == NEVER {
+            // The time of the phase begins with the first write that leaves something.
+            if !conn.has_limit() {
                 conn.begin_limit(self.time.fresh(&self.backend));
             }
             self.arm(slot);
             return drained;
         }
-        let (closing, shut) = (conn.phase() == Phase::Closing, conn.has(Flags::SHUT_ASKED));
-        if !closing {
-            conn.limit_at = NEVER;
-        }
-        if let Some(queue) = conn.queue.take() {
-            self.spare_queues.keep(queue);
-        }
-        if closing {
-            self.finish_closing(slot);
-        } else if shut {
-            self.finish_writing(slot);
+        conn.release_queue(&mut self.outbox);
+        // All is out: that is what a close or a shutdown has waited for.
+        match conn.phase() {
+            Phase::Closing => self.finish_closing(slot),
+            _ => {
+                conn.end_limit();
+                if conn.has(Flags::SHUT_ASKED) {
+                    conn.shut();
+                    self.end_if_both_shut(slot);
+                }
+            }
         }
         drained
     }
@@ -108,7 +101,7 @@ impl Context {
     #[inline]
     pub(crate) fn flush_own(&mut self, slot: u32, dirty_before: usize) {
         if self.lists.unlist_own(slot, dirty_before) && self.flush(slot) {
-            self.list_for_drain(slot);
+            self.want_drain(slot);
         }
     }
 
@@ -117,54 +110,23 @@ impl Context {
     /// one must not hide the end for ever.
     pub(super) fn write_failed(&mut self, slot: u32, reason: Reason) {
         let now = self.fresh_tick();
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
+        let conn = self.conns.listed_mut(slot);
         if conn.has(Flags::WRITE_FAILED) {
             return;
         }
         conn.blame(reason);
-        conn.lost += conn.pending() as u64;
-        conn.take_part();
-        conn.limit_at = after(now, conn.limits.write_stall);
-        conn.set(Flags::WRITE_FAILED);
-        conn.set(Flags::READABLE);
-        conn.set(Flags::DRAIN);
+        conn.fail_writing(now, &mut self.outbox);
+        // Where nothing more can be read, there is nothing to wait for.
         if conn.phase() == Phase::Closing || conn.has(Flags::EOF) {
-            conn.queue = None;
             return self.end(slot, Reason::Local);
         }
         self.lists.want_read(slot, conn);
-        self.release_queue(slot);
         self.arm(slot);
     }
 
-    /// The last byte of an open connection is out, and `shutdown_write` was asked for.
-    fn finish_writing(&mut self, slot: u32) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        if conn.raise(Flags::SHUT) {
-            // A failure means that the connection is gone already, which a read will tell.
-            let _ = conn.stream.as_mut().map(|stream| stream.shutdown_write());
-        }
-        self.end_if_both_shut(slot);
-    }
-
-    /// A queue that is empty, or whose bytes nobody will get, goes back to the spare ones.
-    pub(super) fn release_queue(&mut self, slot: u32) {
-        if let Some(conn) = self.conns.peek(slot)
-            && let Some(queue) = conn.queue.take()
-        {
-            self.spare_queues.keep(queue);
-        }
-    }
-
     /// The flush phase is to look at it: an `on_drain` is due there, and not before.
-    pub(crate) fn list_for_drain(&mut self, slot: u32) {
-        if let Some(conn) = self.conns.peek(slot) {
-            self.lists.want_flush(slot, conn);
-        }
+    pub(crate) fn want_drain(&mut self, slot: u32) {
+        self.lists.want_flush(slot, self.conns.listed_mut(slot));
     }
 
     /// The handler is about to be told that the wait is over, unless the flush was the last one.
@@ -174,20 +136,29 @@ impl Context {
             return None;
         }
         conn.clear(Flags::WAITING);
-        Some((ConnId(key), conn.tag))
+        Some((ConnId(key), conn.tag()))
+    }
+
+    /// Is there something for the flush phase or the reap phase, or a block to be cleared?
+    #[inline]
+    pub(crate) fn has_flushes(&self) -> bool {
+        self.lists.have_flushes() || !self.outbox.is_clear()
     }
 
     /// Clears the block if nobody has a part of it any more: a stream that always has more to
-    /// write keeps the dirty list from being empty. A large one is given back to the allocator.
+    /// write keeps the list of those to be flushed from being empty.
     pub(crate) fn clear_block(&mut self) {
-        const KEEP: usize = 1 << 20;
-        let conns = &mut self.conns;
-        let mut has_part = |slot| conns.peek(slot).is_some_and(|conn| conn.has_part());
-        if self.block.is_empty() || self.lists.dirty().iter().any(|slot| has_part(*slot)) {
-            return;
+        let has_part = |slot: &u32| self.conns.listed(*slot).has_part();
+        if !self.outbox.is_clear() && !self.lists.dirty().iter().any(has_part) {
+            self.outbox.clear();
         }
-        self.block.clear();
-        self.block.shrink_to(KEEP);
+    }
+
+    /// Arms the connection's one timer for its earliest deadline, if that is nearer than before.
+    pub(crate) fn arm(&mut self, slot: u32) {
+        let now = || self.time.tick(&self.backend);
+        let conn = self.conns.listed_mut(slot);
+        conn.arm(&mut self.timers, now, || Due::Conn(slot));
     }
 }
 
@@ -224,7 +195,7 @@ mod tests {
         assert_eq!(cx.broadcast(all, "a line\n").queued, 300);
         reactor.turn(&mut Silent, Some(Duration::ZERO)).unwrap();
         script.socket(299, |socket| assert_eq!(socket.written, b"a line\n"));
-        assert!(reactor.context().spare_queues.len() <= 64);
+        assert!(reactor.context().outbox.spare_queues() <= 64);
     }
 
     /// Always has more to send to this connection.
@@ -263,7 +234,7 @@ mod tests {
             assert_eq!(cx.broadcast([all[1], all[2]], "a line\n").waiting, 2);
             reactor.turn(&mut app, Some(Duration::ZERO)).unwrap();
             assert!(!reactor.context().lists.dirty().is_empty());
-            assert_eq!(reactor.context().block.len(), 0);
+            assert!(reactor.context().outbox.is_clear());
         }
     }
 }

@@ -56,7 +56,7 @@ impl Lending {
     pub(super) fn begin(&mut self, key: Key, conn: &Conn) {
         self.borrower = key;
         self.is_offered = conn.can_borrow();
-        self.high = conn.limits.high_watermark;
+        self.high = conn.limits().high_watermark;
     }
 
     /// Something is queued, for whomever, or a connection changes its state.
@@ -168,7 +168,7 @@ impl Context {
         match conn.write_slice(bytes) {
             Written::Bytes(count) => {
                 if conn.has_idle() {
-                    conn.progress = self.time.fresh(&self.backend);
+                    conn.note_progress(self.time.fresh(&self.backend));
                 }
                 self.stats.wrote(count);
                 if count == bytes.len() && conn.is_at_ease() {
@@ -178,12 +178,12 @@ impl Context {
             }
             Written::Nothing => self.queue_rest(slot, input, start..end),
             Written::Failed(error) => {
-                conn.lost += bytes.len() as u64;
+                conn.lose(bytes.len());
                 self.write_failed(slot, Reason::from_io(error));
             }
         }
         if self.after_flush(slot) {
-            self.list_for_drain(slot);
+            self.want_drain(slot);
         }
     }
 
@@ -194,12 +194,12 @@ impl Context {
             log::error!(target: "sockeye", "a handler has replaced the input it had sent from");
             *input = self.new_input();
             if let Some(conn) = self.conns.peek(slot) {
-                conn.lost += lent.len() as u64;
+                conn.lose(lent.len());
             }
             return self.reset(slot, Reason::Aborted);
         }
         self.queue_rest(slot, input, lent);
-        self.list_for_drain(slot);
+        self.want_drain(slot);
         self.flush_own(slot, before);
     }
 
@@ -208,10 +208,8 @@ impl Context {
             return;
         }
         let chunk = input.chunk_of(rest);
-        if let Some(conn) = self.conns.peek(slot) {
-            let spare = &mut self.spare_queues;
-            let queue = conn.queue.get_or_insert_with(|| spare.get());
-            queue.push_first(chunk);
-        }
+        self.conns
+            .listed_mut(slot)
+            .push_first(&mut self.outbox, chunk);
     }
 }

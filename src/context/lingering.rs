@@ -2,7 +2,6 @@
 
 use super::Context;
 use crate::buffer::input::Input;
-use crate::clock::after;
 use crate::closed::Reason;
 use crate::conn::{Flags, Phase, Read};
 use crate::id::Key;
@@ -34,33 +33,22 @@ impl Context {
     /// end is awaited. Closing the socket at once would answer whatever it still sends with a RST,
     /// which takes from it what it has not read yet (RFC 9112, section 9.6).
     pub(super) fn finish_closing(&mut self, slot: u32) {
-        let Some((key, conn)) = self.conns.at(slot) else {
-            return;
-        };
-        if conn.has(Flags::EOF) || conn.limits.linger_time.is_zero() {
+        let now = || self.time.fresh(&self.backend);
+        let (key, conn) = self.conns.listed_key(slot);
+        // Its end has come already, or nobody wants to wait for it.
+        if conn.has(Flags::EOF) || conn.limits().linger_time.is_zero() {
             return self.end(slot, Reason::Local);
         }
-        conn.set(Flags::SHUT);
-        if conn
-            .stream
-            .as_mut()
-            .is_none_or(|stream| stream.shutdown_write().is_err())
-        {
-            // It is gone already, of which a read tells.
-            conn.set(Flags::READABLE);
-        }
-        conn.enter(Phase::Lingering);
-        let now = self.time.fresh(&self.backend);
-        conn.restart_limit(now);
-        conn.deadline = after(now, conn.limits.linger_time);
+        conn.begin_lingering(now());
         self.lists.want_read(slot, conn);
         self.arm(slot);
         let conns = &self.conns;
-        self.lingerers.push(key, |key| {
+        let lingers = |key| {
             conns
                 .get(key)
                 .is_some_and(|conn| conn.phase() == Phase::Lingering)
-        });
+        };
+        self.lingerers.push(key, lingers);
     }
 
     /// Is there a place for one more connection, or somebody who lingers and would give up its own?
@@ -83,9 +71,7 @@ impl Context {
         while released < most
             && let Some(slot) = self.longest_lingerer()
         {
-            if let Some(conn) = self.conns.peek(slot) {
-                conn.stream = None;
-            }
+            self.conns.listed_mut(slot).release_stream();
             self.end(slot, Reason::Local);
             released += 1;
         }
@@ -107,13 +93,12 @@ impl Context {
     /// One read of a closing connection. Input is discarded; an end closes it once all is out, an
     /// error at once.
     pub(super) fn discard(&mut self, slot: u32, input: &mut Input) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
+        let conn = self.conns.listed_mut(slot);
         match conn.read(input) {
             Read::Data(count) => {
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
+                // It is not silent. A flush has a time of its own, which this does not move.
                 if conn.phase() == Phase::Lingering {
                     conn.restart_limit(self.time.fresh(&self.backend));
                 }

@@ -29,7 +29,7 @@ pub(crate) use timing::{Due, TurnTime};
 pub use writing::{Broadcast, Sent};
 
 use crate::backend::Backend;
-use crate::buffer::write_queue::Spare;
+use crate::buffer::outbox::Outbox;
 use crate::config::{Config, Limits};
 use crate::conn::Conn;
 use crate::id::{ConnId, Key, Tag};
@@ -78,11 +78,7 @@ pub struct Context {
 
     lists: Lists,
     lingerers: Lingerers,
-    /// What is broadcast in a turn, one piece after the other: see `sending`. Every connection that
-    /// has a part of it is on the dirty list.
-    pub(crate) block: Vec<u8>,
-    /// Write queues to be used again: an idle connection has none.
-    spare_queues: Spare,
+    outbox: Outbox,
     pub(crate) lending: Lending,
     /// Whose leftover still lies in the receive buffer, for a read behind it.
     pub(crate) in_place: Option<Key>,
@@ -107,8 +103,7 @@ impl Context {
             timers: Timers::new(),
             lists: Lists::default(),
             lingerers: Lingerers::default(),
-            block: Vec::new(),
-            spare_queues: Spare::default(),
+            outbox: Outbox::default(),
             lending: Lending::new(),
             in_place: None,
             time: TurnTime::new(now),

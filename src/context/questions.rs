@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::addr::Addr;
-use crate::conn::{Flags, Origin, Phase};
+use crate::conn::{Conn, Flags, Origin, Phase};
 use crate::id::{ConnId, ListenerId, Tag};
 use crate::stats::Stats;
 use std::time::Instant;
@@ -39,24 +39,24 @@ impl Context {
 
     /// Which part of the application it belongs to; `None` for a stale id.
     pub fn tag(&self, conn: ConnId) -> Option<Tag> {
-        self.conns.get(conn.0).map(|conn| conn.tag)
+        self.conns.get(conn.0).map(Conn::tag)
     }
 
     /// Was it accepted, and by whom, or connected? `None` for a stale id.
     pub fn origin(&self, conn: ConnId) -> Option<Origin> {
-        self.conns.get(conn.0).map(|conn| conn.origin)
+        self.conns.get(conn.0).map(Conn::origin)
     }
 
     /// Who is at the other end (getpeername(2)); for a connect, the address that was asked for.
     /// `None` for a stale id.
     pub fn peer_addr(&self, conn: ConnId) -> Option<&Addr> {
-        self.conns.get(conn.0).map(|conn| &conn.peer)
+        self.conns.get(conn.0).map(Conn::peer)
     }
 
     /// This end's address (getsockname(2)): `None` for a stale id, a connect that failed at once,
     /// or one that lingered after its close and had to give its descriptor to another.
     pub fn local_addr(&self, conn: ConnId) -> Option<Addr> {
-        self.conns.get(conn.0)?.stream.as_ref()?.local_addr().ok()
+        self.conns.get(conn.0)?.local_addr()
     }
 
     /// Where a listener listens, with the port that the system chose for port 0; `None` for a

@@ -2,7 +2,6 @@
 //! commands that hold it back.
 
 use super::{Context, Ready};
-use crate::backend::Stream;
 use crate::buffer::input::{Input, Leftover};
 use crate::closed::Reason;
 use crate::conn::{Flags, Phase, Read};
@@ -19,6 +18,19 @@ pub(crate) struct Step {
     pub(crate) left: Option<Leftover>,
     /// More may be there to read.
     pub(crate) more: bool,
+}
+
+impl Step {
+    #[inline(always)]
+    fn new(conn: ConnId, tag: Tag, next: Next, left: Option<Leftover>, more: bool) -> Step {
+        Step {
+            conn,
+            tag,
+            next,
+            left,
+            more,
+        }
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -67,9 +79,8 @@ impl Context {
     /// itself. It never lowers the limit. Above 4 GiB there is none.
     /// `false`: no such connection, or it is closing.
     pub fn raise_input_limit(&mut self, conn: ConnId, bytes: usize) -> bool {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.live(conn)
-            .map(|conn| conn.raised_input = conn.raised_input.max(bytes))
+            .map(|conn| conn.raise_input_limit(bytes))
             .is_some()
     }
 
@@ -78,22 +89,16 @@ impl Context {
     pub(crate) fn next_input(&mut self, entry: Ready, input: &mut Input) -> Option<Step> {
         let slot = entry.slot;
         self.clear_input(entry, input);
+        // What the system tells of a socket that is gone is no news.
         let (key, conn) = self.conns.at(slot)?;
         conn.leave_ready_list(entry.news);
         let is_plain = conn.is_plainly_readable();
-        if !is_plain || conn.queue.is_some() {
+        // The news may have been that it can be written to.
+        if !is_plain || conn.has_queue() {
             self.lists.want_flush_if_writable(slot, conn);
         }
-        let (id, tag) = (ConnId(key), conn.tag);
-        let step = |next, left, more| {
-            Some(Step {
-                conn: id,
-                tag,
-                next,
-                left,
-                more,
-            })
-        };
+        let (id, tag) = (ConnId(key), conn.tag());
+        let step = |next, left, more| Some(Step::new(id, tag, next, left, more));
         if !is_plain {
             if !conn.wants_read() {
                 return None;
@@ -103,9 +108,10 @@ impl Context {
                     .advance(slot, input)
                     .and_then(|next| step(next, None, true));
             }
+            // After a pause what was left comes first, with no read.
             conn.clear(Flags::RESUMED);
-            if conn.input.is_some() {
-                return step(Next::Data, conn.input.take(), true);
+            if conn.has_left() {
+                return step(Next::Data, conn.take_left(), true);
             }
             if !conn.has(Flags::READABLE) {
                 return None;
@@ -114,15 +120,16 @@ impl Context {
         match conn.read(input) {
             Read::Data(count) => {
                 if conn.has_idle() {
-                    conn.progress = self.time.fresh(&self.backend);
+                    conn.note_progress(self.time.fresh(&self.backend));
                 }
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
                 let more = conn.has(Flags::READABLE);
-                if conn.input.is_some() {
-                    conn.input = input.put_in_front(conn.input.take());
-                    if conn.input.is_some() {
-                        return step(Next::Data, conn.input.take(), more);
+                // What was left goes in front of it, if there is room; else it is offered apart.
+                if conn.has_left() {
+                    let left = input.put_in_front(conn.take_left());
+                    if left.is_some() {
+                        return step(Next::Data, left, more);
                     }
                 }
                 self.lending.begin(key, conn);
@@ -130,7 +137,7 @@ impl Context {
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
                 conn.set(Flags::EOF);
-                step(Next::Eof, conn.input.take(), false)
+                step(Next::Eof, conn.take_left(), false)
             }
             Read::Failed(error) => {
                 self.end(slot, Reason::from_io(error));
@@ -161,13 +168,14 @@ impl Context {
         self.in_place = None;
         if let Some(conn) = self.conns.get_mut(key) {
             if key.slot == entry.slot {
+                // The news first: they may be that this is no plain read.
                 conn.on_readiness(entry.news);
                 if conn.is_plainly_readable() && input.make_room() {
                     return;
                 }
             }
             if conn.phase() == Phase::Open {
-                conn.input = input.leftover();
+                conn.put_left(input.leftover());
             }
         }
         input.clear();
@@ -177,20 +185,24 @@ impl Context {
     /// closes, or its reads are paused.
     #[cold]
     fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
-        let conn = self.conns.peek(slot)?;
-        match conn.phase() {
-            Phase::Connecting => {}
+        match self.conns.listed(slot).phase() {
+            Phase::Connecting => self.come_through(slot),
             Phase::Open => {
                 self.ask_for_error(slot);
-                return None;
+                None
             }
             Phase::Closing | Phase::Lingering | Phase::Dead => {
                 self.discard(slot, input);
-                return None;
+                None
             }
         }
+    }
+
+    /// A connect may be through, or have failed.
+    fn come_through(&mut self, slot: u32) -> Option<Next> {
+        let conn = self.conns.listed_mut(slot);
         let mut reset = false;
-        let connected = conn.stream.as_mut()?.finish_connect().or_else(|error| {
+        let connected = conn.finish_connect().or_else(|error| {
             // A connect that is not through is refused, never reset: so this one was through, and
             // the peer may have said why it left. Asking consumed the error; no read will tell it.
             reset = matches!(error.kind(), ConnectionReset | BrokenPipe);
@@ -202,28 +214,26 @@ impl Context {
                 None
             }
             Ok(false) => {
+                // Readiness that was none: an edge will tell.
                 conn.clear(Flags::READABLE);
                 conn.clear(Flags::WRITABLE);
                 None
             }
             Ok(true) => {
-                let now = self.time.fresh(&self.backend);
-                conn.enter(Phase::Open);
-                conn.set(Flags::WRITABLE);
-                conn.progress = now;
-                conn.restart_limit(now);
+                conn.open(self.time.fresh(&self.backend));
                 self.stats.connected += 1;
+                // What was sent meanwhile goes out, and a shutdown that was asked for.
                 self.lists.want_flush(slot, conn);
                 if reset {
                     self.write_failed(slot, Reason::Reset);
                 }
-                let (_, conn) = self.conns.at(slot)?;
+                let conn = self.conns.listed(slot);
                 if conn.has(Flags::CLOSE_ASKED) {
                     self.begin_closing(slot);
                     return None;
                 }
                 self.stats.opened += 1;
-                log::debug!(target: "sockeye", "{} is open: connected", conn.peer);
+                log::debug!(target: "sockeye", "{} is open: connected", conn.peer());
                 self.arm(slot);
                 Some(Next::Open)
             }
@@ -232,44 +242,33 @@ impl Context {
 
     /// Reads are paused, and the system has reported an error. If there is one, the connection can
     /// send no more, as after a failed write; what has arrived is kept for a resume.
-    #[cold]
     fn ask_for_error(&mut self, slot: u32) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        conn.clear(Flags::FAULTED);
-        if let Some(Err(error)) = conn.stream.as_mut().map(Stream::finish_connect) {
+        if let Some(error) = self.conns.listed_mut(slot).take_error() {
             self.write_failed(slot, Reason::from_io(error));
-            self.list_for_drain(slot);
+            self.want_drain(slot);
         }
     }
 
     /// There is nothing to read any more. After a failed write that was the last of the input, and
     /// what made the write fail is the reason: the first error wins.
     fn no_input(&mut self, slot: u32) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        match conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {
-            true => self.end(slot, Reason::Reset),
-            false => {
-                self.lists.want_read(slot, conn);
-                self.end_if_reset(slot);
-            }
+        let conn = self.conns.listed_mut(slot);
+        if conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {
+            return self.end(slot, Reason::Reset);
         }
+        self.lists.want_read(slot, conn);
+        self.end_if_reset(slot);
     }
 
     /// After the peer's end a read says no more, also when a reset follows (Linux: tcp_recvmsg()
     /// looks at SOCK_DONE before sk_err). So the socket itself is asked, for a handler that only
     /// waits would never hear of it.
     pub(crate) fn end_if_reset(&mut self, slot: u32) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        if conn.phase() != Phase::Open || !conn.has(Flags::EOF) {
-            return;
-        }
-        if let Some(Err(error)) = conn.stream.as_mut().map(Stream::finish_connect) {
+        let conn = self.conns.listed_mut(slot);
+        if conn.phase() == Phase::Open
+            && conn.has(Flags::EOF)
+            && let Some(error) = conn.take_error()
+        {
             self.end(slot, Reason::from_io(error));
         }
     }
@@ -277,9 +276,7 @@ impl Context {
     /// A callback with input has returned: keeps what it left, unless the connection ended
     /// meanwhile.
     pub(crate) fn after_input(&mut self, slot: u32, left: Option<Leftover>) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
+        let conn = self.conns.listed_mut(slot);
         if conn.phase() == Phase::Open {
             self.lists.want_read(slot, conn);
             if let Some(left) = left {
@@ -288,12 +285,10 @@ impl Context {
         }
     }
 
-    /// The same after a plain read: what was left stays in the receive buffer for now, for the next
-    /// read may be of the same connection.
+    /// A callback has returned after a plain read: what it left stays in the receive buffer for
+    /// now, for the next read may be of the same connection.
     pub(crate) fn after_read(&mut self, slot: u32, input: &mut Input) {
-        let Some((key, conn)) = self.conns.at(slot) else {
-            return;
-        };
+        let (key, conn) = self.conns.listed_key(slot);
         let stays = conn.phase() == Phase::Open && !conn.has(Flags::PAUSED);
         if stays && (1..=conn.input_limit()).contains(&input.len()) {
             self.in_place = Some(key);
@@ -303,14 +298,13 @@ impl Context {
     }
 
     fn keep_left(&mut self, slot: u32, left: Leftover) {
-        let Some((key, conn)) = self.conns.at(slot) else {
-            return;
-        };
+        let (key, conn) = self.conns.listed_key(slot);
+        // Whoever pauses has a reason to leave much.
         let too_much = left.len() > conn.input_limit() && !conn.has(Flags::PAUSED);
-        conn.input = Some(left);
+        conn.put_left(Some(left));
         if too_much {
             let id = ConnId(key);
-            log::warn!(target: "sockeye", "{id} {}: unconsumed input above its limit", conn.peer);
+            log::warn!(target: "sockeye", "{id} {}: unconsumed input above its limit", conn.peer());
             self.close_with(id, Reason::InputLimit);
         }
     }
@@ -318,7 +312,7 @@ impl Context {
     /// Offers the end again after the pause that the handler has begun, with what is left of the
     /// input: reading at the end gives the end again. `false`: there is no pause.
     pub(crate) fn put_off_eof(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
+        let Some(conn) = self.live(id) else {
             return false;
         };
         let paused = conn.has(Flags::PAUSED);
@@ -333,8 +327,7 @@ impl Context {
     pub(crate) fn after_eof(&mut self, slot: u32) -> bool {
         self.end_if_both_shut(slot);
         self.end_if_reset(slot);
-        let conn = self.conns.peek(slot);
-        conn.is_some_and(|conn| !conn.has(Flags::EOF))
+        !self.conns.listed(slot).has(Flags::EOF)
     }
 
     /// The read phase has ended without all of the ready list: those that it did not get to are

@@ -2,9 +2,9 @@
 
 use super::Context;
 use crate::backend::Backend;
-use crate::clock::{Epoch, NEVER, Tick, after, nanos};
+use crate::clock::{Epoch, NEVER, Tick, after};
 use crate::closed::{Deadline, Reason};
-use crate::conn::Phase;
+use crate::conn::{Expired, Phase};
 use crate::id::{ConnId, Tag, TimerId};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -97,14 +97,16 @@ impl Context {
     /// `false`: no such connection, or it is closing.
     pub fn set_deadline(&mut self, conn: ConnId, delay: Duration) -> bool {
         let at = self.deadline_after(delay);
-        let known = self.live(conn).map(|conn| conn.deadline = at).is_some();
+        let known = self.live(conn).map(|conn| conn.set_deadline(at)).is_some();
         self.arm_id(conn);
         known
     }
 
     /// Takes back what `set_deadline` set. `false`: no such connection, or it is closing.
     pub fn clear_deadline(&mut self, conn: ConnId) -> bool {
-        self.live(conn).map(|conn| conn.deadline = NEVER).is_some()
+        self.live(conn)
+            .map(|conn| conn.set_deadline(NEVER))
+            .is_some()
     }
 
     /// Calls `on_deadline` with `Idle` whenever no byte has moved in either direction for so long;
@@ -113,12 +115,10 @@ impl Context {
     /// `false`: no such connection, or it is closing.
     pub fn set_idle(&mut self, conn: ConnId, idle: Option<Duration>) -> bool {
         let now = self.fresh_tick();
-        let known = self.live(conn).map(|conn| {
-            conn.idle = idle.filter(|idle| !idle.is_zero()).map_or(NEVER, nanos);
-            conn.progress = now;
-        });
+        let known = self.live(conn).map(|conn| conn.set_idle(idle, now));
+        let known = known.is_some();
         self.arm_id(conn);
-        known.is_some()
+        known
     }
 
     fn arm_id(&mut self, conn: ConnId) {
@@ -159,10 +159,8 @@ impl Context {
     /// may have been stopped, or the batch of events was full; the peer must not pay for that.
     pub(crate) fn is_overdue(&mut self, slot: u32) -> bool {
         let now = self.tick();
-        let Some(conn) = self.conns.peek(slot) else {
-            return false;
-        };
-        conn.timer = None;
+        let conn = self.conns.listed_mut(slot);
+        conn.take_timer();
         let overdue = conn.phase() != Phase::Dead && conn.next_deadline() <= now;
         if overdue {
             conn.doubt_readiness();
@@ -172,53 +170,27 @@ impl Context {
 
     /// It has been asked, if it was overdue. Answers the deadline to tell the handler of.
     pub(crate) fn expire_conn(&mut self, slot: u32) -> Option<(ConnId, Deadline)> {
-        use crate::conn::Expired;
+        // Judged by the time of the turn, which is never too late; what begins anew, from now.
         let (now, fresh) = (self.tick(), self.fresh_tick());
-        let (key, conn) = self.conns.at(slot)?;
-        let told = match conn.expire(now, fresh) {
-            Expired::Nothing => None,
+        let (key, conn) = self.conns.listed_key(slot);
+        let mut told = None;
+        match conn.expire(now, fresh) {
+            Expired::Nothing => {}
             Expired::Tell(which) => {
                 self.stats.deadlines += 1;
-                Some((ConnId(key), which))
+                told = Some((ConnId(key), which));
             }
             Expired::End(reason) => {
                 self.stats.deadlines += 1;
-                log::warn!(target: "sockeye", "{} {}: {reason}", ConnId(key), conn.peer);
+                log::warn!(target: "sockeye", "{} {}: {reason}", ConnId(key), conn.peer());
                 self.reset(slot, reason);
-                return None;
             }
-            Expired::Lingered => {
-                self.end(slot, Reason::Local);
-                return None;
-            }
+            Expired::Lingered => self.end(slot, Reason::Local),
             // The error that was first is the reason.
-            Expired::Gone => {
-                self.end(slot, Reason::Reset);
-                return None;
-            }
-        };
+            Expired::Gone => self.end(slot, Reason::Reset),
+        }
+        // For the next of its deadlines, or for this one if it has moved away.
         self.arm(slot);
         told
-    }
-
-    /// Arms the connection's one timer for its earliest deadline. A deadline that has moved away
-    /// leaves the timer where it is: it fires, finds nothing due, and is armed anew. So progress is
-    /// a store, and no work for the heap.
-    pub(crate) fn arm(&mut self, slot: u32) {
-        let Some(conn) = self.conns.peek(slot) else {
-            return;
-        };
-        let at = conn.next_deadline();
-        if at == NEVER || conn.phase() == Phase::Dead {
-            return;
-        }
-        let now = self.time.tick(&self.backend);
-        match conn.timer {
-            None => conn.timer = Some(self.timers.set(at.max(now), Due::Conn(slot))),
-            Some(timer) if self.timers.at(timer).is_some_and(|set| at < set) => {
-                self.timers.reset(timer, at.max(now));
-            }
-            Some(_) => {}
-        }
     }
 }

@@ -55,9 +55,6 @@ impl Broadcast {
 /// one, so that a member who reads slowly does not get a large copy of its own.
 const BLOCK_BELOW: usize = 16 * 1024;
 
-/// A block that has grown to this takes no more in this turn.
-const BLOCK_LIMIT: usize = 16 << 20;
-
 impl Context {
     /// Queues bytes; the loop writes them, as much as the system takes, in the order of the calls.
     ///
@@ -107,10 +104,8 @@ impl Context {
     ) -> Broadcast {
         let payload = frame.into();
         let mut broadcast = Broadcast::default();
-        if payload.len() < BLOCK_BELOW && self.block.len() < BLOCK_LIMIT {
-            let start = self.block.len();
-            payload.put_into(&mut self.block);
-            let part = start..self.block.len();
+        if payload.len() < BLOCK_BELOW && self.outbox.takes_more() {
+            let part = self.outbox.append(payload);
             self.lending.disturb();
             let borrower = self.lending.borrower();
             for conn in conns {
@@ -150,7 +145,7 @@ impl Context {
             && let Some(pending) = conn.join_part(part.start as u32, part.end as u32)
         {
             self.lists.want_flush(slot, conn);
-            if pending <= conn.limits.high_watermark {
+            if pending <= conn.limits().high_watermark {
                 return Sent::Queued;
             }
             conn.set(Flags::WAITING);
@@ -174,22 +169,16 @@ impl Context {
             Admission::Queue => {}
             Admission::Drop => return Sent::Dropped,
             Admission::Close => {
-                log::warn!(target: "sockeye", "{id} {}: pending output above its limit", conn.peer);
+                let peer = conn.peer();
+                log::warn!(target: "sockeye", "{id} {peer}: pending output above its limit");
                 self.reset(slot, Reason::PendingLimit);
                 return Sent::Gone;
             }
         }
         if len > 0 {
             self.lending.disturb();
-            let spare = &mut self.spare_queues;
-            let part = conn.take_part();
-            let queue = conn.queue.get_or_insert_with(|| spare.get());
-            if let Some(part) = part {
-                queue.push_slice(&self.block[part]);
-            }
-            push(queue, &self.block);
-            let pending = queue.len() + self.lending.lent_to(slot);
-            if pending > conn.limits.high_watermark {
+            let pending = conn.push(&mut self.outbox, push) + self.lending.lent_to(slot);
+            if pending > conn.limits().high_watermark {
                 conn.set(Flags::WAITING);
                 // It may well be reading: what others send it must not pile up before a flush.
                 if conn.has(Flags::WRITABLE) {

@@ -212,7 +212,7 @@ impl<M> Reactor<M> {
         if !self.cx.timers.is_empty() {
             self.expire(app);
         }
-        if self.cx.lists().have_flushes() || !self.cx.block.is_empty() {
+        if self.cx.has_flushes() {
             self.flush_and_reap(app);
         }
         // What is created outside of callbacks inherits nothing from the last one.

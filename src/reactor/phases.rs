@@ -254,7 +254,7 @@ impl<M> Reactor<M> {
     fn expire_conn<H: Handler<M>>(&mut self, app: &mut H, slot: u32) {
         if self.cx.is_overdue(slot) {
             if self.cx.flush(slot) {
-                self.cx.list_for_drain(slot);
+                self.cx.want_drain(slot);
             }
             self.read_asked(app, slot);
         }
@@ -301,7 +301,7 @@ impl<M> Reactor<M> {
         let count = self.cx.begin_reap();
         for index in 0..count {
             let slot = self.cx.lists().ended_at(index);
-            if let Some((conn, tag, closed)) = self.cx.epitaph(slot) {
+            if let Some((conn, tag, closed)) = self.cx.last_words(slot) {
                 self.call(app, tag, EventKind::Close { conn, closed });
             }
             self.cx.bury(slot);

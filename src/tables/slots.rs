@@ -94,6 +94,14 @@ impl<T> Slots<T> {
         &mut self.slab[slot as usize].1
     }
 
+    /// As [`listed_mut`](Self::listed_mut), with the key to it.
+    #[inline]
+    pub(crate) fn listed_key(&mut self, slot: u32) -> (Key, &mut T) {
+        let (generation, value) = &mut self.slab[slot as usize];
+        let generation = *generation;
+        (Key { slot, generation }, value)
+    }
+
     /// Whoever is in this slot, if anybody is: for what the system says.
     #[inline]
     pub(crate) fn peek(&mut self, slot: u32) -> Option<&mut T> {

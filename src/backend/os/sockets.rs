@@ -105,6 +105,11 @@ impl Stream {
         let _ = on!(self, stream => SockRef::from(&*stream).set_linger(Some(Duration::ZERO)));
     }
 
+    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
+        // A socket that cannot be asked has nothing to say.
+        on!(self, stream => stream.take_error().ok().flatten())
+    }
+
     /// Writable is not connected, and neither is a hang-up: `SO_ERROR` says whether it failed, and
     /// only a peer address says that it is through (connect(2); cr.yp.to/docs/connect.html).
     pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {

@@ -208,6 +208,10 @@ impl Stream {
         self.net.enter().finish_connect(self.id)
     }
 
+    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
+        self.finish_connect().err()
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         Ok(self.net.lock().local_addr(self.id))
     }

@@ -1,0 +1,69 @@
+//! What the connections' output is made of: the turn's block of broadcasts, and queues to be used
+//! again.
+
+use super::payload::Payload;
+use super::write_queue::{Spare, WriteQueue};
+use std::ops::Range;
+
+/// A block that has grown to this takes no more in this turn.
+const BLOCK_LIMIT: usize = 16 << 20;
+
+/// A block larger than this goes back to the allocator after its turn.
+const BLOCK_KEPT: usize = 1 << 20;
+
+/// The block of a turn, and the spare queues.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// What is broadcast in a turn, one piece after the other. Every connection that has a part of
+    /// it is on the list of those to be flushed.
+    block: Vec<u8>,
+    /// An idle connection has no queue.
+    spare: Spare,
+}
+
+impl Outbox {
+    /// May this turn's block take more?
+    pub(crate) fn takes_more(&self) -> bool {
+        self.block.len() < BLOCK_LIMIT
+    }
+
+    /// Puts a broadcast into the block, and says where.
+    pub(crate) fn append(&mut self, payload: Payload<'_>) -> Range<usize> {
+        let start = self.block.len();
+        payload.put_into(&mut self.block);
+        start..self.block.len()
+    }
+
+    pub(crate) fn is_clear(&self) -> bool {
+        self.block.is_empty()
+    }
+
+    /// Forgets the block. Nobody has a part of it any more.
+    pub(crate) fn clear(&mut self) {
+        self.block.clear();
+        self.block.shrink_to(BLOCK_KEPT);
+    }
+
+    /// The block to read from, and the spare queues to take from.
+    #[inline]
+    pub(crate) fn split(&mut self) -> (&[u8], &mut Spare) {
+        (&self.block, &mut self.spare)
+    }
+
+    /// An empty queue.
+    #[inline]
+    pub(crate) fn queue(&mut self) -> Box<WriteQueue> {
+        self.spare.get()
+    }
+
+    /// Takes a queue back that nobody needs.
+    #[inline]
+    pub(crate) fn keep(&mut self, queue: Box<WriteQueue>) {
+        self.spare.keep(queue);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn spare_queues(&self) -> usize {
+        self.spare.len()
+    }
+}
