@@ -49,9 +49,16 @@ impl Context {
         });
     }
 
-    /// A graceful stop has come to its end.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.finishing.is_some()
+    }
+
+    /// The report of a graceful stop that has come to its end; then it is none any more.
     pub(crate) fn end_finishing(&mut self) -> Option<Report> {
-        let finishing = self.finishing.take()?;
+        let finishing = match self.has_finished() {
+            true => self.finishing.take()?,
+            false => return None,
+        };
         self.timers.cancel(finishing.grace);
         let report = finishing.report;
         Some(Report {
@@ -64,7 +71,7 @@ impl Context {
 
     /// Is no connection left? Connects that were refused do not count, or a handler that connects
     /// again in `on_close` would keep a reactor that finishes for ever.
-    pub(crate) fn has_finished(&self) -> bool {
+    pub(super) fn has_finished(&self) -> bool {
         self.conns.is_empty()
             || (self.conns.len() == self.lists.ended_len()
                 && self.conns.iter().all(|(_, conn)| !conn.has_stream()))

@@ -66,28 +66,28 @@ use std::sync::Arc;
 /// | [`finish`](Self::finish) | `on_finish` for each connection; then `run` returns |
 /// | [`stop`](Self::stop) | `run` returns |
 pub struct Context {
-    pub(crate) backend: Backend,
-    pub(crate) config: Config,
+    backend: Backend,
+    config: Config,
     /// The limits of connections that name no others.
     limits: Arc<Limits>,
 
-    pub(crate) conns: Slots<Conn>,
-    pub(crate) listeners: Slots<Listener>,
-    pub(crate) watches: Slots<Watch>,
-    pub(crate) timers: Timers<Due>,
+    conns: Slots<Conn>,
+    listeners: Slots<Listener>,
+    watches: Slots<Watch>,
+    timers: Timers<Due>,
 
     lists: Lists,
     lingerers: Lingerers,
     outbox: Outbox,
     pub(crate) lending: Lending,
     /// Whose leftover still lies in the receive buffer, for a read behind it.
-    pub(crate) in_place: Option<Key>,
-    pub(crate) time: TurnTime,
+    in_place: Option<Key>,
+    time: TurnTime,
     /// The tag of the event whose callback runs: what the callback creates inherits it.
-    pub(crate) current_tag: Tag,
-    pub(crate) stats: Stats,
-    pub(crate) stopping: bool,
-    pub(crate) finishing: Option<Finishing>,
+    current_tag: Tag,
+    stats: Stats,
+    stopping: bool,
+    finishing: Option<Finishing>,
 }
 
 impl Context {
@@ -125,10 +125,39 @@ impl Context {
         self.stopping || (self.finishing.is_some() && self.has_finished())
     }
 
+    // ---- What the reactor needs of it ----
+
+    /// What the loop goes by.
+    #[inline]
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    #[inline]
+    pub(crate) fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
     /// Who is to be served.
     #[inline]
     pub(crate) fn lists(&mut self) -> &mut Lists {
         &mut self.lists
+    }
+
+    /// Where readiness comes from.
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// A callback begins: what it creates inherits this tag.
+    #[inline]
+    pub(crate) fn begin_callback(&mut self, tag: Tag) {
+        self.current_tag = tag;
+    }
+
+    /// Was `stop` called? Asked once.
+    pub(crate) fn take_stop(&mut self) -> bool {
+        std::mem::take(&mut self.stopping)
     }
 
     /// Is work left over, so that the loop must not sleep?
@@ -140,5 +169,25 @@ impl Context {
     /// The connection, unless the id is stale or the connection is closing.
     fn live(&mut self, conn: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(conn.0).filter(|conn| conn.is_live())
+    }
+}
+
+/// What the tests of others look at.
+#[cfg(feature = "sim")]
+impl Context {
+    /// What is left although every connection should be gone.
+    pub(crate) fn leaks(&self) -> Vec<(&'static str, usize)> {
+        let all = self.timers.values();
+        let deadlines = all.filter(|due| matches!(due, Due::Conn(_)));
+        vec![
+            ("connections", self.conns.len()),
+            ("on a list", usize::from(self.lists.have_work())),
+            ("deadlines", deadlines.count()),
+        ]
+    }
+
+    /// Connections and listeners.
+    pub(crate) fn sockets(&self) -> usize {
+        self.conns.len() + self.listeners.len()
     }
 }

@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::clock::{Epoch, NEVER, Tick, after};
 use crate::closed::{Deadline, Reason};
 use crate::conn::{Expired, Phase};
-use crate::id::{ConnId, Tag, TimerId};
+use crate::id::{ConnId, Key, Tag, TimerId};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,13 @@ pub(crate) enum Due {
     Rested(u32),
     /// The grace of `finish` is over.
     Grace,
+}
+
+/// Which timers an expire phase is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Expiry {
+    now: Tick,
+    mark: u64,
 }
 
 /// The time of this turn: read from the clock when it is first asked for, and then it stands still.
@@ -132,6 +139,11 @@ impl Context {
         self.time.tick(&self.backend)
     }
 
+    /// What comes next is long after the last turn: the time is read anew.
+    pub(crate) fn forget_time(&mut self) {
+        self.time.forget();
+    }
+
     /// The tick of this moment.
     pub(crate) fn fresh_tick(&self) -> Tick {
         self.time.fresh(&self.backend)
@@ -152,6 +164,29 @@ impl Context {
     pub(crate) fn until_next_timer(&self) -> Option<Duration> {
         let at = self.timers.next().filter(|at| *at != NEVER)?;
         Some(Duration::from_nanos(at.saturating_sub(self.fresh_tick())))
+    }
+
+    pub(crate) fn has_timers(&self) -> bool {
+        !self.timers.is_empty()
+    }
+
+    /// The expire phase begins: what is due by now, and was set before now.
+    pub(crate) fn begin_expiry(&self) -> Expiry {
+        Expiry {
+            now: self.tick(),
+            mark: self.timers.mark(),
+        }
+    }
+
+    pub(crate) fn next_due(&mut self, expiry: Expiry) -> Option<(Key, Due)> {
+        self.timers.pop_due(expiry.now, expiry.mark)
+    }
+
+    /// The expire phase has used up its budget: what is left is due in the next turn.
+    pub(crate) fn leave_expiries(&mut self, expiry: Expiry) {
+        let left = self.timers.next().is_some_and(|at| at <= expiry.now);
+        self.lists.leave_expiries(left);
+        self.stats.budget_hits.expiries += u64::from(left);
     }
 
     /// Its timer fired. Answers whether a deadline has passed by the clock, and prepares to ask the

@@ -46,6 +46,7 @@ impl Context {
             Source::Wake => {}
         })?;
         self.lists.begin_turn(full);
+        self.stats.turns += 1;
         self.stats.budget_hits.events += u64::from(full);
         Ok(count)
     }

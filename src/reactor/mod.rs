@@ -115,7 +115,7 @@ impl<M> Reactor<M> {
     /// [`next_wakeup`](Reactor::next_wakeup) again after a command.
     pub fn context(&mut self) -> &mut Context {
         // The last turn may be long ago: a timeout that begins now must not begin back then.
-        self.cx.time.forget();
+        self.cx.forget_time();
         &mut self.cx
     }
 
@@ -135,7 +135,7 @@ impl<M> Reactor<M> {
     pub fn run<H: Handler<M>>(&mut self, app: &mut H) -> io::Result<Report> {
         // It would wait for ever for a clock that only the world moves.
         #[cfg(feature = "sim")]
-        if self.cx.backend.is_simulated() {
+        if self.cx.backend().is_simulated() {
             let text = "a simulated reactor does not `run`: its world turns it";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
@@ -143,7 +143,7 @@ impl<M> Reactor<M> {
         let mut timeout = self.cx.is_leaving().then_some(Duration::ZERO);
         loop {
             self.pass(app, timeout.take())?;
-            if std::mem::take(&mut self.cx.stopping) {
+            if self.cx.take_stop() {
                 return Ok(Report::default());
             }
             if let Some(report) = self.take_report() {
@@ -156,10 +156,7 @@ impl<M> Reactor<M> {
     ///
     /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it.
     pub fn take_report(&mut self) -> Option<Report> {
-        match self.cx.finishing.is_some() && self.cx.has_finished() {
-            true => self.cx.end_finishing(),
-            false => None,
-        }
+        self.cx.end_finishing()
     }
 
     /// One pass, which sleeps for `timeout` at most; `None`: until there is something to do.
@@ -189,7 +186,7 @@ impl<M> Reactor<M> {
     ) -> io::Result<Turn> {
         self.pass(app, timeout)?;
         self.turn.more = self.has_work();
-        self.turn.stopped = std::mem::take(&mut self.cx.stopping);
+        self.turn.stopped = self.cx.take_stop();
         Ok(self.turn)
     }
 
@@ -206,17 +203,17 @@ impl<M> Reactor<M> {
             self.accept(app);
         }
         self.read(app);
-        if self.mailbox.has_messages() || self.cx.finishing.is_some() {
+        if self.mailbox.has_messages() || self.cx.is_finishing() {
             self.deliver(app);
         }
-        if !self.cx.timers.is_empty() {
+        if self.cx.has_timers() {
             self.expire(app);
         }
         if self.cx.has_flushes() {
             self.flush_and_reap(app);
         }
         // What is created outside of callbacks inherits nothing from the last one.
-        self.cx.current_tag = Tag::default();
+        self.cx.begin_callback(Tag::default());
         self.in_turn = false;
         Ok(())
     }
@@ -227,7 +224,7 @@ impl<M> Reactor<M> {
     /// Ask after every turn, and after every command given outside of one.
     pub fn next_wakeup(&self) -> Option<Instant> {
         match self.has_work() {
-            true => Some(self.cx.backend.now()),
+            true => Some(self.cx.backend().now()),
             false => self.cx.next_timer(),
         }
     }
@@ -235,15 +232,8 @@ impl<M> Reactor<M> {
     /// What is left although every connection should be gone, in words; empty: nothing.
     #[cfg(feature = "sim")]
     pub(crate) fn leaks(&self) -> String {
-        let cx = &self.cx;
-        let all = cx.timers.values();
-        let deadlines = all.filter(|due| matches!(due, crate::context::Due::Conn(_)));
-        let left = [
-            ("connections", cx.conns.len()),
-            ("on a list", usize::from(cx.has_work())),
-            ("deadlines", deadlines.count()),
-            ("messages", self.mailbox.waiting()),
-        ];
+        let mut left = self.cx.leaks();
+        left.push(("messages", self.mailbox.waiting()));
         let left = left.iter().filter(|(_, count)| *count > 0);
         left.map(|(what, count)| format!("{count} {what}; "))
             .collect()
@@ -252,7 +242,7 @@ impl<M> Reactor<M> {
     /// Connections and listeners.
     #[cfg(feature = "sim")]
     pub(crate) fn sockets(&self) -> usize {
-        self.cx.conns.len() + self.cx.listeners.len()
+        self.cx.sockets()
     }
 
     /// For questions only: `context` would end the time of the last turn.
@@ -263,7 +253,7 @@ impl<M> Reactor<M> {
 
     #[cfg(feature = "sim")]
     pub(crate) fn stats(&self) -> &crate::stats::Stats {
-        &self.cx.stats
+        self.cx.stats()
     }
 
     fn has_work(&self) -> bool {
@@ -277,7 +267,7 @@ impl<M> Reactor<M> {
 impl<M> std::os::fd::AsFd for Reactor<M> {
     #[track_caller]
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.cx.backend.as_fd()
+        self.cx.backend().as_fd()
     }
 }
 
@@ -285,6 +275,6 @@ impl<M> std::os::fd::AsFd for Reactor<M> {
 impl<M> std::os::fd::AsRawFd for Reactor<M> {
     #[track_caller]
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.cx.backend.as_fd().as_raw_fd()
+        self.cx.backend().as_fd().as_raw_fd()
     }
 }

@@ -20,14 +20,13 @@ impl<M> Reactor<M> {
             },
         };
         self.turn.events = self.cx.wait(timeout)?;
-        self.cx.stats.turns += 1;
         Ok(())
     }
 
     /// 2. Accepts from the listeners in turn, so that a busy one does not starve another.
     #[inline(never)]
     pub(super) fn accept<H: Handler<M>>(&mut self, app: &mut H) {
-        for _ in 0..self.cx.config.accepts_per_turn {
+        for _ in 0..self.cx.config().accepts_per_turn {
             let Some(slot) = self.cx.lists().next_listener() else {
                 return;
             };
@@ -40,7 +39,7 @@ impl<M> Reactor<M> {
             }
         }
         let left = self.cx.lists().listeners_len() > 0;
-        self.cx.stats.budget_hits.accepts += u64::from(left);
+        self.cx.stats_mut().budget_hits.accepts += u64::from(left);
     }
 
     /// Asks the handler about a peer, and keeps or refuses it.
@@ -59,7 +58,7 @@ impl<M> Reactor<M> {
             log::warn!(target: "sockeye", "{listener} refuses {peer}: max_connections reached");
         }
         if verdict == Accept::Refuse || !self.cx.make_room() {
-            self.cx.stats.refused += 1;
+            self.cx.stats_mut().refused += 1;
             return;
         }
         match self.cx.keep(newcomer) {
@@ -76,7 +75,7 @@ impl<M> Reactor<M> {
     ///    room who does read is not taken for one who does not.
     pub(super) fn read<H: Handler<M>>(&mut self, app: &mut H) {
         let waiting = self.cx.lists().ready_len();
-        let budget = waiting.min(self.cx.config.reads_per_turn);
+        let budget = waiting.min(self.cx.config().reads_per_turn);
         let mut done = 0;
         self.cx.lists().begin_crowding();
         while done < budget && !self.cx.lists().is_crowded() {
@@ -85,7 +84,7 @@ impl<M> Reactor<M> {
             self.read_conn(app, entry);
         }
         if done < waiting {
-            self.cx.stats.budget_hits.reads += 1;
+            self.cx.stats_mut().budget_hits.reads += 1;
         }
         // What is left over comes first in the next turn, then what is still readable.
         match done == self.cx.lists().ready_len() {
@@ -194,7 +193,7 @@ impl<M> Reactor<M> {
     #[inline(never)]
     pub(super) fn deliver<H: Handler<M>>(&mut self, app: &mut H) {
         self.deliver_messages(app);
-        for _ in 0..self.cx.config.messages_per_turn {
+        for _ in 0..self.cx.config().messages_per_turn {
             let Some((conn, tag)) = self.cx.next_to_finish() else {
                 break;
             };
@@ -204,16 +203,16 @@ impl<M> Reactor<M> {
 
     /// It ends early when a queue grows too long, as reading does.
     fn deliver_messages<H: Handler<M>>(&mut self, app: &mut H) {
-        let (waiting, budget) = (self.mailbox.waiting(), self.cx.config.messages_per_turn);
-        self.cx.stats.budget_hits.messages += u64::from(waiting > budget);
+        let (waiting, budget) = (self.mailbox.waiting(), self.cx.config().messages_per_turn);
+        self.cx.stats_mut().budget_hits.messages += u64::from(waiting > budget);
         for _ in 0..waiting.min(budget) {
             let Some(message) = self.mailbox.take() else {
                 break;
             };
-            self.cx.stats.messages += 1;
+            self.cx.stats_mut().messages += 1;
             self.turn.callbacks += 1;
-            self.cx.current_tag = Tag::default();
-            match self.cx.config.slow_callback {
+            self.cx.begin_callback(Tag::default());
+            match self.cx.config().slow_callback {
                 None => app.on_message(&mut self.cx, message),
                 Some(limit) => timed(&mut self.cx, limit, |cx| app.on_message(cx, message)),
             }
@@ -227,14 +226,14 @@ impl<M> Reactor<M> {
     ///    is still due in the next turn.
     #[inline(never)]
     pub(super) fn expire<H: Handler<M>>(&mut self, app: &mut H) {
-        let (now, mark) = (self.cx.tick(), self.cx.timers.mark());
-        for _ in 0..self.cx.config.expiries_per_turn {
-            let Some((key, due)) = self.cx.timers.pop_due(now, mark) else {
+        let due = self.cx.begin_expiry();
+        for _ in 0..self.cx.config().expiries_per_turn {
+            let Some((key, what)) = self.cx.next_due(due) else {
                 return;
             };
-            match due {
+            match what {
                 Due::Timer { tag, key: user } => {
-                    self.cx.stats.timers += 1;
+                    self.cx.stats_mut().timers += 1;
                     let timer = TimerId(key);
                     self.call(app, tag, EventKind::Timer { timer, key: user });
                 }
@@ -243,9 +242,7 @@ impl<M> Reactor<M> {
                 Due::Grace => self.cx.end_grace(),
             }
         }
-        let left = self.cx.timers.next().is_some_and(|at| at <= now);
-        self.cx.lists().leave_expiries(left);
-        self.cx.stats.budget_hits.expiries += u64::from(left);
+        self.cx.leave_expiries(due);
     }
 
     /// A deadline of a connection may have passed. Before it is believed, the connection itself is
@@ -267,7 +264,7 @@ impl<M> Reactor<M> {
     /// 6 and 7, until they come to rest or a number of rounds is over.
     #[inline(never)]
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
-        for _ in 0..self.cx.config.rounds_per_turn {
+        for _ in 0..self.cx.config().rounds_per_turn {
             if !self.cx.lists().have_flushes() {
                 break;
             }
@@ -275,7 +272,7 @@ impl<M> Reactor<M> {
             self.reap(app);
         }
         let left = self.cx.lists().have_flushes();
-        self.cx.stats.budget_hits.rounds += u64::from(left);
+        self.cx.stats_mut().budget_hits.rounds += u64::from(left);
         self.cx.clear_block();
     }
 
@@ -332,8 +329,8 @@ impl<M> Reactor<M> {
 #[inline(always)]
 fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventKind<'_>) {
     log::trace!(target: "sockeye", "{kind:?}");
-    cx.current_tag = tag;
-    match cx.config.slow_callback {
+    cx.begin_callback(tag);
+    match cx.config().slow_callback {
         None => app.on_event(cx, Event::new(tag, kind)),
         Some(limit) => timed(cx, limit, |cx| app.on_event(cx, Event::new(tag, kind))),
     }
@@ -342,9 +339,9 @@ fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventK
 /// Warns of a callback that holds up the loop. Only when that is asked for is the clock read.
 #[cold]
 fn timed(cx: &mut Context, limit: Duration, callback: impl FnOnce(&mut Context)) {
-    let started = cx.backend.now();
+    let started = cx.backend().now();
     callback(cx);
-    let took = cx.backend.now().saturating_duration_since(started);
+    let took = cx.backend().now().saturating_duration_since(started);
     if took > limit {
         log::warn!(target: "sockeye", "a callback took {took:?}");
     }
