@@ -63,6 +63,28 @@ pub(crate) enum Backend {
     Sim(sim::Sim),
 }
 
+/// The clock alone: it goes on while its backend is in use.
+pub(crate) enum Clock {
+    Os,
+    #[cfg(test)]
+    Script(script::Script),
+    #[cfg(feature = "sim")]
+    Sim(sim::SharedNet),
+}
+
+impl Clock {
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Clock::Os => Instant::now(),
+            #[cfg(test)]
+            Clock::Script(script) => script.now(),
+            #[cfg(feature = "sim")]
+            Clock::Sim(net) => net.lock().instant(),
+        }
+    }
+}
+
 /// The same call on whichever it is.
 macro_rules! on {
     ($enum:ident, $self:expr, $inner:ident => $call:expr) => {
@@ -156,9 +178,14 @@ impl Backend {
         matches!(self, Backend::Sim(_))
     }
 
-    #[inline]
-    pub(crate) fn now(&self) -> Instant {
-        on!(Backend, self, backend => backend.now())
+    pub(crate) fn clock(&self) -> Clock {
+        match self {
+            Backend::Os(_) => Clock::Os,
+            #[cfg(test)]
+            Backend::Script(script) => Clock::Script(script.clone()),
+            #[cfg(feature = "sim")]
+            Backend::Sim(sim) => Clock::Sim(sim.net()),
+        }
     }
 
     /// A function that ends a wait, now or the next one, from any thread.

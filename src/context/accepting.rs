@@ -87,7 +87,7 @@ impl Context {
         if let Some(listener) = self.listeners.remove(slot) {
             log::debug!(target: "sockeye", "no longer listening on {}", listener.local);
             if let Some(timer) = listener.rest {
-                self.timers.cancel(timer);
+                self.schedule.cancel(timer);
             }
         }
     }
@@ -159,7 +159,7 @@ impl Context {
         conn.attach(stream);
         let idle = conn.has_idle();
         if idle {
-            conn.note_progress(self.time.fresh(&self.backend));
+            conn.note_progress(self.schedule.fresh());
         }
         self.stats.accepted += 1;
         self.stats.opened += 1;
@@ -177,8 +177,8 @@ impl Context {
 
     /// Lets a listener rest until a timer fires.
     pub(super) fn rest(&mut self, slot: u32) {
-        let at = self.deadline_after(self.config.accept_backoff);
-        let timer = self.timers.set(at, Due::Rested(slot));
+        let at = self.schedule.after(self.config.accept_backoff);
+        let timer = self.schedule.set(at, Due::Rested(slot));
         if let Some(listener) = self.listeners.peek(slot) {
             listener.rest = Some(timer);
         }

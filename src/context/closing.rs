@@ -116,7 +116,7 @@ impl Context {
         conn.lose(self.lending.forget(slot));
         conn.die(reason, &mut self.outbox);
         if let Some(timer) = conn.take_timer() {
-            self.timers.cancel(timer);
+            self.schedule.cancel(timer);
         }
         self.lists.bury(slot);
     }

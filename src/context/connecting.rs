@@ -3,7 +3,6 @@
 use super::Context;
 use crate::addr::{Addr, Target};
 use crate::backend::is_exhaustion;
-use crate::clock::after;
 use crate::closed::Reason;
 use crate::config::Limits;
 use crate::conn::{Conn, Flags};
@@ -34,7 +33,7 @@ impl Context {
             Err(error) => (self.limits.clone(), Some(error)),
         };
         let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
-        let until = after(self.fresh_tick(), timeout);
+        let until = self.schedule.after(timeout);
         let conn = Conn::connecting(peer, tag, limits, until);
         let full = !self.make_room();
         let id = ConnId(self.conns.insert(conn));

@@ -28,12 +28,9 @@ impl Context {
     /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
     /// turn at the latest.
     pub fn finish(&mut self, grace: Duration) {
-        let end = self.deadline_after(grace);
+        let end = self.schedule.after(grace);
         if let Some(finishing) = &self.finishing {
-            if self.timers.at(finishing.grace).is_some_and(|at| end < at) {
-                self.timers.reset(finishing.grace, end);
-            }
-            return;
+            return self.schedule.bring_nearer(finishing.grace, end);
         }
         log::debug!(target: "sockeye", "finishing within {grace:?}");
         let listeners: Vec<u32> = self.listeners.iter().map(|(key, _)| key.slot).collect();
@@ -41,7 +38,7 @@ impl Context {
             self.remove_listener(slot);
         }
         let to_tell = self.connections().collect();
-        let grace = self.timers.set(end, Due::Grace);
+        let grace = self.schedule.set(end, Due::Grace);
         self.finishing = Some(Finishing {
             to_tell,
             grace,
@@ -59,7 +56,7 @@ impl Context {
             true => self.finishing.take()?,
             false => return None,
         };
-        self.timers.cancel(finishing.grace);
+        self.schedule.cancel(finishing.grace);
         let report = finishing.report;
         Some(Report {
             finished: true,

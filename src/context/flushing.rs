@@ -1,6 +1,6 @@
 //! Flushing: one write for a connection, and what follows from it.
 
-use super::{Context, Due};
+use super::Context;
 use crate::closed::Reason;
 use crate::conn::{Flags, Phase, Written};
 use crate::id::{ConnId, Tag};
@@ -19,7 +19,7 @@ impl Context {
             Written::Bytes(count) => {
                 // Progress counts for those only who have an idle time: the others read no clock.
                 if conn.has_idle() {
-                    conn.note_progress(self.time.fresh(&self.backend));
+                    conn.note_progress(self.schedule.fresh());
                 }
                 self.stats.wrote(count);
                 conn.clear(Flags::IN_DIRTY);
@@ -42,7 +42,7 @@ impl Context {
             match conn.write_pending(&mut self.outbox) {
                 Written::Bytes(count) => {
                     if conn.has_idle() {
-                        conn.note_progress(self.time.fresh(&self.backend));
+                        conn.note_progress(self.schedule.fresh());
                     }
                     self.stats.wrote(count);
                     // As almost always: all of it went out, and nothing waits for that.
@@ -52,7 +52,7 @@ impl Context {
                         return false;
                     }
                     // The peer takes bytes: it is given its time anew.
-                    conn.restart_limit(self.time.fresh(&self.backend));
+                    conn.restart_limit(self.schedule.fresh());
                 }
                 Written::Nothing => {}
                 Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
@@ -76,7 +76,7 @@ impl Context {
             }
             // The time of the phase begins with the first write that leaves something.
             if !conn.has_limit() {
-                conn.begin_limit(self.time.fresh(&self.backend));
+                conn.begin_limit(self.schedule.fresh());
             }
             self.arm(slot);
             return drained;
@@ -109,7 +109,7 @@ impl Context {
     /// only then. A pause made because of our own backpressure ends with its `on_drain`; another
     /// one must not hide the end for ever.
     pub(super) fn write_failed(&mut self, slot: u32, reason: Reason) {
-        let now = self.fresh_tick();
+        let now = self.schedule.fresh();
         let conn = self.conns.listed_mut(slot);
         if conn.has(Flags::WRITE_FAILED) {
             return;
@@ -156,9 +156,7 @@ impl Context {
 
     /// Arms the connection's one timer for its earliest deadline, if that is nearer than before.
     pub(crate) fn arm(&mut self, slot: u32) {
-        let now = || self.time.tick(&self.backend);
-        let conn = self.conns.listed_mut(slot);
-        conn.arm(&mut self.timers, now, || Due::Conn(slot));
+        self.schedule.arm(slot, self.conns.listed_mut(slot));
     }
 }
 

@@ -168,7 +168,7 @@ impl Context {
         match conn.write_slice(bytes) {
             Written::Bytes(count) => {
                 if conn.has_idle() {
-                    conn.note_progress(self.time.fresh(&self.backend));
+                    conn.note_progress(self.schedule.fresh());
                 }
                 self.stats.wrote(count);
                 if count == bytes.len() && conn.is_at_ease() {

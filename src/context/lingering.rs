@@ -33,13 +33,12 @@ impl Context {
     /// end is awaited. Closing the socket at once would answer whatever it still sends with a RST,
     /// which takes from it what it has not read yet (RFC 9112, section 9.6).
     pub(super) fn finish_closing(&mut self, slot: u32) {
-        let now = || self.time.fresh(&self.backend);
         let (key, conn) = self.conns.listed_key(slot);
         // Its end has come already, or nobody wants to wait for it.
         if conn.has(Flags::EOF) || conn.limits().linger_time.is_zero() {
             return self.end(slot, Reason::Local);
         }
-        conn.begin_lingering(now());
+        conn.begin_lingering(self.schedule.fresh());
         self.lists.want_read(slot, conn);
         self.arm(slot);
         let conns = &self.conns;
@@ -100,7 +99,7 @@ impl Context {
                 self.stats.bytes_in += count as u64;
                 // It is not silent. A flush has a time of its own, which this does not move.
                 if conn.phase() == Phase::Lingering {
-                    conn.restart_limit(self.time.fresh(&self.backend));
+                    conn.restart_limit(self.schedule.fresh());
                 }
                 self.lists.want_read(slot, conn);
             }

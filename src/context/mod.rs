@@ -13,6 +13,7 @@ mod lingering;
 mod lists;
 mod questions;
 mod reading;
+mod schedule;
 mod timing;
 mod waiting;
 #[cfg(unix)]
@@ -25,7 +26,7 @@ use lending::Lending;
 use lingering::Lingerers;
 pub(crate) use lists::{Lists, Ready};
 pub(crate) use reading::Next;
-pub(crate) use timing::{Due, TurnTime};
+pub(crate) use schedule::{Due, Schedule};
 pub use writing::{Broadcast, Sent};
 
 use crate::backend::Backend;
@@ -36,7 +37,6 @@ use crate::id::{ConnId, Key, Tag};
 use crate::listener::Listener;
 use crate::stats::Stats;
 use crate::tables::slots::Slots;
-use crate::tables::timers::Timers;
 use crate::watch::Watch;
 use std::sync::Arc;
 
@@ -74,7 +74,6 @@ pub struct Context {
     conns: Slots<Conn>,
     listeners: Slots<Listener>,
     watches: Slots<Watch>,
-    timers: Timers<Due>,
 
     lists: Lists,
     lingerers: Lingerers,
@@ -82,7 +81,7 @@ pub struct Context {
     pub(crate) lending: Lending,
     /// Whose leftover still lies in the receive buffer, for a read behind it.
     in_place: Option<Key>,
-    time: TurnTime,
+    schedule: Schedule,
     /// The tag of the event whose callback runs: what the callback creates inherits it.
     current_tag: Tag,
     stats: Stats,
@@ -92,21 +91,19 @@ pub struct Context {
 
 impl Context {
     pub(crate) fn new(backend: Backend, config: Config) -> Context {
-        let now = backend.now();
         Context {
+            schedule: Schedule::new(backend.clock()),
             backend,
             limits: Arc::new(config.limits.clone()),
             config,
             conns: Slots::new(),
             listeners: Slots::new(),
             watches: Slots::new(),
-            timers: Timers::new(),
             lists: Lists::default(),
             lingerers: Lingerers::default(),
             outbox: Outbox::default(),
             lending: Lending::new(),
             in_place: None,
-            time: TurnTime::new(now),
             current_tag: Tag::default(),
             stats: Stats::default(),
             stopping: false,
@@ -144,6 +141,15 @@ impl Context {
         &mut self.lists
     }
 
+    /// What is due, and when.
+    pub(crate) fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    pub(crate) fn schedule_mut(&mut self) -> &mut Schedule {
+        &mut self.schedule
+    }
+
     /// Where readiness comes from.
     pub(crate) fn backend(&self) -> &Backend {
         &self.backend
@@ -177,12 +183,10 @@ impl Context {
 impl Context {
     /// What is left although every connection should be gone.
     pub(crate) fn leaks(&self) -> Vec<(&'static str, usize)> {
-        let all = self.timers.values();
-        let deadlines = all.filter(|due| matches!(due, Due::Conn(_)));
         vec![
             ("connections", self.conns.len()),
             ("on a list", usize::from(self.lists.have_work())),
-            ("deadlines", deadlines.count()),
+            ("deadlines", self.schedule.deadlines()),
         ]
     }
 

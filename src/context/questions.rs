@@ -12,7 +12,7 @@ impl Context {
     /// is first asked for, and then stands still until the next turn begins; outside callbacks, for
     /// as long as one call of [`Reactor::context`](crate::Reactor::context) is used.
     pub fn now(&self) -> Instant {
-        self.time.now(&self.backend)
+        self.schedule.now()
     }
 
     /// Bytes queued and not yet taken by the system; 0 for a stale id.

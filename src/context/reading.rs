@@ -120,7 +120,7 @@ impl Context {
         match conn.read(input) {
             Read::Data(count) => {
                 if conn.has_idle() {
-                    conn.note_progress(self.time.fresh(&self.backend));
+                    conn.note_progress(self.schedule.fresh());
                 }
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
@@ -220,7 +220,7 @@ impl Context {
                 None
             }
             Ok(true) => {
-                conn.open(self.time.fresh(&self.backend));
+                conn.open(self.schedule.fresh());
                 self.stats.connected += 1;
                 // What was sent meanwhile goes out, and a shutdown that was asked for.
                 self.lists.want_flush(slot, conn);

@@ -10,7 +10,7 @@ use std::time::Duration;
 impl Context {
     /// Waits, and turns each event into state. Answers the number of events.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        self.time.forget();
+        self.schedule.forget();
         let Context {
             backend,
             conns,

@@ -115,7 +115,7 @@ impl<M> Reactor<M> {
     /// [`next_wakeup`](Reactor::next_wakeup) again after a command.
     pub fn context(&mut self) -> &mut Context {
         // The last turn may be long ago: a timeout that begins now must not begin back then.
-        self.cx.forget_time();
+        self.cx.schedule_mut().forget();
         &mut self.cx
     }
 
@@ -206,7 +206,7 @@ impl<M> Reactor<M> {
         if self.mailbox.has_messages() || self.cx.is_finishing() {
             self.deliver(app);
         }
-        if self.cx.has_timers() {
+        if !self.cx.schedule().is_empty() {
             self.expire(app);
         }
         if self.cx.has_flushes() {
@@ -224,8 +224,8 @@ impl<M> Reactor<M> {
     /// Ask after every turn, and after every command given outside of one.
     pub fn next_wakeup(&self) -> Option<Instant> {
         match self.has_work() {
-            true => Some(self.cx.backend().now()),
-            false => self.cx.next_timer(),
+            true => Some(self.cx.schedule().clock_now()),
+            false => self.cx.schedule().next(),
         }
     }
 

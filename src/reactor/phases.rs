@@ -14,7 +14,7 @@ impl<M> Reactor<M> {
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = match self.has_work() {
             true => Some(Duration::ZERO),
-            false => match (timeout, self.cx.until_next_timer()) {
+            false => match (timeout, self.cx.schedule().until_next()) {
                 (Some(timeout), Some(timer)) => Some(timeout.min(timer)),
                 (timeout, timer) => timeout.or(timer),
             },
@@ -226,9 +226,9 @@ impl<M> Reactor<M> {
     ///    is still due in the next turn.
     #[inline(never)]
     pub(super) fn expire<H: Handler<M>>(&mut self, app: &mut H) {
-        let due = self.cx.begin_expiry();
+        let due = self.cx.schedule().begin_expiry();
         for _ in 0..self.cx.config().expiries_per_turn {
-            let Some((key, what)) = self.cx.next_due(due) else {
+            let Some((key, what)) = self.cx.schedule_mut().next_due(due) else {
                 return;
             };
             match what {
@@ -242,7 +242,9 @@ impl<M> Reactor<M> {
                 Due::Grace => self.cx.end_grace(),
             }
         }
-        self.cx.leave_expiries(due);
+        let left = self.cx.schedule().has_due(due);
+        self.cx.lists().leave_expiries(left);
+        self.cx.stats_mut().budget_hits.expiries += u64::from(left);
     }
 
     /// A deadline of a connection may have passed. Before it is believed, the connection itself is
@@ -339,9 +341,9 @@ fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventK
 /// Warns of a callback that holds up the loop. Only when that is asked for is the clock read.
 #[cold]
 fn timed(cx: &mut Context, limit: Duration, callback: impl FnOnce(&mut Context)) {
-    let started = cx.backend().now();
+    let started = cx.schedule().clock_now();
     callback(cx);
-    let took = cx.backend().now().saturating_duration_since(started);
+    let took = cx.schedule().clock_now().saturating_duration_since(started);
     if took > limit {
         log::warn!(target: "sockeye", "a callback took {took:?}");
     }

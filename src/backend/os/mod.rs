@@ -105,10 +105,6 @@ impl Os {
         })
     }
 
-    pub(crate) fn now(&self) -> Instant {
-        Instant::now()
-    }
-
     pub(crate) fn wake(&self) -> Wake {
         let waker = self.waker.clone();
         Box::new(move || {

@@ -19,7 +19,7 @@ use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The network, shared by all who are on it. One thread drives it; the lock is for `Send`.
 #[derive(Clone)]
@@ -116,8 +116,8 @@ impl Sim {
         self.poller
     }
 
-    pub(crate) fn now(&self) -> Instant {
-        self.net.lock().instant()
+    pub(crate) fn net(&self) -> SharedNet {
+        self.net.clone()
     }
 
     #[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]

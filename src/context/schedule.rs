@@ -1,0 +1,167 @@
+//! What is due at a time: the clock, the time of the turn, and the timers.
+
+use crate::backend::Clock;
+use crate::clock::{Epoch, NEVER, Tick, after};
+use crate::conn::Conn;
+use crate::id::{Key, Tag};
+use crate::tables::timers::Timers;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// What a timer of the loop is for.
+pub(crate) enum Due {
+    /// The application set it.
+    Timer { tag: Tag, key: u64 },
+    /// The earliest deadline of a connection.
+    Conn(u32),
+    /// A listener has rested.
+    Rested(u32),
+    /// The grace of `finish` is over.
+    Grace,
+}
+
+/// Which timers an expire phase is for: those that are due by now, and were set before now.
+#[derive(Clone, Copy)]
+pub(crate) struct Expiry {
+    now: Tick,
+    mark: u64,
+}
+
+/// The clock, the time of this turn, and the timers.
+///
+/// The time of a turn is read from the clock when it is first asked for, and then it stands still. A
+/// turn that only moves bytes of connections without an idle time asks for none.
+pub(crate) struct Schedule {
+    clock: Clock,
+    epoch: Epoch,
+    now: Cell<Option<(Instant, Tick)>>,
+    timers: Timers<Due>,
+}
+
+impl Schedule {
+    pub(crate) fn new(clock: Clock) -> Schedule {
+        let epoch = Epoch(clock.now());
+        Schedule {
+            clock,
+            epoch,
+            now: Cell::new(None),
+            timers: Timers::new(),
+        }
+    }
+
+    // ---- Time ----
+
+    /// A new turn begins, or a command comes long after the last one: the time is read anew.
+    pub(crate) fn forget(&mut self) {
+        self.now.set(None);
+    }
+
+    fn read(&self) -> (Instant, Tick) {
+        self.now.get().unwrap_or_else(|| {
+            let now = self.clock.now();
+            let read = (now, self.epoch.tick(now));
+            self.now.set(Some(read));
+            read
+        })
+    }
+
+    /// The tick of this turn.
+    pub(crate) fn tick(&self) -> Tick {
+        self.read().1
+    }
+
+    /// The time of this turn.
+    pub(crate) fn now(&self) -> Instant {
+        self.read().0
+    }
+
+    /// The tick of this moment: a turn may have taken long, and no deadline may pass early.
+    #[inline]
+    pub(crate) fn fresh(&self) -> Tick {
+        self.epoch.tick(self.clock.now())
+    }
+
+    /// The clock, as it is now.
+    pub(crate) fn clock_now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The tick that is so far away from this moment.
+    pub(crate) fn after(&self, delay: Duration) -> Tick {
+        after(self.fresh(), delay)
+    }
+
+    // ---- Timers ----
+
+    pub(super) fn set(&mut self, at: Tick, due: Due) -> Key {
+        self.timers.set(at, due)
+    }
+
+    /// Moves a timer. `false`: it is not set.
+    pub(super) fn reset(&mut self, timer: Key, at: Tick) -> bool {
+        self.timers.reset(timer, at)
+    }
+
+    /// Moves a timer if that brings it nearer.
+    pub(super) fn bring_nearer(&mut self, timer: Key, at: Tick) {
+        if self.timers.at(timer).is_some_and(|set| at < set) {
+            self.timers.reset(timer, at);
+        }
+    }
+
+    /// `false`: it is not set.
+    pub(super) fn cancel(&mut self, timer: Key) -> bool {
+        self.timers.cancel(timer).is_some()
+    }
+
+    /// Arms a connection's one timer for its earliest deadline, if that is nearer than before.
+    pub(super) fn arm(&mut self, slot: u32, conn: &mut Conn) {
+        let (now, clock, epoch) = (&self.now, &self.clock, self.epoch);
+        // The clock is read only if there is something to be armed.
+        let now = || match now.get() {
+            Some((_, tick)) => tick,
+            None => epoch.tick(clock.now()),
+        };
+        conn.arm(&mut self.timers, now, || Due::Conn(slot));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.timers.is_empty()
+    }
+
+    /// When the earliest timer is due.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.timers.next().and_then(|at| self.epoch.instant(at))
+    }
+
+    /// How long until the earliest timer, as the clock is now.
+    pub(crate) fn until_next(&self) -> Option<Duration> {
+        let at = self.timers.next().filter(|at| *at != NEVER)?;
+        Some(Duration::from_nanos(at.saturating_sub(self.fresh())))
+    }
+
+    // ---- The expire phase ----
+
+    pub(crate) fn begin_expiry(&self) -> Expiry {
+        Expiry {
+            now: self.tick(),
+            mark: self.timers.mark(),
+        }
+    }
+
+    pub(crate) fn next_due(&mut self, expiry: Expiry) -> Option<(Key, Due)> {
+        self.timers.pop_due(expiry.now, expiry.mark)
+    }
+
+    /// Is something left that is due by then?
+    pub(crate) fn has_due(&self, expiry: Expiry) -> bool {
+        self.timers.next().is_some_and(|at| at <= expiry.now)
+    }
+
+    /// How many timers are set for connections.
+    #[cfg(feature = "sim")]
+    pub(super) fn deadlines(&self) -> usize {
+        let all = self.timers.values();
+        all.filter(|due| matches!(due, Due::Conn(_))).count()
+    }
+}
