@@ -29,8 +29,8 @@ pub(crate) struct Expiry {
 
 /// The clock, the time of this turn, and the timers.
 ///
-/// The time of a turn is read from the clock when it is first asked for, and then it stands still. A
-/// turn that only moves bytes of connections without an idle time asks for none.
+/// The time of a turn is read from the clock when it is first asked for, and then it stands still.
+/// A turn that only moves bytes of connections without an idle time asks for none.
 pub(crate) struct Schedule {
     clock: Clock,
     epoch: Epoch,
