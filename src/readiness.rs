@@ -46,7 +46,7 @@ impl Readiness {
 
     /// The bits for readable and writable.
     #[inline]
-    pub(crate) fn directions(self) -> u8 {
+    pub(crate) const fn directions(self) -> u8 {
         self.0 & (Readiness::READABLE.0 | Readiness::WRITABLE.0)
     }
 

@@ -1,5 +1,7 @@
 //! What a connection's state consists of, besides its phase: one bit each.
 
+use crate::readiness::Readiness;
+
 /// Yes-or-no state, a bit each: there may be a great many connections.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Flags(pub(super) u16);
@@ -35,3 +37,7 @@ impl Flags {
     /// The phase is `Open`: here again, so that the usual case is one comparison.
     pub(super) const OPEN: Flags = Flags(1 << 13);
 }
+
+// A wait's news is put into the flags as it is.
+const _: () = assert!(Flags::READABLE.0 == Readiness::READABLE.directions() as u16);
+const _: () = assert!(Flags::WRITABLE.0 == Readiness::WRITABLE.directions() as u16);

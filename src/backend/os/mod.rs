@@ -39,6 +39,10 @@ pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
         .is_some_and(|code| codes.contains(&code))
 }
 
+/// Bits of a token that say what kind of thing it is for; the slot is above them.
+const KIND_BITS: u32 = 3;
+const KIND: usize = (1 << KIND_BITS) - 1;
+
 /// A slot and its kind in one token. No generation: a stale event can only come for a descriptor
 /// that a forked child keeps open, and then it is a spurious readiness, which harms nobody.
 fn token(source: Source) -> Token {
@@ -48,19 +52,19 @@ fn token(source: Source) -> Token {
         Source::Watch(slot) => (slot, 2),
         Source::Wake => (0, 3),
     };
-    Token((slot as usize) << 2 | kind)
+    Token((slot as usize) << KIND_BITS | kind)
 }
 
 /// A connection's slot, as almost always.
 #[inline]
 fn conn_of(token: Token) -> Option<u32> {
-    (token.0 & 3 == 0).then_some((token.0 >> 2) as u32)
+    (token.0 & KIND == 0).then_some((token.0 >> KIND_BITS) as u32)
 }
 
 #[cold]
 fn source(token: Token) -> Source {
-    let slot = (token.0 >> 2) as u32;
-    match token.0 & 3 {
+    let slot = (token.0 >> KIND_BITS) as u32;
+    match token.0 & KIND {
         0 => Source::Conn(slot),
         1 => Source::Listener(slot),
         2 => Source::Watch(slot),
