@@ -111,6 +111,7 @@ impl Conn {
     /// Its timer fired, and it has been asked: which deadline has passed, if any? One that moved on
     /// has not. What is told again counts from `fresh`, the time of this moment.
     pub(crate) fn expire(&mut self, now: Tick, fresh: Tick) -> Expired {
+        // The limit of its phase comes first: it ends what the others would only tell of.
         if self.limit_at <= now {
             self.limit_at = NEVER;
             return match self.phase {
@@ -122,6 +123,8 @@ impl Conn {
                 Phase::Dead => Expired::Nothing,
             };
         }
+        // What was set is told once; after a close the same field bounds the flush, or the
+        // lingering, in all.
         if self.deadline <= now {
             self.deadline = NEVER;
             return match self.phase {
@@ -131,6 +134,7 @@ impl Conn {
                 Phase::Dead => Expired::Nothing,
             };
         }
+        // Told again after another idle time, if the handler leaves it open.
         if self.idle_at() <= now {
             self.progress = fresh;
             return Expired::Tell(Deadline::Idle);

@@ -51,12 +51,15 @@ impl Context {
                 format!("cannot listen on {}: {error}", listen.target),
             )
         };
+        // What can be refused without a socket is refused first.
         if self.finishing.is_some() {
             return Err(failed(io::Error::other("the reactor is finishing")));
         }
         let limits = self
             .limits_for(&listen.limits, listen.idle)
             .map_err(failed)?;
+        // The slot must be known before the socket is registered for it; nothing is kept of it if
+        // the system refuses.
         let key = self.listeners.next_key();
         let acceptor = self.backend.listen(&listen, key.slot).map_err(failed)?;
         let local = acceptor.local_addr().map_err(failed)?;
@@ -97,6 +100,7 @@ impl Context {
         let Some((key, listener)) = self.listeners.at(slot) else {
             return Accepted::Nothing;
         };
+        // Off the list first, so that it can be put back at its end: others come in between.
         listener.listed = false;
         if listener.rest.is_some() {
             return Accepted::Nothing;
@@ -131,6 +135,7 @@ impl Context {
                 }
             },
         };
+        // Somebody else may wait behind this one, of whom no new edge tells.
         if let Some(listener) = self.listeners.peek(slot) {
             self.lists.want_accept(slot, listener);
         }
@@ -146,6 +151,7 @@ impl Context {
             mut stream,
             limits,
         } = newcomer;
+        // Registered before it is told of: a stream that no edge will come for must not be kept.
         let slot = self.conns.next_key().slot;
         if let Err(error) = self.backend.register(&mut stream, slot) {
             log::warn!(target: "sockeye", "{listener} rests: cannot register {peer}: {error}");
@@ -157,6 +163,7 @@ impl Context {
         }
         let mut conn = Conn::accepted(listener, peer, tag, limits);
         conn.attach(stream);
+        // Only an idle time needs the clock, and a timer.
         let idle = conn.has_idle();
         if idle {
             conn.note_progress(self.schedule.fresh());

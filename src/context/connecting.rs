@@ -27,6 +27,7 @@ impl Context {
             Target::Addr(addr) => addr.clone(),
             Target::Name(_) => Addr::Ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
         };
+        // Senseless limits are reported as any other failure: by `on_close`.
         let tag = connect.tag.unwrap_or(self.current_tag);
         let (limits, refused) = match self.limits_for(&connect.limits, connect.idle) {
             Ok(limits) => (limits, None),
@@ -35,6 +36,7 @@ impl Context {
         let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
         let until = self.schedule.after(timeout);
         let conn = Conn::connecting(peer, tag, limits, until);
+        // Asked before this one takes a place itself.
         let full = !self.make_room();
         let id = ConnId(self.conns.insert(conn));
         let started = match refused {
@@ -44,6 +46,7 @@ impl Context {
             )),
             None => self.start_connect(id, &connect),
         };
+        // The id is good either way: what is over already is told from the loop.
         match started {
             Ok(()) => self.arm(id.0.slot),
             Err(error) => self.end(id.0.slot, Reason::ConnectFailed(error)),

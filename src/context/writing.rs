@@ -105,6 +105,7 @@ impl Context {
         let payload = frame.into();
         let mut broadcast = Broadcast::default();
         if payload.len() < BLOCK_BELOW && self.outbox.takes_more() {
+            // One copy for all: each member remembers its part of the block.
             let part = self.outbox.append(payload);
             self.lending.disturb();
             let borrower = self.lending.borrower();
@@ -112,6 +113,7 @@ impl Context {
                 broadcast.count(self.share(conn, &part, borrower));
             }
         } else {
+            // Shared one by one: a member who reads slowly holds no copy of its own.
             let (frame, frames);
             let parts: &[Bytes] = match payload.0 {
                 Parts::One(part) => {
@@ -165,6 +167,7 @@ impl Context {
         if !conn.takes_output() {
             return Sent::Gone;
         }
+        // The limits first, so that nothing is half queued.
         match conn.admit(self.lending.lent_to(slot), len) {
             Admission::Queue => {}
             Admission::Drop => return Sent::Dropped,
@@ -175,6 +178,7 @@ impl Context {
                 return Sent::Gone;
             }
         }
+        // An empty send changes nothing, and asks for no write.
         if len > 0 {
             self.lending.disturb();
             let pending = conn.push(&mut self.outbox, push) + self.lending.lent_to(slot);
