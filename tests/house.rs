@@ -4,12 +4,15 @@
 //! The rules read text, not syntax trees: `rust::code` blanks all that is no code, and a brace
 //! matcher does the rest. The module `the_rules_bite` shows each rule on made-up sources.
 
+#[path = "house/promises.rs"]
+mod promises;
 #[path = "house/rust.rs"] // `tests/rust.rs` would be a test of its own
 mod rust;
 
 use std::fs;
 use std::path::Path;
 
+use promises::broken_promises;
 use rust::{code, is_ident, item_end, line_of, paths, shipped_code, words};
 
 const MAX_FILE_LINES: usize = 600;
@@ -101,8 +104,25 @@ fn the_readme_has_at_most_150_lines() {
     report(&long_readme("README.md", &text));
 }
 
+#[test]
+fn promises_and_tests_agree() {
+    let page = "docs/promises.md";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let promises = fs::read_to_string(path).expect("the page of the promises");
+    report(&broken_promises(page, &promises, &sources()));
+}
+
 /// Runs one rule over all sources, and fails with all its violations at once.
 fn hold(rule: Rule) {
+    let mut violations = Vec::new();
+    for (path, text) in &sources() {
+        violations.extend(rule(path, text));
+    }
+    report(&violations);
+}
+
+/// All sources of this repository, as (path from the root, text).
+fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     for dir in ["src", "examples", "tests", "perf", "benches", "fuzz"] {
@@ -111,12 +131,7 @@ fn hold(rule: Rule) {
     // A rule that reads nothing holds always.
     assert!(files.iter().any(|(path, _)| path == "tests/house.rs"));
     assert!(files.iter().any(|(path, _)| path == "src/lib.rs"));
-
-    let mut violations = Vec::new();
-    for (path, text) in &files {
-        violations.extend(rule(path, text));
-    }
-    report(&violations);
+    files
 }
 
 fn report(violations: &[String]) {
