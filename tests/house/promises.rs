@@ -187,7 +187,7 @@ fn three(on: On) {}
     fn said(rows: &[&str], tests: &str) -> Vec<String> {
         let sources = [("tests/a/b.rs".to_owned(), tests.to_owned())];
         let page = format!("# Title\n\n{}\n", rows.join("\n"));
-        broken_promises("p.md", &page, &sources)
+        broken_promises("p", &page, &sources)
     }
 
     #[test]
@@ -210,49 +210,41 @@ fn three(on: On) {}
         bites(
             &[x5, w10],
             TESTS,
-            "p.md:1: there is no J4, which is the code of a/b: two",
+            "p:1: there is no J4, which is the code of a/b: two",
         );
-        bites(&[x5, j4, w10, x5], TESTS, "p.md:6: X5 is there twice");
+        bites(&[x5, j4, w10, x5], TESTS, "p:6: X5 is there twice");
         let kept = "| N1 | It. | RFC | kept | |";
-        bites(
-            &[x5, j4, w10, kept],
-            TESTS,
-            "p.md:6: N1 is kept, and no test",
-        );
+        bites(&[x5, j4, w10, kept], TESTS, "p:6: N1 is kept, and no test");
         let later = "| X5 | It. | RFC | not yet | |";
         bites(
             &[later, j4, w10],
             TESTS,
-            "p.md:3: X5 is not kept yet, and has tests",
+            "p:3: X5 is not kept yet, and has tests",
         );
         let soon = "| N1 | It. | RFC | soon | |";
-        bites(
-            &[x5, j4, w10, soon],
-            TESTS,
-            "p.md:6: N1 has the state `soon`",
-        );
+        bites(&[x5, j4, w10, soon], TESTS, "p:6: N1 has the state `soon`");
         let nameless = "| X5 | It. | RFC | kept | |";
         bites(
             &[nameless, j4, w10],
             TESTS,
-            "p.md:3: X5 names no test; a/b: one",
+            "p:3: X5 names no test; a/b: one",
         );
         let stale = "| X5 | It. | RFC | kept | `a/b: two` |";
-        bites(&[stale, j4, w10], TESTS, "p.md:3: X5 names `a/b: two`");
+        bites(&[stale, j4, w10], TESTS, "p:3: X5 names `a/b: two`");
         // A code in a function is held to exist, and shows nothing.
         let inside = "fn f() {\n    // N2\n    g();\n}\n";
         bites(
             &[],
             inside,
-            "p.md:1: there is no N2, which is the code of tests/a/b.rs:2",
+            "p:1: there is no N2, which is the code of tests/a/b.rs:2",
         );
         let helper = "// N2\nfn f() {}\n";
         let shown = "| N2 | It. | RFC | kept | `a/b: f` |";
         let said = said(&[shown], helper);
         assert!(
-            said[0].starts_with("p.md:3: N2 is kept, and no test"),
+            said[0].starts_with("p:3: N2 is kept, and no test"),
             "{said:?}"
         );
-        assert!(said[1].starts_with("p.md:3: N2 names `a/b: f`"), "{said:?}");
+        assert!(said[1].starts_with("p:3: N2 names `a/b: f`"), "{said:?}");
     }
 }
