@@ -142,7 +142,7 @@ impl Default for Limits {
 pub enum Overflow {
     /// The connection is reset, with reason `PendingLimit`: its peer does not read.
     Close,
-    /// This send is not queued and answers `Dropped`; the connection stays.
+    /// The send is not queued and answers `Dropped`; the connection stays.
     DropNewest,
 }
 

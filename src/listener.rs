@@ -14,9 +14,9 @@ pub(crate) struct Listener {
     pub(crate) limits: Arc<Limits>,
     /// Connections may wait. Set by an edge; cleared only by `WouldBlock`.
     pub(crate) ready: bool,
-    /// It is on the list of listeners to accept from.
+    /// The listener is on the list of those to accept from.
     pub(crate) listed: bool,
-    /// It rests after an error until this timer fires.
+    /// The listener rests after an error until this timer fires.
     pub(crate) rest: Option<Key>,
 }
 
@@ -32,7 +32,7 @@ impl Listener {
 pub(crate) enum AcceptFailure {
     /// Nobody waits.
     Drained,
-    /// This one peer is lost (or a signal came): the next may be there.
+    /// One peer is lost (or a signal came): the next may be there.
     PeerLost,
     /// No descriptors or memory, or the listener itself is broken: try again later, for trying at
     /// once would spin.

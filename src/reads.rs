@@ -22,8 +22,8 @@ impl Reads {
         }
     }
 
-    /// One read of a connection; the bytes are copied, as the system does. It takes what fits, and
-    /// says how much.
+    /// Reads once from a connection; the bytes are copied, as the system does. What fits is taken,
+    /// and the answer says how much.
     #[inline]
     pub fn read(&mut self, conn: usize, bytes: &[u8], on_data: impl FnOnce(&mut Input)) -> usize {
         if self.in_place.is_none_or(|owner| !self.stays(owner, conn)) {

@@ -12,6 +12,6 @@ pub(crate) struct Watch {
     pub(crate) tag: Tag,
     /// What was reported since the last `on_ready`.
     pub(crate) readiness: Readiness,
-    /// It is on the list of watches to report.
+    /// The watch is on the list of those to report.
     pub(crate) listed: bool,
 }

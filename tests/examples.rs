@@ -149,13 +149,14 @@ fn echo_sends_back_all_it_gets() {
     ends_on_sigterm(echo);
 }
 
+// X5
 #[test]
 fn daytime_speaks_first_and_closes() {
     let mut daytime = Process::start("daytime", &["--listen", ANY]);
     let addr = daytime.ip();
     let answer = String::from_utf8(read_all(peer(addr))).unwrap();
     assert!(answer.ends_with(" seconds since 1970 began\n"), "{answer}");
-    // X5: whoever sends something gets the answer all the same.
+    // Whoever sends something gets the answer all the same.
     let mut talker = peer(addr);
     let _ = talker.write_all(&pattern(MIB)[..64 * 1024]);
     let mut line = String::new();
@@ -240,6 +241,7 @@ fn a_proxy_without_a_server_resets_its_clients_and_lives() {
     ends_on_sigterm(proxy);
 }
 
+// X10
 #[test]
 fn three_parts_live_in_one_loop_and_one_stops_it() {
     let mut daytime = Process::start("daytime", &["--listen", ANY]);
@@ -262,7 +264,6 @@ fn three_parts_live_in_one_loop_and_one_stops_it() {
     until("one hears the news", || {
         read_line(&one).ends_with("began\n")
     });
-    // X10
     admin.write_all(b"stop\n").unwrap();
     assert!(app.wait().success());
     for stream in [one, two, admin] {

@@ -4,12 +4,19 @@
 //! The rules read text, not syntax trees: `rust::code` blanks all that is no code, and a brace
 //! matcher does the rest. The module `the_rules_bite` shows each rule on made-up sources.
 
+#[path = "house/promises.rs"]
+mod promises;
+#[path = "house/prose.rs"]
+mod prose;
 #[path = "house/rust.rs"] // `tests/rust.rs` would be a test of its own
 mod rust;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use promises::broken_promises;
+use prose::{citations_of_others, leaning_docs};
 use rust::{code, is_ident, item_end, line_of, paths, shipped_code, words};
 
 const MAX_FILE_LINES: usize = 600;
@@ -101,22 +108,56 @@ fn the_readme_has_at_most_150_lines() {
     report(&long_readme("README.md", &text));
 }
 
+#[test]
+fn the_first_sentence_of_a_documentation_stands_alone() {
+    hold(leaning_docs);
+}
+
+#[test]
+fn nothing_cites_what_is_not_in_the_repository() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    read_files(root, root, &|_| true, &mut files);
+    let names: BTreeSet<String> = files.iter().map(|(path, _)| path.clone()).collect();
+    assert!(names.contains("README.md") && names.contains(".ci/run"));
+    let mut violations = Vec::new();
+    for (path, text) in &files {
+        if path != "tests/house/prose.rs" {
+            violations.extend(citations_of_others(path, text, &names));
+        }
+    }
+    report(&violations);
+}
+
+#[test]
+fn promises_and_tests_agree() {
+    let page = "docs/promises.md";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let promises = fs::read_to_string(path).expect("the page of the promises");
+    report(&broken_promises(page, &promises, &sources()));
+}
+
 /// Runs one rule over all sources, and fails with all its violations at once.
 fn hold(rule: Rule) {
+    let mut violations = Vec::new();
+    for (path, text) in &sources() {
+        violations.extend(rule(path, text));
+    }
+    report(&violations);
+}
+
+/// All sources of this repository, as (path from the root, text).
+fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     for dir in ["src", "examples", "tests", "perf", "benches", "fuzz"] {
-        read_sources(root, &root.join(dir), &mut files);
+        let is_rust = |path: &Path| path.extension().is_some_and(|e| e == "rs");
+        read_files(root, &root.join(dir), &is_rust, &mut files);
     }
     // A rule that reads nothing holds always.
     assert!(files.iter().any(|(path, _)| path == "tests/house.rs"));
     assert!(files.iter().any(|(path, _)| path == "src/lib.rs"));
-
-    let mut violations = Vec::new();
-    for (path, text) in &files {
-        violations.extend(rule(path, text));
-    }
-    report(&violations);
+    files
 }
 
 fn report(violations: &[String]) {
@@ -128,8 +169,17 @@ fn report(violations: &[String]) {
     );
 }
 
-/// Collects the `.rs` files below `dir` as (path from the root, text).
-fn read_sources(root: &Path, dir: &Path, files: &mut Vec<(String, String)>) {
+/// What is built or found, and belongs to nobody: `perf` and `fuzz` are packages of their own and
+/// build into themselves.
+const NOT_SOURCES: &[&str] = &["target", ".git", "corpus", "artifacts", "coverage"];
+
+/// Collects the texts below `dir` of files with such a name, as (path from the root, text).
+fn read_files(
+    root: &Path,
+    dir: &Path,
+    wanted: &dyn Fn(&Path) -> bool,
+    files: &mut Vec<(String, String)>,
+) {
     // Not every directory has to exist.
     let Ok(entries) = fs::read_dir(dir) else {
         return;
@@ -139,13 +189,14 @@ fn read_sources(root: &Path, dir: &Path, files: &mut Vec<(String, String)>) {
         .collect();
     paths.sort(); // for messages in a stable order
     for path in paths {
+        if NOT_SOURCES.iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
         if path.is_dir() {
-            // `perf` and `fuzz` are packages of their own and build into themselves.
-            if !path.ends_with("target") {
-                read_sources(root, &path, files);
-            }
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            let text = fs::read_to_string(&path).expect("a source in UTF-8");
+            read_files(root, &path, wanted, files);
+        } else if wanted(&path) {
+            let bytes = fs::read(&path).expect("a readable file");
+            let text = String::from_utf8_lossy(&bytes).into_owned();
             let name = path.strip_prefix(root).expect("a path below the root");
             files.push((name.display().to_string().replace('\\', "/"), text));
         }

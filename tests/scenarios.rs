@@ -1,5 +1,5 @@
-//! The promises of behaviour.md on both edges: each scenario runs on real sockets, on the simulated
-//! network, and there again with faults that lose nothing, from one description.
+//! The promises of docs/promises.md on both edges: each scenario runs on real sockets, on the
+//! simulated network, and there again with faults that lose nothing, from one description.
 //!
 //! So the simulation cannot drift from the kernel. What is here is what both can show; the tests
 //! beside this one show the rest on real sockets.

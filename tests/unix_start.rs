@@ -41,6 +41,7 @@ impl Handler for Idle {
     fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
 }
 
+// J11
 #[test]
 fn of_many_threads_that_start_at_once_exactly_one_gets_the_path() {
     let dir = TempDir::new();
@@ -116,6 +117,7 @@ impl Server {
     }
 }
 
+// J11
 #[test]
 fn of_many_processes_that_start_at_once_exactly_one_gets_the_path() {
     let dir = TempDir::new();
@@ -201,6 +203,7 @@ fn listens_when_told() {
     }
 }
 
+// J11
 #[test]
 fn a_lock_that_a_crash_has_left_is_no_hindrance_and_goes() {
     let dir = TempDir::new();
@@ -218,6 +221,7 @@ fn a_lock_that_a_crash_has_left_is_no_hindrance_and_goes() {
     kit.end();
 }
 
+// J11
 #[test]
 fn while_another_server_starts_the_path_is_in_use() {
     let dir = TempDir::new();

@@ -85,7 +85,7 @@ impl Clock {
     }
 }
 
-/// The same call on whichever it is.
+/// A call on whichever variant of an enum is there.
 macro_rules! on {
     ($enum:ident, $self:expr, $inner:ident => $call:expr) => {
         match $self {

@@ -30,7 +30,7 @@ pub(crate) struct Socket {
     /// Calls of read and write.
     pub(crate) calls: usize,
     pub(crate) shut: bool,
-    /// Its peer does not end when we do.
+    /// The peer does not end when we do.
     pub(crate) stays: bool,
     pub(crate) reset: bool,
     pub(crate) dropped: bool,

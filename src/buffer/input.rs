@@ -463,7 +463,7 @@ impl Input {
             .unwrap_or(&[])
     }
 
-    /// The same, to be queued.
+    /// A range of the input as a chunk, to be queued.
     pub(crate) fn chunk_of(&mut self, range: Range<usize>) -> Chunk<'_> {
         Chunk {
             start: range.start,

@@ -131,7 +131,7 @@ impl Excerpt {
         }
     }
 
-    /// Its first bytes, 32 at most.
+    /// The first bytes of the frame, 32 at most.
     pub fn start(&self) -> &[u8] {
         &self.start
     }

@@ -84,7 +84,7 @@ use bytes::BufMut;
 /// }
 /// ```
 pub trait Decoder {
-    /// What it gives: a [`Chunk`](crate::Chunk) mostly.
+    /// What a decoder gives: a [`Chunk`](crate::Chunk) mostly.
     type Frame<'a>;
 
     /// The next frame, taken from the input; `None`: the rest of it has not come yet.

@@ -26,7 +26,7 @@ use tokio_util::codec;
 pub struct TokioCodec<C> {
     codec: C,
     max: usize,
-    /// The same bytes as those at the start of the input.
+    /// A copy of the bytes at the start of the input, as the codec wants them.
     buffer: BytesMut,
 }
 

@@ -14,9 +14,9 @@ pub(crate) enum Expired {
     Tell(Deadline),
     /// The connection is over, with this reason.
     End(Reason),
-    /// It has lingered long enough.
+    /// The connection has lingered long enough.
     Lingered,
-    /// Its peer is gone for certain, and nobody has read the rest in time.
+    /// The peer is gone for certain, and nobody has read the rest in time.
     Gone,
 }
 
@@ -76,7 +76,7 @@ impl Conn {
         }
     }
 
-    /// Its timer has fired, or goes with it.
+    /// The timer has fired, or goes with its connection.
     pub(crate) fn take_timer(&mut self) -> Option<Key> {
         self.timer.take()
     }
@@ -108,8 +108,8 @@ impl Conn {
         }
     }
 
-    /// Its timer fired, and it has been asked: which deadline has passed, if any? One that moved on
-    /// has not. What is told again counts from `fresh`, the time of this moment.
+    /// The timer fired, and the connection has been asked: which deadline has passed, if any? One
+    /// that moved on has not. What is told again counts from `fresh`, the time of this moment.
     pub(crate) fn expire(&mut self, now: Tick, fresh: Tick) -> Expired {
         // The limit of its phase comes first: it ends what the others would only tell of.
         if self.limit_at <= now {
@@ -152,12 +152,12 @@ impl Conn {
         Expired::Nothing
     }
 
-    /// Its peer is gone: from now on a pause lasts so long.
+    /// The peer is gone: from now on a pause lasts for `write_stall` only.
     pub(super) fn wait_for_reads(&mut self, now: Tick) {
         self.limit_at = after(now, self.limits.write_stall);
     }
 
-    /// Bytes are left that the system does not take: the time of its phase begins, and after a
+    /// Bytes are left that the system does not take: the time of the phase begins, and after a
     /// close the time that it may take in all.
     pub(crate) fn begin_limit(&mut self, now: Tick) {
         self.restart_limit(now);

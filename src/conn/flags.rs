@@ -29,7 +29,7 @@ impl Flags {
     pub(crate) const WRITE_FAILED: Flags = Flags(1 << 9);
     /// `close` was asked for while connecting with bytes pending: connect, flush, close.
     pub(crate) const CLOSE_ASKED: Flags = Flags(1 << 10);
-    /// It is on the list of connections to read, or to flush.
+    /// The connection is on the list of those to read; `IN_DIRTY`: of those to flush.
     pub(crate) const IN_READY: Flags = Flags(1 << 11);
     pub(crate) const IN_DIRTY: Flags = Flags(1 << 12);
     /// The system has reported an error of the socket, and nobody has asked for it yet.

@@ -28,9 +28,9 @@ use std::sync::Arc;
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// This listener accepted it.
+    /// A listener accepted the connection.
     Accepted(ListenerId),
-    /// `connect` made it.
+    /// `connect` made the connection.
     Connected,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Conn {
     phase: Phase,
     flags: Flags,
     queue: Option<Box<WriteQueue>>,
-    /// Its part of the turn's block of broadcasts, pending; a connection with a queue has none.
+    /// The part of the turn's block of broadcasts that is pending here; none beside a queue.
     part: (u32, u32),
     /// Input that the handler left, to be offered again.
     left: Option<Leftover>,
@@ -144,7 +144,7 @@ impl Conn {
     }
 }
 
-/// Its flags.
+/// The flags of a connection.
 impl Conn {
     #[inline]
     pub(crate) fn has(&self, flag: Flags) -> bool {
@@ -183,7 +183,7 @@ impl Conn {
     }
 }
 
-/// Its life: each of these moves it on, and none back.
+/// The life of a connection: each of these moves it on, and none back.
 impl Conn {
     #[inline]
     pub(crate) fn phase(&self) -> Phase {
@@ -209,7 +209,7 @@ impl Conn {
         self.stream.is_some()
     }
 
-    /// Its connect is through.
+    /// The connect is through.
     pub(crate) fn open(&mut self, now: Tick) {
         self.enter(Phase::Open);
         self.set(Flags::OPEN);
@@ -240,8 +240,8 @@ impl Conn {
         self.deadline = after(now, self.limits.linger_time);
     }
 
-    /// It is over, with this reason unless it has a better one. Bytes that are still pending are
-    /// lost; the peer sees a reset then, and does not take a part for the whole.
+    /// The connection is over, with this reason unless it has a better one. Bytes that are still
+    /// pending are lost; the peer sees a reset then, and does not take a part for the whole.
     pub(crate) fn die(&mut self, reason: Reason, outbox: &mut Outbox) {
         self.blame(reason);
         self.enter(Phase::Dead);
@@ -278,7 +278,7 @@ impl Conn {
     }
 }
 
-/// Its socket, apart from reading and writing.
+/// The socket of a connection, apart from reading and writing.
 impl Conn {
     /// Sends the FIN, once.
     pub(crate) fn shut(&mut self) {
@@ -305,13 +305,13 @@ impl Conn {
             .map_or(Ok(false), Stream::finish_connect)
     }
 
-    /// Its error, if it has one; asking consumes it.
+    /// Takes the error that the socket has, if it has one: asking consumes it.
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
         self.clear(Flags::FAULTED);
         self.stream.as_mut()?.take_error()
     }
 
-    /// Gives its descriptor back before its slot.
+    /// Gives the descriptor back before the slot.
     pub(crate) fn release_stream(&mut self) {
         self.stream = None;
     }

@@ -179,14 +179,14 @@ impl Conn {
         self.part.0 < self.part.1
     }
 
-    /// Its part of the turn's block, which it has no longer.
+    /// Takes the part of the turn's block away from the connection.
     #[inline]
     fn take_part(&mut self) -> Option<Range<usize>> {
         let (start, end) = std::mem::take(&mut self.part);
         (start < end).then_some(start as usize..end as usize)
     }
 
-    /// Its part of the turn's block, if that is all there is to flush.
+    /// Takes the part of the turn's block away, if that is all there is to flush.
     #[inline]
     pub(crate) fn take_plain_part(&mut self) -> Option<Range<usize>> {
         use Flags as F;

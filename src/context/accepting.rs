@@ -191,7 +191,7 @@ impl Context {
         }
     }
 
-    /// It has rested: whoever waited in its backlog meanwhile needs no new edge.
+    /// A listener has rested: whoever waited in its backlog meanwhile needs no new edge.
     pub(crate) fn rested(&mut self, slot: u32) {
         if let Some(listener) = self.listeners.peek(slot) {
             listener.rest = None;

@@ -56,8 +56,8 @@ impl Context {
         self.close_with(conn, Reason::TimedOut(which))
     }
 
-    /// Ends it now: RST to the peer, what is pending is dropped, `on_close` with reason `Aborted`.
-    /// A Unix socket has no RST: its peer sees an end.
+    /// Ends a connection now: RST to the peer, what is pending is dropped, `on_close` with reason
+    /// `Aborted`. A Unix socket has no RST: its peer sees an end.
     /// `false`: no such connection, or it is over already. A closing one can be aborted.
     pub fn abort(&mut self, id: ConnId) -> bool {
         let over = |phase| phase == Phase::Dead;
@@ -99,14 +99,15 @@ impl Context {
         self.lists.want_read(slot, conn);
     }
 
-    /// Ends it with a RST: the peer must not take what it has got for the whole.
+    /// Ends a connection with a RST: the peer must not take what it has got for the whole.
     pub(crate) fn reset(&mut self, slot: u32, reason: Reason) {
         self.conns.listed_mut(slot).reset_on_drop();
         self.end(slot, reason);
     }
 
-    /// It is over. `on_close` comes in the reap phase, and the descriptor goes with it: by a RST if
-    /// bytes are lost, for an error may be the system's own (`ENOBUFS`) and the peer alive.
+    /// A connection is over. `on_close` comes in the reap phase, and the descriptor goes with it:
+    /// by a RST if bytes are lost, for an error may be the system's own (`ENOBUFS`) and the peer
+    /// alive.
     pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
         let conn = self.conns.listed_mut(slot);
         if conn.phase() == Phase::Dead {
@@ -159,7 +160,7 @@ impl Context {
         Some((ConnId(key), conn.tag(), closed))
     }
 
-    /// Its `on_close` has returned: the slot is free, and the descriptor goes.
+    /// An `on_close` has returned: the slot is free, and the descriptor goes.
     pub(crate) fn bury(&mut self, slot: u32) {
         self.conns.discard(slot);
         self.lists.buried();

@@ -32,7 +32,7 @@ enum State {
     Nothing,
     /// Some of the input is lent.
     Lent,
-    /// The same, and something was queued or ended since: what is lent cannot simply go out.
+    /// Input is lent, and something was queued or ended since: what is lent cannot simply go out.
     Disturbed,
 }
 
@@ -187,7 +187,7 @@ impl Context {
         }
     }
 
-    /// It is gone, or it has to wait for the flush phase, before what was queued after it.
+    /// What was lent is gone, or waits for the flush phase, before what was queued after it.
     #[cold]
     fn queue_lent(&mut self, slot: u32, input: &mut Input, lent: Range<usize>, before: usize) {
         if !self.lending.owns(input) {

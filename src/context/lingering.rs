@@ -57,7 +57,7 @@ impl Context {
         alive < self.config.max_connections || self.longest_lingerer().is_some()
     }
 
-    /// The same, and somebody who lingers does give it up.
+    /// Makes a place for one more connection, which somebody who lingers may have to give up.
     pub(crate) fn make_room(&mut self) -> bool {
         let alive = self.conns.len() - self.lists.over();
         alive < self.config.max_connections || self.release_lingering(1) > 0

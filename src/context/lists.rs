@@ -185,7 +185,7 @@ impl Lists {
         self.over
     }
 
-    /// One of them has given its slot back.
+    /// A connection that was over has given its slot back.
     pub(super) fn buried(&mut self) {
         self.over -= 1;
     }

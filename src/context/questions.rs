@@ -23,7 +23,7 @@ impl Context {
             .map_or(0, |conn| conn.pending() + lent)
     }
 
-    /// Is it open: connected, and neither closing nor closed?
+    /// Is a connection open: connected, and neither closing nor closed?
     pub fn is_open(&self, conn: ConnId) -> bool {
         self.conns
             .get(conn.0)
@@ -42,7 +42,7 @@ impl Context {
         self.conns.get(conn.0).map(Conn::tag)
     }
 
-    /// Was it accepted, and by whom, or connected? `None` for a stale id.
+    /// Was a connection accepted, and by whom, or made by `connect`? `None` for a stale id.
     pub fn origin(&self, conn: ConnId) -> Option<Origin> {
         self.conns.get(conn.0).map(Conn::origin)
     }

@@ -69,9 +69,10 @@ impl Context {
         true
     }
 
-    /// Its timer fired. Answers whether a deadline has passed by the clock, and prepares to ask the
-    /// connection: what the last wait told may be old. A callback may have taken long, the process
-    /// may have been stopped, or the batch of events was full; the peer must not pay for that.
+    /// A connection's timer fired. Answers whether a deadline has passed by the clock, and prepares
+    /// to ask the connection: what the last wait told may be old. A callback may have taken long,
+    /// the process may have been stopped, or the batch of events was full; the peer must not pay
+    /// for that.
     pub(crate) fn is_overdue(&mut self, slot: u32) -> bool {
         let now = self.schedule.tick();
         let conn = self.conns.listed_mut(slot);
@@ -83,7 +84,7 @@ impl Context {
         overdue
     }
 
-    /// It has been asked, if it was overdue. Answers the deadline to tell the handler of.
+    /// A connection has been asked, if it was overdue. Answers the deadline to tell the handler of.
     pub(crate) fn expire_conn(&mut self, slot: u32) -> Option<(ConnId, Deadline)> {
         // Judged by the time of the turn, which is never too late; what begins anew, from now.
         let (now, fresh) = (self.schedule.tick(), self.schedule.fresh());

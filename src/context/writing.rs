@@ -13,14 +13,14 @@ use std::ops::Range;
 /// What became of a send. It may be ignored: the limits hold either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It is queued.
+    /// The bytes are queued.
     Queued,
-    /// It is queued too, but more is pending than the high watermark: send no more until
+    /// The bytes are queued, but more is pending than the high watermark: send no more until
     /// `on_drain`. Every send until then answers so.
     Wait,
-    /// It is not queued: the hard limit is reached, and the overflow policy is `DropNewest`.
+    /// Nothing is queued: the hard limit is reached, and the overflow policy is `DropNewest`.
     Dropped,
-    /// It is not queued: no such connection, or it is closing, or its writing side is shut or
+    /// Nothing is queued: no such connection, or it is closing, or its writing side is shut or
     /// failed; or this very send met the hard limit, with the policy `Close`.
     Gone,
 }

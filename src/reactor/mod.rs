@@ -56,7 +56,7 @@ impl Reactor {
         Reactor::with_config(Config::default())
     }
 
-    /// The same with a [`Config`] of yours.
+    /// A reactor without messages from other threads, with a [`Config`] of yours.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl<M> Reactor<M> {
         Reactor::with_messages_and_config(Config::default())
     }
 
-    /// The same with a [`Config`] of yours.
+    /// A reactor to which other threads may post an `M`, with a [`Config`] of yours.
     ///
     /// # Errors
     ///

@@ -201,7 +201,7 @@ impl<M> Reactor<M> {
         }
     }
 
-    /// It ends early when a queue grows too long, as reading does.
+    /// Delivers messages; ends early when a queue grows too long, as reading does.
     fn deliver_messages<H: Handler<M>>(&mut self, app: &mut H) {
         let (waiting, budget) = (self.mailbox.waiting(), self.cx.config().messages_per_turn);
         self.cx.stats_mut().budget_hits.messages += u64::from(waiting > budget);

@@ -154,7 +154,8 @@ impl World {
         self.start_with(name, Config::default(), app, setup)
     }
 
-    /// The same with a [`Config`] of its own.
+    /// Starts a handler on a reactor of its own with a [`Config`] of its own, as
+    /// [`start`](World::start) does.
     ///
     /// # Panics
     ///
@@ -174,8 +175,8 @@ impl World {
         self.start_by(name, config, |reactor| setup(reactor).map(|()| app))
     }
 
-    /// The same for a handler that is made with the [`Context`] of its reactor, to
-    /// set a timer for example.
+    /// Starts a handler that is made with the [`Context`] of its reactor, to set a timer for
+    /// example; the rest is as in [`start_with`](World::start_with).
     ///
     /// # Panics
     ///
@@ -304,7 +305,8 @@ impl World {
         self.connect_from(Ipv4Addr::new(10, 1, 0, 1).into(), addr)
     }
 
-    /// The same from a host of your choice, for links of its own.
+    /// Connects a scripted peer from a host of your choice, for links of its own; see
+    /// [`connect`](World::connect).
     ///
     /// # Panics
     ///

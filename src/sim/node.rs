@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Names a handler of a world, with its type. Two are equal if they name the same.
 pub struct Node<H, M = ()> {
     index: usize,
-    /// Its world.
+    /// The world that the node is in.
     world: u64,
     of: PhantomData<fn() -> (H, M)>,
 }
@@ -54,14 +54,14 @@ impl<H, M> Node<H, M> {
         }
     }
 
-    /// Its place in this world.
+    /// The place of the node in this world.
     #[track_caller]
     pub(super) fn index(self, world: u64) -> usize {
         assert!(self.world == world, "this node is of another world");
         self.index
     }
 
-    /// Its host's address: 10.0.0.1 for the first.
+    /// The address of the node's host: 10.0.0.1 for the first.
     pub fn host(self) -> IpAddr {
         std::net::Ipv4Addr::from(0x0a00_0001 + self.index as u32).into()
     }

@@ -53,7 +53,7 @@ impl Peer {
         }
     }
 
-    /// Its address, as the handler's `on_accept` sees it.
+    /// The peer's address, as the handler's `on_accept` sees it.
     pub fn addr(&self) -> Addr {
         self.net.lock().local_addr(self.id)
     }
@@ -145,12 +145,12 @@ impl Peer {
         net.close(self.id);
     }
 
-    /// Is it through: accepted into the other side's backlog at least?
+    /// Is the peer through: accepted into the other side's backlog at least?
     pub fn is_connected(&self) -> bool {
         self.net.lock().peer(self.id).state == State::Open
     }
 
-    /// Is it connected, and neither side has closed or reset?
+    /// Is the peer connected, and neither side has closed or reset?
     pub fn is_open(&self) -> bool {
         self.net.lock().peer(self.id).is_open()
     }
@@ -160,7 +160,7 @@ impl Peer {
         self.net.lock().peer(self.id).has_ended()
     }
 
-    /// Was it reset or refused?
+    /// Was the peer reset or refused?
     pub fn was_reset(&self) -> bool {
         let mut net = self.net.lock();
         let socket = net.peer(self.id);
@@ -221,7 +221,7 @@ impl PeerListener {
     }
 }
 
-/// It listens no more; who waits is reset.
+/// The peer listens no more; who waits is reset.
 impl Drop for PeerListener {
     fn drop(&mut self) {
         self.net.lock().unlisten(&self.key);

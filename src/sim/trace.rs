@@ -63,11 +63,11 @@ impl Trace {
     }
 }
 
-/// One node's part of it: connections are numbered as they are first seen.
+/// One node's part of the trace: connections are numbered as they are first seen.
 pub(super) struct NodeTrace {
     trace: Trace,
     name: String,
-    /// Those that are not over.
+    /// The connections that are not over.
     conns: HashMap<ConnId, usize>,
     seen: usize,
 }
@@ -119,7 +119,7 @@ impl NodeTrace {
     }
 }
 
-/// As its `Display`, but for an error whose text is the system's own.
+/// What a reason's `Display` says, but for an error whose text is the system's own.
 fn ending(closed: &Closed) -> String {
     let name = match &closed.reason {
         Reason::ConnectFailed(error) | Reason::Io(error) => name_of_exhausted(error),

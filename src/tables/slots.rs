@@ -57,7 +57,7 @@ impl<T> Slots<T> {
         Some(value)
     }
 
-    /// The same for who is not needed any more: dropped where it is, not moved out first.
+    /// Removes a value that is not needed any more: dropped where it is, not moved out first.
     pub(crate) fn discard(&mut self, slot: u32) {
         if let Some((generation, _)) = self.slab.get(slot as usize) {
             self.generations[slot as usize] = generation.wrapping_add(1);

@@ -1,8 +1,8 @@
-//! Timers, deadlines, messages and fairness: T1 to T8, M2, M4, E3, E6.
+//! Timers, deadlines, messages and fairness: T1 to T8, M2, M4, E3, E6, J12.
 
 use crate::kit::edge::On;
 use crate::kit::{default, echo, pattern};
-use sockeye::{Config, Deadline, EventKind, Listen, TimerId};
+use sockeye::{Config, Deadline, EventKind, Listen, Origin, TimerId};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ on_both_edges! {
     no_wakeup_by_another_thread_is_lost,
     messages_come_in_order,
     one_that_blasts_does_not_starve_the_others,
+    ten_thousand_timers_due_at_once_hold_nobody_up,
     no_callback_runs_inside_another,
 }
 
@@ -270,6 +271,38 @@ fn one_that_blasts_does_not_starve_the_others(on: On) {
     edge.until("the blast is over", |edge| {
         edge.log().life(blaster).received.len() == 300_000
     });
+    edge.end();
+}
+
+// J12: two connections of the loop play ping-pong, and go on between two parts of the timers.
+fn ten_thousand_timers_due_at_once_hold_nobody_up(on: On) {
+    let hits = Rc::new(Cell::new(0));
+    let (counted, mut over) = (hits.clone(), false);
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Open {
+            conn,
+            origin: Origin::Connected,
+        } => {
+            cx.send(conn, "ball");
+            for key in 0..10_000 {
+                cx.set_timer(Duration::ZERO, key);
+            }
+        }
+        EventKind::Timer { key, .. } => over |= key == 9_999,
+        EventKind::Data { conn, input } if !over => {
+            counted.set(counted.get() + 1);
+            cx.send(conn, input.take_all());
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let conn = edge.connect(&addr);
+    edge.until("all have fired", |edge| edge.log().timers.len() == 10_000);
+    assert_eq!(edge.log().timers, (0..10_000).collect::<Vec<_>>());
+    // A fault may hold the ball back.
+    let hits = hits.get();
+    assert!(hits > 3 || matches!(on, On::Faulty(_)), "{hits}");
+    edge.cx().close(conn);
     edge.end();
 }
 

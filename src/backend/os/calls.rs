@@ -59,7 +59,7 @@ mod unix {
         SockRef::from(listener).accept4(flags.bits() as std::ffi::c_int)
     }
 
-    /// The same where there is no accept4(2): in two steps.
+    /// Accepts in two steps, where there is no accept4(2).
     #[cfg(not(any(
         target_os = "android",
         target_os = "dragonfly",

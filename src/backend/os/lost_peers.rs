@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 /// holds by default.
 const TOO_MANY: u32 = 1024;
 
-/// Those lost since one was accepted.
+/// Peers lost since one was accepted.
 #[derive(Default)]
 pub(crate) struct LostPeers(u32);
 

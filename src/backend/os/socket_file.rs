@@ -50,7 +50,7 @@ impl SocketFile {
     }
 }
 
-/// It needs no lock: as long as the socket listens, nobody takes its file for stale.
+/// Removes the file without a lock: as long as the socket listens, nobody takes it for stale.
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if inode(&self.path).is_ok_and(|inode| inode == self.inode) {

@@ -266,7 +266,7 @@ impl Acceptor {
     }
 }
 
-/// Sets them all; the error is the first one, with the name of its option.
+/// Sets all options; the error is the first one, with the name of its option.
 fn set_options(socket: &SockRef<'_>, options: &SocketOptions, is_unix: bool) -> io::Result<()> {
     let keep_alive = options.keep_alive.filter(|_| !is_unix).map(tcp_keep_alive);
     let receive_buffer = options.receive_buffer;

@@ -14,17 +14,19 @@ const SUFFIX: &str = ".sockeye-lock";
 /// server has started meanwhile.
 const TRIES: usize = 100;
 
+/// A lock for as long as a server starts on a path.
+///
 /// The system lets go of it when the process ends, however that is. The file is there only as long
 /// as the lock is held; one that a crash has left behind is locked like a new one.
 pub(super) struct StartLock {
     path: PathBuf,
     _file: OwnedFd,
-    /// It is nobody else's file that happens to have this name.
+    /// The file is nobody else's that happens to have this name.
     ours: bool,
 }
 
 impl StartLock {
-    /// Who does not get it does not wait: another is starting, and that one will have the path.
+    /// Takes the lock, or fails at once: another is starting, and that one will have the path.
     pub(super) fn take(socket: &Path) -> io::Result<StartLock> {
         let mut name = socket.as_os_str().to_owned();
         name.push(SUFFIX);

@@ -97,7 +97,7 @@ const ENOBUFS: i32 = 10055;
 #[cfg(windows)]
 const ENOMEM: i32 = ENOBUFS;
 
-/// One of them.
+/// One of the errors of a system that has run out of something.
 pub(super) fn exhausted(random: &mut Random) -> io::Error {
     let which = random.below(EXHAUSTED.len() as u64) as usize;
     io::Error::from_raw_os_error(EXHAUSTED[which].0)
@@ -144,12 +144,12 @@ impl Link {
         }
     }
 
-    /// The same with this much jitter.
+    /// This link with so much jitter.
     pub fn jitter(self, jitter: Duration) -> Link {
         Link { jitter, ..self }
     }
 
-    /// The same with so many bytes a second, one way.
+    /// This link with so many bytes a second, one way.
     pub fn bandwidth(self, bytes: u64) -> Link {
         let bandwidth = Some(bytes);
         Link { bandwidth, ..self }

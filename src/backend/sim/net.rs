@@ -45,7 +45,7 @@ pub(crate) struct Net {
 }
 
 struct Listener {
-    /// Its address, as it was asked for.
+    /// The address, as it was asked for.
     local: Addr,
     /// `None`: a scripted peer listens.
     poller: Option<usize>,
@@ -55,7 +55,7 @@ struct Listener {
     backlog: VecDeque<SockId>,
     limit: usize,
     edge: bool,
-    /// This edge was late once.
+    /// The edge was late once.
     late: bool,
 }
 
@@ -280,7 +280,7 @@ impl Net {
         self.schedule_in(delay, Packet::Edge(id));
     }
 
-    /// It comes now, and is not late a second time.
+    /// An edge that was late comes now, and is not late a second time.
     pub(super) fn late_edge(&mut self, id: SockId) {
         self.sockets[id.0].late = true;
         self.edge(id);

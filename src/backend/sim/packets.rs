@@ -177,7 +177,7 @@ impl Net {
 
     // ---- Faults ----
 
-    /// It would block although it need not. The edge that must follow then does, later.
+    /// A call would block although it need not. The edge that must follow then does, later.
     fn blocks_for_once(&mut self, id: SockId) -> bool {
         // A socket that is over never blocks: the loop may rely on that.
         let socket = self.socket(id);

@@ -58,7 +58,7 @@ pub(crate) struct Socket {
     pub(crate) proof: bool,
     /// On its poller's list of edges.
     pub(crate) edge: bool,
-    /// This edge was late once.
+    /// The edge was late once.
     pub(crate) late: bool,
     /// When the last of its bytes arrives: later ones do not overtake.
     pub(crate) last_arrival: u64,
@@ -128,7 +128,7 @@ impl Socket {
         self.dead || (self.fin_received && !unread)
     }
 
-    /// It was told that nobody listens there.
+    /// A connecting end was told that nobody listens there.
     pub(crate) fn was_refused(&self) -> bool {
         self.error == Some(ErrorKind::ConnectionRefused)
     }
