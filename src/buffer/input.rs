@@ -4,9 +4,9 @@ use bytes::{Buf, Bytes};
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use super::payload::SHARE_FROM;
+use super::pool::{Pool, Pooled};
 
 /// The bytes that `on_data` is offered: everything received and not yet consumed.
 ///
@@ -168,10 +168,7 @@ impl Input {
     fn share(&mut self, start: usize, end: usize) -> Bytes {
         let (own, pool) = (&mut self.own, &self.pool);
         let shared = self.shared.get_or_insert_with(|| {
-            Bytes::from_owner(Pooled {
-                bytes: std::mem::take(own),
-                pool: pool.clone(),
-            })
+            Bytes::from_owner(Pooled::new(std::mem::take(own), pool.clone()))
         });
         shared.slice(start..end)
     }
@@ -519,57 +516,6 @@ impl Input {
             bytes.clear();
             *start = 0;
             self.spare.push(left);
-        }
-    }
-}
-
-/// Receive buffers that come back when the last share of them is dropped, on whatever thread.
-#[derive(Clone)]
-struct Pool {
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
-    capacity: usize,
-}
-
-/// Spare buffers kept; more are given back to the allocator.
-const SPARE_BUFFERS: usize = 4;
-
-impl Pool {
-    fn new(capacity: usize) -> Pool {
-        Pool {
-            spare: Arc::default(),
-            capacity,
-        }
-    }
-
-    fn get(&self) -> Vec<u8> {
-        let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
-        let mut bytes = spare.unwrap_or_else(|| vec![0; self.capacity]);
-        bytes.resize(self.capacity, 0);
-        bytes
-    }
-}
-
-struct Pooled {
-    bytes: Vec<u8>,
-    pool: Pool,
-}
-
-impl AsRef<[u8]> for Pooled {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Pooled {
-    fn drop(&mut self) {
-        // One that was made for something else, or has grown.
-        if self.bytes.capacity() != self.pool.capacity {
-            return;
-        }
-        if let Ok(mut spare) = self.pool.spare.lock()
-            && spare.len() < SPARE_BUFFERS
-        {
-            spare.push(std::mem::take(&mut self.bytes));
         }
     }
 }
