@@ -138,7 +138,7 @@ mod tests;
 pub use bytes;
 
 pub use addr::{Addr, AddrParseError, ToAddr};
-pub use buffer::input::{Chunk, Input};
+pub use buffer::input::{Chunk, Input, InputBuffer};
 pub use buffer::payload::Payload;
 pub use closed::{Closed, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};

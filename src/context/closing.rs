@@ -89,6 +89,7 @@ impl Context {
     pub(super) fn begin_closing(&mut self, slot: u32) {
         let conn = self.conns.listed_mut(slot);
         self.lending.disturb();
+        self.lending.hide(slot, true);
         conn.begin_closing();
         if conn.has(Flags::WRITE_FAILED) {
             return self.end(slot, Reason::Local);
@@ -114,6 +115,7 @@ impl Context {
         }
         // What was lent counts as pending, and is lost with the rest.
         conn.lose(self.lending.forget(slot));
+        self.lending.hide(slot, true);
         conn.die(reason, &mut self.outbox);
         if let Some(timer) = conn.take_timer() {
             self.timers.cancel(timer);

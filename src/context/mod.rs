@@ -24,7 +24,7 @@ pub(crate) use finishing::Finishing;
 use lending::Lending;
 use lingering::Lingerers;
 pub(crate) use lists::{Lists, Ready};
-pub(crate) use reading::Next;
+pub(crate) use reading::{Next, Step};
 pub(crate) use timing::{Due, TurnTime};
 pub use writing::{Broadcast, Sent};
 
