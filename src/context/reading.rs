@@ -41,7 +41,8 @@ pub(crate) enum Next {
 }
 
 impl Context {
-    /// Holds back `on_data` and `on_eof` from the next callback on, also for bytes already read.
+    /// Holds back `on_data` and `on_eof`, also for bytes already read: in a callback of this
+    /// connection the rest of its [`Input`](crate::Input) looks empty from now on.
     /// The loop reads no more from it, so the peer is soon held back too, by TCP. An end waits as
     /// well; deadlines do not. If the peer is gone for certain (it has reset the connection, or a
     /// write has failed), sends answer `Gone`, and `on_close` comes when
