@@ -9,8 +9,7 @@ use kit::framed::{Recorder, Shared, all_closed, framed, protocol_error, texts};
 use kit::{peer, read_all, read_n, reset, spawn, write};
 use sockeye::codec::{CodecError, Encoder, LengthPrefixed, Lines};
 use sockeye::{
-    Chunk, ConnId, Context, Event, FrameHandler, Framed, Handler, Input, InputBuffer, Listen,
-    Reactor, Sent, Tag,
+    Chunk, ConnId, Context, Event, FrameHandler, Framed, Handler, Input, Listen, Reactor, Sent, Tag,
 };
 use std::net::Shutdown;
 use std::time::Duration;
@@ -300,12 +299,12 @@ mod tokio {
     #[test]
     fn a_codec_of_tokio_util_is_bounded_and_its_last_frame_comes() {
         let codec = TokioCodec::new(AnyDelimiterCodec::new(b";".to_vec(), b"".to_vec()), 4);
-        let (mut one, mut input) = (codec.clone(), InputBuffer::from(b"a;bc".to_vec()));
+        let (mut one, mut input) = (codec.clone(), sockeye::InputBuffer::from(b"a;bc".to_vec()));
         assert_eq!(one.decode(&mut input).unwrap().unwrap(), "a");
         assert!(one.decode(&mut input).unwrap().is_none());
         assert_eq!(one.decode_eof(&mut input).unwrap().unwrap(), "bc");
         assert!(one.decode_eof(&mut input).unwrap().is_none() && input.is_empty());
-        let (mut two, mut input) = (codec, InputBuffer::from(b"abcde".to_vec()));
+        let (mut two, mut input) = (codec, sockeye::InputBuffer::from(b"abcde".to_vec()));
         let error = two.decode(&mut input).unwrap_err();
         assert!(
             matches!(error, CodecError::TooLong { limit: 4, .. }),

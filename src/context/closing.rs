@@ -22,9 +22,9 @@ impl Context {
         true
     }
 
-    /// Closes after a flush: what is pending is sent, then FIN; input is discarded, and in a callback
-    /// of this connection the rest of it looks empty. From now on only `on_close` comes, with reason
-    /// `Local`, or `Eof` if the peer had finished before.
+    /// Closes after a flush: what is pending is sent, then FIN; input is discarded, and in a
+    /// callback of this connection the rest of it looks empty. From now on only `on_close` comes,
+    /// with reason `Local`, or `Eof` if the peer had finished before.
     ///
     /// It comes when the peer has finished too, or has been silent for
     /// [`Limits::linger_silence`](crate::Limits::linger_silence): a socket that is closed earlier
