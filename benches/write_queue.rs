@@ -18,6 +18,8 @@ mod config;
 mod input;
 #[path = "../src/buffer/payload.rs"]
 mod payload;
+#[path = "../src/buffer/pool.rs"]
+mod pool;
 #[path = "../src/buffer/write_queue.rs"]
 mod write_queue;
 

@@ -55,7 +55,7 @@ struct Admin;
 
 impl Handler for Admin {
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-        while let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = input.find(b'\n') {
             match input.take(end + 1).trim_ascii() {
                 b"who" => {
                     let chatting = cx.connections().filter(|id| cx.tag(*id) == Some(CHAT));

@@ -1,7 +1,7 @@
 //! What every fuzz target of a decoder checks. `cargo +nightly fuzz run lines` in this directory.
 
 use arbitrary::Arbitrary;
-use sockeye::Input;
+use sockeye::InputBuffer;
 use sockeye::codec::{CodecError, Decoder, Encoder};
 
 /// Bytes, and where they are cut.
@@ -74,7 +74,7 @@ where
     D: Decoder,
     for<'a> D::Frame<'a>: AsRef<[u8]>,
 {
-    let (mut frames, mut input) = (Vec::new(), Input::from(Vec::new()));
+    let (mut frames, mut input) = (Vec::new(), InputBuffer::from(Vec::new()));
     let max_input = codec.max_input();
     let mut run = || {
         for piece in pieces {
@@ -101,7 +101,7 @@ where
     D: Decoder,
     for<'a> D::Frame<'a>: AsRef<[u8]>,
 {
-    let (mut frames, mut input) = (Vec::new(), Input::from(Vec::new()));
+    let (mut frames, mut input) = (Vec::new(), InputBuffer::from(Vec::new()));
     let mut run = || {
         for piece in pieces {
             input.append(piece);

@@ -47,7 +47,7 @@ impl fmt::Display for Closed {
 pub enum Reason {
     /// `close` was called, and the peer had not finished sending.
     Local,
-    /// `abort` was called, or a handler took away the [`Input`](crate::Input) it had sent from.
+    /// `abort` was called.
     Aborted,
     /// The peer finished sending (`recv` gave 0 bytes), and then this side closed too.
     Eof,

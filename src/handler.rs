@@ -63,7 +63,8 @@ pub trait Handler<M = ()> {
     /// Bytes have come: one call for each read of the loop, of one receive buffer at most. Take
     /// from `input` what you understand, and leave the rest: it is offered again, in front of the
     /// next bytes. A stream has no messages: two of them may come in one call, or one in pieces, so
-    /// take them in a loop.
+    /// take them in a loop. It ends by itself if you close the connection in it or pause its reads,
+    /// for the input looks empty then.
     ///
     /// More than [`Limits::input_limit`](crate::Limits::input_limit) left, with reads not paused,
     /// closes the connection.

@@ -50,6 +50,7 @@
 //! | [`Context`] | the commands (`send`, `close`, `connect`, …) and the questions |
 //! | [`Reactor`] | the loop: [`run`](Reactor::run), or [`turn`](Reactor::turn) in a loop of yours |
 //! | [`Input`], [`Chunk`] | what was received and not yet consumed, and what you take of it |
+//! | [`InputBuffer`] | an input of your own, to try a decoder on |
 //! | [`Framed`], [`codec`] | whole messages instead of bytes: lines, prefixes, delimiters |
 //! | [`Payload`], [`Sent`] | what `send` takes, and what became of it |
 //! | [`Closed`], [`Reason`] | how a connection ended |
@@ -138,7 +139,7 @@ mod tests;
 pub use bytes;
 
 pub use addr::{Addr, AddrParseError, ToAddr};
-pub use buffer::input::{Chunk, Input};
+pub use buffer::input::{Chunk, Input, InputBuffer};
 pub use buffer::payload::Payload;
 pub use closed::{Closed, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};

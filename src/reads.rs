@@ -1,12 +1,17 @@
 //! The loop's reads without a loop, to measure decoders with.
+//!
+//! The buffers are the loop's own. What stands in for the loop is a table of what each connection
+//! left, which is a part of the connection there, and a copy where the system would copy. It is in
+//! this crate so that nothing of the receive buffer has to be public.
 
-use crate::buffer::input::{Input, Leftover};
+use crate::buffer::input::{Hidden, Input};
+use crate::buffer::receive::{Leftover, Receive};
 
 /// Reads as the loop makes them, with the same buffers: for `benches/codec.rs`.
 #[doc(hidden)]
 #[allow(missing_debug_implementations, reason = "nobody looks at it")]
 pub struct Reads {
-    input: Input,
+    receive: Receive,
     /// What each connection left.
     left: Vec<Option<Leftover>>,
     in_place: Option<usize>,
@@ -16,7 +21,7 @@ impl Reads {
     /// For so many connections.
     pub fn new(receive_buffer: usize, conns: usize) -> Reads {
         Reads {
-            input: Input::new(receive_buffer),
+            receive: Receive::new(receive_buffer, Hidden::default()),
             left: (0..conns).map(|_| None).collect(),
             in_place: None,
         }
@@ -27,33 +32,27 @@ impl Reads {
     #[inline]
     pub fn read(&mut self, conn: usize, bytes: &[u8], on_data: impl FnOnce(&mut Input)) -> usize {
         if self.in_place.is_none_or(|owner| !self.stays(owner, conn)) {
-            self.input.clear();
+            self.receive.clear();
         }
-        let buffer = self.input.buffer();
+        let buffer = self.receive.buffer();
         let count = bytes.len().min(buffer.len());
         buffer[..count].copy_from_slice(&bytes[..count]);
-        self.input.filled(count);
+        self.receive.filled(count);
+        let left = self.receive.put_in_front(self.left[conn].take());
+        on_data(self.receive.offer(left));
         self.in_place = None;
-        let left = self.left[conn].take();
-        match self.input.put_in_front(left) {
-            None => {
-                on_data(&mut self.input);
-                self.in_place = (!self.input.is_empty()).then_some(conn);
-            }
-            Some(left) => {
-                let mut joined = self.input.prepend(left);
-                on_data(&mut joined);
-                self.left[conn] = self.input.leftover_of(joined);
-            }
+        match self.receive.is_joined() {
+            false => self.in_place = (!self.receive.is_empty()).then_some(conn),
+            true => self.left[conn] = self.receive.leftover(),
         }
         count
     }
 
     #[inline]
     fn stays(&mut self, owner: usize, conn: usize) -> bool {
-        let stays = owner == conn && self.input.make_room();
+        let stays = owner == conn && self.receive.make_room();
         if !stays {
-            self.left[owner] = self.input.leftover();
+            self.left[owner] = self.receive.leftover();
             self.in_place = None;
         }
         stays

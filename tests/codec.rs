@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use sockeye::codec::{
     CodecError, Decoder, Delimited, Encoder, Fixed, LengthPrefixed, Lines, TextLines, UntilEof,
 };
-use sockeye::{Input, Payload, Reads};
+use sockeye::{InputBuffer, Payload, Reads};
 
 /// What a decoder gave, and how it ended.
 type Outcome = (Vec<Vec<u8>>, Result<(), CodecError>);
@@ -20,7 +20,7 @@ where
 {
     let mut frames = Vec::new();
     let mut run = || {
-        let mut input = Input::from(Vec::new());
+        let mut input = InputBuffer::from(Vec::new());
         for piece in pieces {
             input.append(piece);
             while let Some(frame) = codec.decode(&mut input)? {
@@ -44,7 +44,7 @@ where
 {
     let mut frames: Vec<Vec<u8>> = Vec::new();
     let mut run = || {
-        let mut input = Input::from(Vec::new());
+        let mut input = InputBuffer::from(Vec::new());
         for piece in pieces {
             input.append(piece);
             let mut stopped = true;
@@ -360,7 +360,7 @@ fn a_header_before_and_after_the_prefix_is_skipped_or_given() {
             .unwrap()
             .put_into(&mut frame);
         assert_eq!(frame, [&head, &b"\0\x03abc"[..]].concat());
-        let mut input = Input::from(frame);
+        let mut input = InputBuffer::from(frame);
         assert_eq!(&codec.decode(&mut input).unwrap().unwrap()[..], b"abc");
     }
 }
@@ -405,7 +405,7 @@ fn a_length_above_the_maximum_is_an_error_at_once_and_takes_no_memory() {
         (L::u64(whole).adjustment(1), whole, &[0xff; 8], u64::MAX),
     ];
     for (mut codec, limit, bytes, length) in lies {
-        let mut input = Input::from(bytes.to_vec());
+        let mut input = InputBuffer::from(bytes.to_vec());
         let mut error = None;
         let used = measure(|| error = codec.decode(&mut input).err());
         is_too_long(error.as_ref().unwrap(), limit, Some(length));
@@ -414,7 +414,7 @@ fn a_length_above_the_maximum_is_an_error_at_once_and_takes_no_memory() {
     }
     // One that is allowed takes no memory either, before its bytes come.
     let mut codec = L::u64(usize::MAX);
-    let mut input = Input::from(vec![0xff; 8]);
+    let mut input = InputBuffer::from(vec![0xff; 8]);
     let used = measure(|| assert!(codec.decode(&mut input).unwrap().is_none()));
     assert_eq!(used.count_total, 0);
 }
@@ -482,7 +482,7 @@ fn a_payload_whose_frame_would_not_come_back_is_refused() {
 fn thousands_of_frames_in_one_read_allocate_nothing_and_only_large_ones_are_shared() {
     const COUNT: usize = 4_000;
     fn count<D: Decoder>(mut codec: D, bytes: Vec<u8>) {
-        let mut input = Input::from(bytes);
+        let mut input = InputBuffer::from(bytes);
         let mut frames = 0;
         let used = measure(|| {
             while codec.decode(&mut input).unwrap().is_some() {
@@ -500,7 +500,7 @@ fn thousands_of_frames_in_one_read_allocate_nothing_and_only_large_ones_are_shar
 
     // Kept: a small one is a copy, a large one is not.
     let large = [&b"\0\x01\0\0"[..], &[7; 1 << 16]].concat();
-    let mut input = Input::from([&b"\0\0\0\x05hello"[..], &large].concat());
+    let mut input = InputBuffer::from([&b"\0\0\0\x05hello"[..], &large].concat());
     let (mut codec, at) = (LengthPrefixed::u32(1 << 20), input.as_ptr());
     let small: Bytes = codec.decode(&mut input).unwrap().unwrap().into();
     assert_eq!(
@@ -585,7 +585,7 @@ fn an_encoder_does_not_copy_what_is_large() {
 
 #[test]
 fn a_frame_is_read_as_numbers_in_network_order() {
-    let mut input = Input::from(b"\x06\x01\x02\0\0\0\x03".to_vec());
+    let mut input = InputBuffer::from(b"\x06\x01\x02\0\0\0\x03".to_vec());
     let mut frame = LengthPrefixed::u8(8).decode(&mut input).unwrap().unwrap();
     assert_eq!((frame.get_u16(), frame.get_u32_le()), (0x0102, 0x0300_0000));
     assert!(frame.try_get_u8().is_err());

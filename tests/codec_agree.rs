@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sockeye::codec::{Decoder, Delimited, Encoder, Fixed, LengthPrefixed, Lines};
-use sockeye::{Chunk, Input};
+use sockeye::{Chunk, InputBuffer};
 use tokio_util::codec::{self as tokio, LengthDelimitedCodec};
 
 /// What came out, and how it ended.
@@ -40,7 +40,7 @@ fn ours<D>(mut codec: D, pieces: &[&[u8]]) -> Outcome
 where
     D: for<'a> Decoder<Frame<'a> = Chunk<'a>>,
 {
-    let (mut frames, mut input) = (Vec::new(), Input::from(Vec::new()));
+    let (mut frames, mut input) = (Vec::new(), InputBuffer::from(Vec::new()));
     for piece in pieces {
         input.append(piece);
         loop {

@@ -299,12 +299,12 @@ mod tokio {
     #[test]
     fn a_codec_of_tokio_util_is_bounded_and_its_last_frame_comes() {
         let codec = TokioCodec::new(AnyDelimiterCodec::new(b";".to_vec(), b"".to_vec()), 4);
-        let (mut one, mut input) = (codec.clone(), Input::from(b"a;bc".to_vec()));
+        let (mut one, mut input) = (codec.clone(), sockeye::InputBuffer::from(b"a;bc".to_vec()));
         assert_eq!(one.decode(&mut input).unwrap().unwrap(), "a");
         assert!(one.decode(&mut input).unwrap().is_none());
         assert_eq!(one.decode_eof(&mut input).unwrap().unwrap(), "bc");
         assert!(one.decode_eof(&mut input).unwrap().is_none() && input.is_empty());
-        let (mut two, mut input) = (codec, Input::from(b"abcde".to_vec()));
+        let (mut two, mut input) = (codec, sockeye::InputBuffer::from(b"abcde".to_vec()));
         let error = two.decode(&mut input).unwrap_err();
         assert!(
             matches!(error, CodecError::TooLong { limit: 4, .. }),

@@ -8,7 +8,9 @@ mod kit;
 use kit::framed::{Recorder, Shared, all_closed, framed, protocol_error, texts};
 use kit::{PATIENCE, pattern, peer, read_all, read_n, spawn, write};
 use sockeye::codec::{CodecError, Decoder, Delimited, Encoder, LengthPrefixed, Lines, UntilEof};
-use sockeye::{Chunk, ConnId, Context, Event, EventKind, Framed, Handler, Input, Reactor, Reason};
+use sockeye::{
+    Chunk, ConnId, Context, Event, EventKind, Framed, Handler, Input, InputBuffer, Reactor, Reason,
+};
 use std::io::Write;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -203,7 +205,7 @@ fn the_largest_adjustments_overflow_nothing() {
         for length in [0, 64, 1 << 63, u64::MAX] {
             let mut codec = LengthPrefixed::u64(64).adjustment(adjustment);
             assert_eq!(codec.max_input(), 64 + 8);
-            let mut input = Input::from(length.to_be_bytes().to_vec());
+            let mut input = InputBuffer::from(length.to_be_bytes().to_vec());
             let frame = codec.decode(&mut input);
             match i128::from(length) + i128::from(adjustment) {
                 0 => assert_eq!(frame.unwrap().as_deref(), Some(&b""[..])),

@@ -38,6 +38,8 @@ macro_rules! on_both_edges {
 mod closing;
 #[path = "scenarios/frames.rs"]
 mod frames;
+#[path = "scenarios/looping.rs"]
+mod looping;
 #[path = "scenarios/opening.rs"]
 mod opening;
 #[path = "scenarios/reading.rs"]

@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use sockeye::Input;
+use sockeye::InputBuffer;
 use sockeye::codec::{Decoder, TokioCodec};
 use sockeye_fuzz::Stream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
@@ -16,7 +16,7 @@ fuzz_target!(|input: (Stream, u8)| {
         .max_frame_length(max.into())
         .new_codec();
     let (mut codec, mut other) = (TokioCodec::new(bare.clone(), 300), bare);
-    let (mut input, mut buffer) = (Input::from(Vec::new()), BytesMut::new());
+    let (mut input, mut buffer) = (InputBuffer::from(Vec::new()), BytesMut::new());
     for piece in stream.bytes.chunks(7) {
         input.append(piece);
         buffer.extend_from_slice(piece);

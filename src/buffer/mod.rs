@@ -3,4 +3,6 @@
 pub(crate) mod input;
 pub(crate) mod outbox;
 pub(crate) mod payload;
+mod pool;
+pub(crate) mod receive;
 pub(crate) mod write_queue;

@@ -133,13 +133,14 @@ impl Encoder for Delimited {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::input::InputBuffer;
 
     // R8
     #[test]
     fn every_byte_is_searched_once_but_for_those_that_may_begin_a_delimiter() {
         for delimiter in ["\0", "\r\n.\r\n"] {
             let mut codec = Delimited::new(delimiter, 9_999);
-            let mut input = Input::from(Vec::new());
+            let mut input = InputBuffer::from(Vec::new());
             for count in 1..=9_999 {
                 input.append(b"x");
                 assert!(codec.decode(&mut input).unwrap().is_none());

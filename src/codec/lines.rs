@@ -108,11 +108,12 @@ impl Encoder for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::input::InputBuffer;
 
     // R8
     #[test]
     fn every_byte_is_searched_once_however_they_come() {
-        let (mut lines, mut input) = (Lines::new(9_999), Input::from(Vec::new()));
+        let (mut lines, mut input) = (Lines::new(9_999), InputBuffer::from(Vec::new()));
         for count in 1..=9_999 {
             input.append(b"x");
             assert!(lines.decode(&mut input).unwrap().is_none());

@@ -19,7 +19,7 @@
 //! never allocates what a peer merely claims.
 //!
 //! ```
-//! use sockeye::Input;
+//! use sockeye::InputBuffer;
 //! use sockeye::codec::{Decoder, Encoder, LengthPrefixed};
 //!
 //! const CODEC: LengthPrefixed = LengthPrefixed::u16(1024);
@@ -28,7 +28,7 @@
 //! CODEC.encode(b"hello", &mut buffer)?;
 //! assert_eq!(buffer, b"\0\x05hello");
 //!
-//! let (mut codec, mut input) = (CODEC, Input::from(buffer[..4].to_vec()));
+//! let (mut codec, mut input) = (CODEC, InputBuffer::from(buffer[..4].to_vec()));
 //! assert!(codec.decode(&mut input)?.is_none()); // it comes in two pieces
 //! input.append(&buffer[4..]);
 //! assert_eq!(codec.decode(&mut input)?.as_deref(), Some(&b"hello"[..]));

@@ -9,11 +9,11 @@ use memchr::{memchr_iter, memrchr};
 /// [`Lines`] in UTF-8: a frame is a `&str`, and one that is no UTF-8 is `Malformed`.
 ///
 /// ```
-/// use sockeye::Input;
+/// use sockeye::InputBuffer;
 /// use sockeye::codec::{Decoder, TextLines};
 ///
 /// let mut codec = TextLines::new(1024);
-/// let mut input = Input::from("grüß\r\nGott\n".as_bytes().to_vec());
+/// let mut input = InputBuffer::from("grüß\r\nGott\n".as_bytes().to_vec());
 /// assert_eq!(codec.decode(&mut input)?, Some("grüß"));
 /// assert_eq!(codec.decode(&mut input)?, Some("Gott"));
 /// # Ok::<(), sockeye::codec::CodecError>(())
@@ -93,7 +93,8 @@ impl Decoder for TextLines {
                     break;
                 }
                 taken = end + 1;
-                if !each(line) {
+                // The input comes to look empty when its connection is closed or paused.
+                if !each(line) || input.is_empty() {
                     outcome = Ok(false);
                     break;
                 }

@@ -12,12 +12,12 @@ use tokio_util::codec;
 /// taken from the input, and the rest stays there too: so a pause holds for them as for others.
 ///
 /// ```
-/// use sockeye::Input;
+/// use sockeye::InputBuffer;
 /// use sockeye::codec::{Decoder, TokioCodec};
 /// use tokio_util::codec::LinesCodec;
 ///
 /// let mut codec = TokioCodec::new(LinesCodec::new(), 1024);
-/// let mut input = Input::from(b"one\ntwo\n".to_vec());
+/// let mut input = InputBuffer::from(b"one\ntwo\n".to_vec());
 /// assert_eq!(codec.decode(&mut input)?, Some("one".to_owned()));
 /// assert_eq!(&input[..], b"two\n");
 /// # Ok::<(), sockeye::codec::CodecError>(())
@@ -65,7 +65,10 @@ where
         input: &mut Input,
         decode: impl FnOnce(&mut C, &mut BytesMut) -> Result<Option<C::Item>, C::Error>,
     ) -> Result<Option<C::Item>, CodecError> {
-        let new = input.get(self.buffer.len()..).unwrap_or_default();
+        // An input that has come to look empty gives no more, though its bytes are in the buffer.
+        let Some(new) = input.get(self.buffer.len()..) else {
+            return Ok(None);
+        };
         self.buffer.extend_from_slice(new);
         let before = self.buffer.len();
         let item = decode(&mut self.codec, &mut self.buffer)

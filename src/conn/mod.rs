@@ -15,8 +15,8 @@ pub(crate) use writing::{Admission, Written};
 
 use crate::addr::Addr;
 use crate::backend::Stream;
-use crate::buffer::input::Leftover;
 use crate::buffer::outbox::Outbox;
+use crate::buffer::receive::Leftover;
 use crate::buffer::write_queue::WriteQueue;
 use crate::clock::{NEVER, Tick, after, nanos};
 use crate::closed::{Closed, Reason};

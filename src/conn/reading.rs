@@ -1,7 +1,7 @@
 //! Reading from one connection: when it is worth a call, and what the call says.
 
 use super::{Conn, Flags, Phase};
-use crate::buffer::input::{Input, Leftover};
+use crate::buffer::receive::{Leftover, Receive};
 use crate::readiness::Readiness;
 use std::io;
 
@@ -79,11 +79,11 @@ impl Conn {
 
     /// One read of one receive buffer.
     #[inline(always)]
-    pub(crate) fn read(&mut self, input: &mut Input) -> Read {
+    pub(crate) fn read(&mut self, receive: &mut Receive) -> Read {
         let Some(stream) = &mut self.stream else {
             return Read::Nothing;
         };
-        let buffer = input.buffer();
+        let buffer = receive.buffer();
         match stream.read(buffer) {
             Ok(0) => {
                 self.clear(Flags::READABLE);
@@ -93,7 +93,7 @@ impl Conn {
                 if count < buffer.len() && !self.has(Flags::DRAIN) {
                     self.clear(Flags::READABLE);
                 }
-                input.filled(count);
+                receive.filled(count);
                 Read::Data(count)
             }
             Err(error) => match error.kind() {

@@ -22,9 +22,9 @@ impl Context {
         true
     }
 
-    /// Closes after a flush: what is pending is sent, then FIN; input is discarded. From now on
-    /// only
-    /// `on_close` comes, with reason `Local`, or `Eof` if the peer had finished before.
+    /// Closes after a flush: what is pending is sent, then FIN; input is discarded, and in a
+    /// callback of this connection the rest of it looks empty. From now on only `on_close` comes,
+    /// with reason `Local`, or `Eof` if the peer had finished before.
     ///
     /// It comes when the peer has finished too, or has been silent for
     /// [`Limits::linger_silence`](crate::Limits::linger_silence): a socket that is closed earlier
@@ -89,6 +89,7 @@ impl Context {
     pub(super) fn begin_closing(&mut self, slot: u32) {
         let conn = self.conns.listed_mut(slot);
         self.lending.disturb();
+        self.lending.hide(slot, true);
         conn.begin_closing();
         if conn.has(Flags::WRITE_FAILED) {
             return self.end(slot, Reason::Local);
@@ -115,6 +116,7 @@ impl Context {
         }
         // What was lent counts as pending, and is lost with the rest.
         conn.lose(self.lending.forget(slot));
+        self.lending.hide(slot, true);
         conn.die(reason, &mut self.outbox);
         if let Some(timer) = conn.take_timer() {
             self.schedule.cancel(timer);

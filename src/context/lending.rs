@@ -5,7 +5,8 @@
 //! then written from the receive buffer. Only what the system does not take is queued.
 
 use super::{Context, Sent};
-use crate::buffer::input::Input;
+use crate::buffer::input::{Hidden, Store};
+use crate::buffer::receive::Receive;
 use crate::closed::Reason;
 use crate::conn::{Conn, Flags, Written};
 use crate::id::{ConnId, Key};
@@ -13,8 +14,8 @@ use std::ops::Range;
 
 /// Who may borrow the input of the running callback, and what it has borrowed.
 pub(crate) struct Lending {
-    /// The serial of the loop's own input. A handler may have others, and put one in its place.
-    own: usize,
+    /// The flag of the loop's own input, by which it is known: a callback may send from others.
+    hidden: Hidden,
     /// The borrower may borrow from it: nothing is lent or queued yet.
     is_offered: bool,
     state: State,
@@ -39,7 +40,7 @@ enum State {
 impl Lending {
     pub(crate) fn new() -> Lending {
         Lending {
-            own: 0,
+            hidden: Hidden::default(),
             borrower: Key {
                 slot: 0,
                 generation: 0,
@@ -51,10 +52,16 @@ impl Lending {
         }
     }
 
-    /// Offers the input of the coming callback to its own connection.
+    /// If there is input for a callback, it will be that of this connection, and in sight.
     #[inline]
-    pub(super) fn begin(&mut self, key: Key, conn: &Conn) {
+    pub(super) fn show_to(&mut self, key: Key) {
         self.borrower = key;
+        self.hidden.set(false);
+    }
+
+    /// Offers what was read for the coming callback to its own connection.
+    #[inline]
+    pub(super) fn offer(&mut self, conn: &Conn) {
         self.is_offered = conn.can_borrow();
         self.high = conn.limits().high_watermark;
     }
@@ -68,16 +75,19 @@ impl Lending {
         }
     }
 
+    /// The connection wants no more input, or again: if it is the one whose callback runs, what it
+    /// is offered looks empty, or no longer. For another one it means nothing: each callback begins
+    /// with its input in sight.
+    pub(super) fn hide(&self, slot: u32, hidden: bool) {
+        if self.borrower.slot == slot {
+            self.hidden.set(hidden);
+        }
+    }
+
     /// The callback has returned, and borrowed nothing.
     #[inline]
     pub(crate) fn close(&mut self) {
         self.is_offered = false;
-    }
-
-    /// Is it the loop's own, and not another that a handler has put in its place?
-    #[inline]
-    pub(crate) fn owns(&self, input: &Input) -> bool {
-        self.own == input.serial()
     }
 
     /// Is something lent?
@@ -113,11 +123,9 @@ impl Lending {
 }
 
 impl Context {
-    /// The loop's input, or another one where a handler has taken it away.
-    pub(crate) fn new_input(&mut self) -> Input {
-        let input = Input::new(self.config.receive_buffer);
-        self.lending.own = input.serial();
-        input
+    /// The loop's receive buffer.
+    pub(crate) fn new_receive(&self) -> Receive {
+        Receive::new(self.config.receive_buffer, self.lending.hidden.clone())
     }
 
     /// Lends a chunk of the running callback's input to its own connection, once. `None`: it has
@@ -126,14 +134,15 @@ impl Context {
     pub(super) fn lend(
         &mut self,
         id: ConnId,
-        input: &Input,
+        store: &Store,
         start: usize,
         end: usize,
     ) -> Option<Sent> {
         let lending = &mut self.lending;
         let len = end - start;
+        let is_own = store.is_of(&lending.hidden);
         // A call that writes nothing would tell of room that nobody needs.
-        if !lending.is_offered || !lending.owns(input) || lending.borrower != id.0 || len == 0 {
+        if !lending.is_offered || !is_own || lending.borrower != id.0 || len == 0 {
             return None;
         }
         lending.is_offered = false;
@@ -155,16 +164,16 @@ impl Context {
     /// The callback has returned with input lent to its connection: writes it, if the callback has
     /// queued nothing else, and queues what is left.
     #[inline(always)]
-    pub(crate) fn repay(&mut self, slot: u32, input: &mut Input, dirty_before: usize) {
+    pub(crate) fn repay(&mut self, slot: u32, receive: &mut Receive, dirty_before: usize) {
         let (start, end) = (self.lending.lent.0 as usize, self.lending.lent.1 as usize);
         let state = std::mem::replace(&mut self.lending.state, State::Nothing);
-        if state == State::Disturbed || !self.lending.owns(input) {
-            return self.queue_lent(slot, input, start..end, dirty_before);
+        if state == State::Disturbed {
+            return self.queue_lent(slot, receive, start..end, dirty_before);
         }
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
-        let bytes = input.range(start, end);
+        let bytes = receive.range(start..end);
         match conn.write_slice(bytes) {
             Written::Bytes(count) => {
                 if conn.has_idle() {
@@ -174,9 +183,9 @@ impl Context {
                 if count == bytes.len() && conn.is_at_ease() {
                     return;
                 }
-                self.queue_rest(slot, input, start + count..end);
+                self.queue_rest(slot, receive, start + count..end);
             }
-            Written::Nothing => self.queue_rest(slot, input, start..end),
+            Written::Nothing => self.queue_rest(slot, receive, start..end),
             Written::Failed(error) => {
                 conn.lose(bytes.len());
                 self.write_failed(slot, Reason::from_io(error));
@@ -187,27 +196,19 @@ impl Context {
         }
     }
 
-    /// What was lent is gone, or waits for the flush phase, before what was queued after it.
+    /// What was lent waits for the flush phase, before what was queued after it.
     #[cold]
-    fn queue_lent(&mut self, slot: u32, input: &mut Input, lent: Range<usize>, before: usize) {
-        if !self.lending.owns(input) {
-            log::error!(target: "sockeye", "a handler has replaced the input it had sent from");
-            *input = self.new_input();
-            if let Some(conn) = self.conns.peek(slot) {
-                conn.lose(lent.len());
-            }
-            return self.reset(slot, Reason::Aborted);
-        }
-        self.queue_rest(slot, input, lent);
+    fn queue_lent(&mut self, slot: u32, receive: &mut Receive, lent: Range<usize>, before: usize) {
+        self.queue_rest(slot, receive, lent);
         self.want_drain(slot);
         self.flush_own(slot, before);
     }
 
-    fn queue_rest(&mut self, slot: u32, input: &mut Input, rest: Range<usize>) {
+    fn queue_rest(&mut self, slot: u32, receive: &mut Receive, rest: Range<usize>) {
         if rest.is_empty() {
             return;
         }
-        let chunk = input.chunk_of(rest);
+        let chunk = receive.chunk_of(rest);
         self.conns
             .listed_mut(slot)
             .push_first(&mut self.outbox, chunk);

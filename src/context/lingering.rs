@@ -1,7 +1,7 @@
 //! Connections that are closed and flushed, and wait for their peer to end.
 
 use super::Context;
-use crate::buffer::input::Input;
+use crate::buffer::receive::Receive;
 use crate::closed::Reason;
 use crate::conn::{Flags, Phase, Read};
 use crate::id::Key;
@@ -91,9 +91,9 @@ impl Context {
 
     /// One read of a closing connection. Input is discarded; an end closes it once all is out, an
     /// error at once.
-    pub(super) fn discard(&mut self, slot: u32, input: &mut Input) {
+    pub(super) fn discard(&mut self, slot: u32, receive: &mut Receive) {
         let conn = self.conns.listed_mut(slot);
-        match conn.read(input) {
+        match conn.read(receive) {
             Read::Data(count) => {
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;

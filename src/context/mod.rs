@@ -25,7 +25,7 @@ pub(crate) use finishing::Finishing;
 use lending::Lending;
 use lingering::Lingerers;
 pub(crate) use lists::{Lists, Ready};
-pub(crate) use reading::Next;
+pub(crate) use reading::{Next, Step};
 pub(crate) use schedule::{Due, Schedule};
 pub use writing::{Broadcast, Sent};
 

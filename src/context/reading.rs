@@ -2,7 +2,7 @@
 //! commands that hold it back.
 
 use super::{Context, Ready};
-use crate::buffer::input::{Input, Leftover};
+use crate::buffer::receive::{Leftover, Receive};
 use crate::closed::Reason;
 use crate::conn::{Flags, Phase, Read};
 use crate::id::{ConnId, Key, Tag};
@@ -41,7 +41,8 @@ pub(crate) enum Next {
 }
 
 impl Context {
-    /// Holds back `on_data` and `on_eof` from the next callback on, also for bytes already read.
+    /// Holds back `on_data` and `on_eof`, also for bytes already read: in a callback of this
+    /// connection the rest of its [`Input`](crate::Input) looks empty from now on.
     /// The loop reads no more from it, so the peer is soon held back too, by TCP. An end waits as
     /// well; deadlines do not. If the peer is gone for certain (it has reset the connection, or a
     /// write has failed), sends answer `Gone`, and `on_close` comes when
@@ -53,6 +54,7 @@ impl Context {
             return false;
         };
         conn.set(Flags::PAUSED);
+        self.lending.hide(id.0.slot, true);
         // An error that was seen before is asked for, as one that comes in the pause.
         self.lists.want_read(id.0.slot, conn);
         true
@@ -68,6 +70,7 @@ impl Context {
         if conn.has(Flags::PAUSED) {
             conn.clear(Flags::PAUSED);
             conn.set(Flags::RESUMED);
+            self.lending.hide(id.0.slot, false);
             self.lists.want_read(id.0.slot, conn);
         }
         true
@@ -86,11 +89,12 @@ impl Context {
 
     /// The next thing to tell of a connection of the ready list. Reads one receive buffer at most.
     #[inline(always)]
-    pub(crate) fn next_input(&mut self, entry: Ready, input: &mut Input) -> Option<Step> {
+    pub(crate) fn next_input(&mut self, entry: Ready, receive: &mut Receive) -> Option<Step> {
         let slot = entry.slot;
-        self.clear_input(entry, input);
+        self.clear_input(entry, receive);
         // What the system tells of a socket that is gone is no news.
         let (key, conn) = self.conns.at(slot)?;
+        self.lending.show_to(key);
         conn.leave_ready_list(entry.news);
         let is_plain = conn.is_plainly_readable();
         // The news may have been that it can be written to.
@@ -105,7 +109,7 @@ impl Context {
             }
             if conn.phase() != Phase::Open || conn.has(Flags::PAUSED) {
                 return self
-                    .advance(slot, input)
+                    .advance(slot, receive)
                     .and_then(|next| step(next, None, true));
             }
             // After a pause what was left comes first, with no read.
@@ -117,7 +121,7 @@ impl Context {
                 return None;
             }
         }
-        match conn.read(input) {
+        match conn.read(receive) {
             Read::Data(count) => {
                 if conn.has_idle() {
                     conn.note_progress(self.schedule.fresh());
@@ -127,12 +131,12 @@ impl Context {
                 let more = conn.has(Flags::READABLE);
                 // What was left goes in front of it, if there is room; else it is offered apart.
                 if conn.has_left() {
-                    let left = input.put_in_front(conn.take_left());
+                    let left = receive.put_in_front(conn.take_left());
                     if left.is_some() {
                         return step(Next::Data, left, more);
                     }
                 }
-                self.lending.begin(key, conn);
+                self.lending.offer(conn);
                 step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
@@ -145,7 +149,7 @@ impl Context {
             }
             Read::Eof | Read::Nothing => {
                 // What was left is still there.
-                self.in_place = (!input.is_empty()).then_some(key);
+                self.in_place = (!receive.is_empty()).then_some(key);
                 self.no_input(slot);
                 None
             }
@@ -154,37 +158,37 @@ impl Context {
 
     /// Clears the receive buffer for a read.
     #[inline]
-    fn clear_input(&mut self, entry: Ready, input: &mut Input) {
+    fn clear_input(&mut self, entry: Ready, receive: &mut Receive) {
         match self.in_place {
-            None => input.clear(),
-            Some(key) => self.make_way(key, entry, input),
+            None => receive.clear(),
+            Some(key) => self.make_way(key, entry, receive),
         }
     }
 
     /// What was left there stays if this is the next plain read of the same connection: it is read
     /// behind then; else its connection gets it.
     #[cold]
-    fn make_way(&mut self, key: Key, entry: Ready, input: &mut Input) {
+    fn make_way(&mut self, key: Key, entry: Ready, receive: &mut Receive) {
         self.in_place = None;
         if let Some(conn) = self.conns.get_mut(key) {
             if key.slot == entry.slot {
                 // The news first: they may be that this is no plain read.
                 conn.on_readiness(entry.news);
-                if conn.is_plainly_readable() && input.make_room() {
+                if conn.is_plainly_readable() && receive.make_room() {
                     return;
                 }
             }
             if conn.phase() == Phase::Open {
-                conn.put_left(input.leftover());
+                conn.put_left(receive.leftover());
             }
         }
-        input.clear();
+        receive.clear();
     }
 
     /// The next thing to tell of a connection that is not read in the usual way: it connects, it
     /// closes, or its reads are paused.
     #[cold]
-    fn advance(&mut self, slot: u32, input: &mut Input) -> Option<Next> {
+    fn advance(&mut self, slot: u32, receive: &mut Receive) -> Option<Next> {
         match self.conns.listed(slot).phase() {
             Phase::Connecting => self.come_through(slot),
             Phase::Open => {
@@ -192,7 +196,7 @@ impl Context {
                 None
             }
             Phase::Closing | Phase::Lingering | Phase::Dead => {
-                self.discard(slot, input);
+                self.discard(slot, receive);
                 None
             }
         }
@@ -287,14 +291,14 @@ impl Context {
 
     /// A callback has returned after a plain read: what it left stays in the receive buffer for
     /// now, for the next read may be of the same connection.
-    pub(crate) fn after_read(&mut self, slot: u32, input: &mut Input) {
+    pub(crate) fn after_read(&mut self, slot: u32, receive: &mut Receive) {
         let (key, conn) = self.conns.listed_key(slot);
         let stays = conn.phase() == Phase::Open && !conn.has(Flags::PAUSED);
-        if stays && (1..=conn.input_limit()).contains(&input.len()) {
+        if stays && (1..=conn.input_limit()).contains(&receive.len()) {
             self.in_place = Some(key);
             return self.lists.want_read(slot, conn);
         }
-        self.after_input(slot, input.leftover());
+        self.after_input(slot, receive.leftover());
     }
 
     fn keep_left(&mut self, slot: u32, left: Leftover) {

@@ -1,7 +1,7 @@
 //! Writing: what a send or a broadcast does to the queues.
 
 use super::Context;
-use crate::buffer::input::Input;
+use crate::buffer::input::Store;
 use crate::buffer::payload::{Part, Parts, Payload};
 use crate::buffer::write_queue::WriteQueue;
 use crate::closed::Reason;
@@ -69,10 +69,10 @@ impl Context {
     pub fn send<'a>(&mut self, conn: ConnId, payload: impl Into<Payload<'a>>) -> Sent {
         match payload.into().0 {
             Parts::One(Part::Chunk(chunk)) => {
-                let (input, start, end) = chunk.into_parts();
-                match self.lend(conn, input, start, end) {
+                let (store, start, end) = chunk.into_parts();
+                match self.lend(conn, store, start, end) {
                     Some(sent) => sent,
-                    None => self.queue_chunk(conn, input, start, end),
+                    None => self.queue_chunk(conn, store, start, end),
                 }
             }
             parts => self.send_queued(conn, Payload(parts)),
@@ -82,8 +82,8 @@ impl Context {
     /// Apart from `send`, and with arguments that fit into registers: so a handler that answers
     /// with its input needs no stack for it.
     #[inline(never)]
-    fn queue_chunk(&mut self, conn: ConnId, input: &mut Input, start: usize, end: usize) -> Sent {
-        let chunk = input.chunk_of(start..end);
+    fn queue_chunk(&mut self, conn: ConnId, store: &mut Store, start: usize, end: usize) -> Sent {
+        let chunk = store.chunk_of(start..end);
         self.queue(conn, end - start, |queue, _| queue.push(chunk.into()))
     }
 

@@ -3,7 +3,7 @@
 mod phases;
 
 use crate::backend::Backend;
-use crate::buffer::input::Input;
+use crate::buffer::receive::Receive;
 use crate::config::Config;
 use crate::context::Context;
 use crate::handler::Handler;
@@ -29,9 +29,7 @@ pub struct Reactor<M = ()> {
     cx: Context,
     mailbox: Mailbox<M>,
     /// The loop's one receive buffer.
-    input: Input,
-    /// The receive buffer, while `input` is what a callback is offered in its place.
-    aside: Option<Input>,
+    receive: Receive,
     /// What the current turn has done.
     turn: Turn,
     /// A turn has begun and not ended: a callback has panicked in it, if another one begins.
@@ -91,12 +89,11 @@ impl<M> Reactor<M> {
 
     pub(crate) fn on_backend(backend: Backend, config: Config) -> Reactor<M> {
         let mailbox = Mailbox::new(config.message_limit, backend.wake());
-        let mut cx = Context::new(backend, config);
+        let cx = Context::new(backend, config);
         Reactor {
-            input: cx.new_input(),
+            receive: cx.new_receive(),
             cx,
             mailbox,
-            aside: None,
             turn: Turn::default(),
             in_turn: false,
         }

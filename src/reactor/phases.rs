@@ -1,9 +1,8 @@
 //! The phases of a turn, one function each, and the only calls of the handler.
 
 use super::Reactor;
-use crate::buffer::input::Leftover;
 use crate::conn::Origin;
-use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready};
+use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready, Step};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
 use std::io;
@@ -104,26 +103,21 @@ impl<M> Reactor<M> {
 
     #[inline(always)]
     fn read_conn<H: Handler<M>>(&mut self, app: &mut H, entry: Ready) {
-        let Some(step) = self.cx.next_input(entry, &mut self.input) else {
+        let Some(step) = self.cx.next_input(entry, &mut self.receive) else {
             return;
         };
         let (slot, conn) = (entry.slot, step.conn);
         let before = self.cx.lists().dirty_len();
-        if let Some(left) = step.left {
-            // What was left before goes in front, and that is the input for once.
-            let joined = self.input.prepend(left);
-            self.aside = Some(std::mem::replace(&mut self.input, joined));
-        }
         self.turn.callbacks += 1;
         if step.next != Next::Data {
-            self.open_or_end(app, conn, step.tag, step.next);
+            self.open_or_end(app, step);
             return self.cx.flush_own(slot, before);
         }
-        let (cx, input) = (&mut self.cx, &mut self.input);
+        let (cx, input) = (&mut self.cx, self.receive.offer(step.left));
         enter(cx, app, step.tag, EventKind::Data { conn, input });
         if cx.lending.has_lent() {
-            cx.repay(slot, &mut self.input, before);
-            if !step.more && self.input.is_empty() {
+            cx.repay(slot, &mut self.receive, before);
+            if !step.more && self.receive.is_empty() {
                 return;
             }
         } else {
@@ -136,24 +130,24 @@ impl<M> Reactor<M> {
     /// Something is left, or more may be there to read.
     #[inline(never)]
     fn after_data(&mut self, slot: u32) {
-        if self.aside.is_none() && self.cx.lending.owns(&self.input) {
-            return self.cx.after_read(slot, &mut self.input);
+        match self.receive.is_joined() {
+            false => self.cx.after_read(slot, &mut self.receive),
+            true => self.cx.after_input(slot, self.receive.leftover()),
         }
-        let left = self.left_over();
-        self.cx.after_input(slot, left);
     }
 
     /// Tells that a connect is through, or that the peer has finished. Apart from `read_conn`, so
     /// that the usual way is straight.
     #[inline(never)]
-    fn open_or_end<H: Handler<M>>(&mut self, app: &mut H, conn: ConnId, tag: Tag, next: Next) {
-        let slot = conn.0.slot;
-        let (cx, input) = (&mut self.cx, &mut self.input);
-        let left = match next {
+    fn open_or_end<H: Handler<M>>(&mut self, app: &mut H, step: Step) {
+        let (slot, conn, tag) = (step.conn.0.slot, step.conn, step.tag);
+        let cx = &mut self.cx;
+        let left = match step.next {
             Next::Eof => {
+                let input = self.receive.offer(step.left);
                 enter(cx, app, tag, EventKind::Eof { conn, input });
                 let put_off = self.cx.after_eof(slot);
-                self.left_over().filter(|_| put_off)
+                self.receive.leftover().filter(|_| put_off)
             }
             Next::Open | Next::Data => {
                 let origin = Origin::Connected;
@@ -162,18 +156,6 @@ impl<M> Reactor<M> {
             }
         };
         self.cx.after_input(slot, left);
-    }
-
-    /// What the handler left of its input.
-    fn left_over(&mut self) -> Option<Leftover> {
-        let receive = match self.aside.take() {
-            Some(receive) => receive,
-            None if self.cx.lending.owns(&self.input) => return self.input.leftover(),
-            // A handler has put another one in its place: what is in that is what it left.
-            None => self.cx.new_input(),
-        };
-        let other = std::mem::replace(&mut self.input, receive);
-        self.input.leftover_of(other)
     }
 
     /// Tells of watched descriptors.

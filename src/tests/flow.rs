@@ -1,6 +1,7 @@
 //! Reading, writing and holding back.
 
 use super::*;
+use crate::buffer::input::InputBuffer;
 use crate::readiness::Readiness;
 
 const MIB: usize = 1024 * 1024;
@@ -66,7 +67,7 @@ fn what_the_system_does_not_take_of_lent_input_goes_out_first() {
 fn an_input_of_the_handlers_own_is_not_taken_for_the_loops() {
     let mut bench = Bench::new();
     bench.app.on_data.push_back(Box::new(|cx, conn| {
-        let mut own = Input::from(b"mine".to_vec());
+        let mut own = InputBuffer::from(b"mine".to_vec());
         cx.send(conn, own.take_all());
     }));
     let (socket, _) = bench.accept();

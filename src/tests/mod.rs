@@ -4,6 +4,7 @@
 mod asked;
 mod endings;
 mod flow;
+mod hiding;
 mod lingering;
 mod time;
 
@@ -44,6 +45,8 @@ struct Recorder {
     conns: Vec<ConnId>,
     sent: Vec<Sent>,
     undelivered: u64,
+    /// How much input there was at the end of each `on_data`, as far as that could be seen.
+    shown: Vec<usize>,
 }
 
 impl Handler<u64> for Recorder {
@@ -72,6 +75,7 @@ impl Handler<u64> for Recorder {
         if let Some(mut step) = self.on_data.pop_front() {
             step(cx, conn);
         }
+        self.shown.push(input.len());
     }
 
     fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {

@@ -4,9 +4,7 @@ use crate::kit::default;
 use crate::kit::edge::{Edge, On};
 use allocation_counter::measure;
 use sockeye::codec::{CodecError, Decoder, Encoder, LengthPrefixed, Lines, TextLines};
-use sockeye::{
-    Chunk, Closed, Config, ConnId, Context, EventKind, FrameHandler, Framed, Handler, Input, Reason,
-};
+use sockeye::{Closed, ConnId, Context, EventKind, FrameHandler, Framed, Handler, Reason};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,8 +18,6 @@ on_both_edges! {
     a_handler_that_ends_the_connection_in_mid_batch_gets_no_further_frame,
     a_handler_that_pauses_in_mid_batch_gets_one_frame_for_each_resume,
     half_a_frame_at_the_end_is_truncated_and_at_a_reset_it_is_lost,
-    what_is_lent_stays_when_a_handler_appends_to_its_input,
-    a_handler_that_puts_another_input_in_the_place_of_the_loops_can_still_read,
 }
 
 type Frames = Rc<RefCell<Vec<(ConnId, Vec<u8>)>>>;
@@ -330,42 +326,4 @@ fn half_a_frame_at_the_end_is_truncated_and_at_a_reset_it_is_lost(on: On) {
         }
         scene.edge.end();
     }
-}
-
-/// `append` is for tests; in a loop it must at least not move what was lent.
-fn what_is_lent_stays_when_a_handler_appends_to_its_input(on: On) {
-    let mut edge = on.edge_with(Config::default(), |cx, event| match event {
-        EventKind::Data { conn, input } => {
-            let chunk: Chunk<'_> = input.take_all();
-            cx.send(conn, chunk);
-            input.append(b"something else");
-            input.take_all();
-        }
-        other => default(cx, other),
-    });
-    let addr = edge.listen();
-    let peer = edge.peer(&addr);
-    peer.send("hello");
-    edge.until("it comes back", |_| peer.count() >= 5);
-    assert_eq!(peer.received(), b"hello");
-    edge.end();
-}
-
-/// `&mut` allows it, so it must do no harm.
-fn a_handler_that_puts_another_input_in_the_place_of_the_loops_can_still_read(on: On) {
-    let mut edge = on.edge(|cx, event| match event {
-        EventKind::Data { conn, input } => {
-            cx.send(conn, input.take_all().to_vec());
-            *input = Input::from(Vec::new());
-        }
-        other => default(cx, other),
-    });
-    let addr = edge.listen();
-    let peer = edge.peer(&addr);
-    for count in 1..=3 {
-        peer.send("hello");
-        edge.until("it comes back", |_| peer.count() >= 5 * count);
-    }
-    assert_eq!(peer.received(), b"hello".repeat(3));
-    edge.end();
 }

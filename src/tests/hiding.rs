@@ -1,0 +1,107 @@
+//! Input that comes to look empty in a callback, and what becomes of it: F1.
+
+use super::*;
+
+type Step = fn(&mut Context, ConnId);
+
+const CLOSE: Step = |cx, conn| _ = cx.close(conn);
+const ABORT: Step = |cx, conn| _ = cx.abort(conn);
+const PAUSE: Step = |cx, conn| _ = cx.pause_reads(conn);
+const PAUSE_AND_RESUME: Step = |cx, conn| {
+    cx.pause_reads(conn);
+    cx.resume_reads(conn);
+};
+/// The last send meets the hard limit, which resets the connection.
+const TOO_MUCH: Step = |cx, conn| {
+    cx.send(conn, vec![0; 100_000]);
+    assert_eq!(cx.send(conn, vec![0; 2 << 20]), Sent::Gone);
+};
+const SHUT: Step = |cx, conn| _ = cx.shutdown_write(conn);
+
+impl Bench {
+    fn steps(&mut self, step: Step) {
+        self.app.on_data.push_back(Box::new(step));
+    }
+}
+
+#[test]
+fn what_ends_or_pauses_a_connection_hides_the_rest_of_its_input() {
+    for (step, shown) in [
+        (CLOSE, 0),
+        (ABORT, 0),
+        (PAUSE, 0),
+        (TOO_MUCH, 0),
+        (PAUSE_AND_RESUME, 4),
+        (SHUT, 4),
+    ] {
+        for echo in [false, true] {
+            let mut bench = Bench::new();
+            (bench.app.leave, bench.app.echo) = (4, echo);
+            bench.steps(step);
+            let (socket, _) = bench.accept();
+            bench.script.arrives(socket, b"hello");
+            bench.settle();
+            assert_eq!(bench.app.shown[0], shown);
+        }
+    }
+}
+
+#[test]
+fn what_a_pause_has_hidden_is_offered_again() {
+    for echo in [false, true] {
+        let mut bench = Bench::new();
+        (bench.app.leave, bench.app.echo) = (4, echo);
+        bench.steps(PAUSE);
+        let (socket, conn) = bench.accept();
+        bench.script.arrives(socket, b"hello");
+        bench.settle();
+        bench.app.leave = 1;
+        bench.cx().resume_reads(conn);
+        bench.settle();
+        assert_eq!(bench.seen(), ["open", "data 5", "data 4"]);
+        // It was joined with nothing; so is this, with what has come since.
+        bench.steps(PAUSE);
+        bench.script.arrives(socket, b" world");
+        bench.settle();
+        bench.cx().resume_reads(conn);
+        bench.settle();
+        assert_eq!(bench.app.shown, [0, 1, 0, 1]);
+        assert_eq!(bench.app.received, b"hello worl");
+    }
+}
+
+#[test]
+fn a_joined_input_is_hidden_too() {
+    for step in [CLOSE, ABORT, PAUSE, TOO_MUCH] {
+        let mut bench = Bench::new();
+        bench.app.leave = 16;
+        let ((one, _), (two, _)) = (bench.accept(), bench.accept());
+        bench.script.arrives(one, b"a long beginning");
+        bench.settle();
+        // It moves out of the receive buffer for another read, and is longer than what comes next.
+        bench.script.arrives(two, b"x");
+        bench.settle();
+        bench.app.leave = 9;
+        bench.steps(step);
+        bench.script.arrives(one, b".");
+        bench.settle();
+        assert_eq!(bench.app.shown.last(), Some(&0));
+        assert!(bench.seen().contains(&"data 17".to_owned()));
+    }
+}
+
+#[test]
+fn each_callback_begins_with_its_input_in_sight() {
+    for step in [CLOSE, ABORT, PAUSE, TOO_MUCH] {
+        for echo in [false, true] {
+            let mut bench = Bench::new();
+            (bench.app.leave, bench.app.echo) = (2, echo);
+            bench.steps(step);
+            let ((one, _), (two, _)) = (bench.accept(), bench.accept());
+            bench.script.arrives(one, b"first");
+            bench.script.arrives(two, b"second");
+            bench.settle();
+            assert_eq!(bench.app.shown, [0, 2]);
+        }
+    }
+}
