@@ -7,6 +7,7 @@ pub(crate) mod faults;
 pub(crate) mod net;
 mod packets;
 mod random;
+mod scripted;
 mod socket;
 
 pub(crate) use faults::name_of_exhausted;

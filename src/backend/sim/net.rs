@@ -1,8 +1,8 @@
 //! The network: its clock, its sockets, and what each reactor is told of them.
 
+mod polling;
 mod used;
 
-use super::super::Source;
 use super::Post;
 use super::faults::{Faults, Link, exhausted};
 use super::packets::Packet;
@@ -10,7 +10,7 @@ use super::random::Random;
 use super::socket::{Owner, SockId, Socket, State};
 use crate::addr::{Addr, Target};
 use crate::options::{Connect, Listen, SocketOptions};
-use crate::readiness::Readiness;
+use polling::Poller;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -57,20 +57,6 @@ struct Listener {
     edge: bool,
     /// This edge was late once.
     late: bool,
-}
-
-/// What a reactor's selector is in a kernel.
-struct Poller {
-    host: IpAddr,
-    edges: Vec<Edge>,
-    woken: bool,
-    batch: usize,
-}
-
-#[derive(Clone)]
-enum Edge {
-    Conn(SockId),
-    Listener(Addr),
 }
 
 /// A time in ticks of the network's clock; the longest stand for ever.
@@ -160,22 +146,7 @@ impl Net {
         link.unwrap_or(&self.default_link)
     }
 
-    // ---- Pollers ----
-
-    pub(crate) fn add_poller(&mut self, host: IpAddr) -> usize {
-        self.pollers.push(Poller {
-            host,
-            edges: Vec::new(),
-            woken: false,
-            batch: usize::MAX,
-        });
-        self.pollers.len() - 1
-    }
-
-    /// At most so many events in one wait.
-    pub(crate) fn set_batch(&mut self, poller: usize, batch: usize) {
-        self.pollers[poller].batch = batch.max(1);
-    }
+    // ---- Other threads ----
 
     /// Another thread does something at the next call that a reactor makes.
     pub(crate) fn post(&mut self, post: Post) {
@@ -186,144 +157,6 @@ impl Net {
     pub(super) fn next_post(&mut self) -> Option<Post> {
         let now = !self.posts.is_empty() && self.random.below(4) == 0;
         now.then(|| self.posts.pop_front()).flatten()
-    }
-
-    pub(crate) fn wake(&mut self, poller: usize) {
-        self.pollers[poller].woken = true;
-    }
-
-    /// Would a wait of this reactor return now?
-    pub(crate) fn has_events(&self, poller: usize) -> bool {
-        self.pollers[poller].woken || !self.pollers[poller].edges.is_empty()
-    }
-
-    /// The readiness of this end may have changed: its poller tells of it once.
-    pub(super) fn edge(&mut self, id: SockId) {
-        let socket = &mut self.sockets[id.0];
-        if let (Owner::Reactor(poller, Some(_)), false) = (socket.owner, socket.edge) {
-            socket.edge = true;
-            self.pollers[poller].edges.push(Edge::Conn(id));
-        }
-    }
-
-    pub(super) fn listener_edge(&mut self, key: &Addr) {
-        if let Some(listener) = self.listeners.get_mut(key)
-            && let Some(poller) = listener.poller
-            && !std::mem::replace(&mut listener.edge, true)
-        {
-            let edges = &mut self.pollers[poller].edges;
-            edges.push(Edge::Listener(key.clone()));
-        }
-    }
-
-    /// One wait: the events of a batch, and whether the batch was full.
-    pub(crate) fn poll(&mut self, poller: usize) -> (Vec<(Source, Readiness)>, bool) {
-        if self.random.chance(self.faults.stalls) {
-            let stall = self.random.below(1_000_000_000);
-            self.now = self.now.saturating_add(stall);
-        }
-        if self.random.chance(self.faults.interrupts) {
-            return (Vec::new(), false);
-        }
-        let mut edges = std::mem::take(&mut self.pollers[poller].edges);
-        if self.random.chance(self.faults.reordered) {
-            self.random.shuffle(&mut edges);
-        }
-        let mut events = Vec::new();
-        if std::mem::take(&mut self.pollers[poller].woken) {
-            events.push((Source::Wake, Readiness::READABLE));
-        }
-        let batch = self.pollers[poller].batch;
-        let kept = edges.split_off(edges.len().min(batch));
-        let full = edges.len() == batch;
-        edges
-            .into_iter()
-            .for_each(|edge| events.extend(self.event(edge)));
-        self.pollers[poller].edges.extend(kept);
-        events.extend(self.spurious(poller));
-        (events, full)
-    }
-
-    fn event(&mut self, edge: Edge) -> Option<(Source, Readiness)> {
-        match edge {
-            Edge::Listener(addr) => {
-                let listener = self.listeners.get_mut(&addr)?;
-                listener.edge = false;
-                let late = std::mem::take(&mut listener.late);
-                if !late && self.random.chance(self.faults.late_edges) {
-                    self.listener_edge_later(addr);
-                    return None;
-                }
-                let waits = !listener.backlog.is_empty();
-                waits.then_some((Source::Listener(listener.slot), Readiness::READABLE))
-            }
-            Edge::Conn(id) => {
-                self.sockets[id.0].edge = false;
-                let late = std::mem::take(&mut self.sockets[id.0].late);
-                if !late && self.random.chance(self.faults.late_edges) {
-                    self.edge_later(id);
-                    return None;
-                }
-                let socket = &self.sockets[id.0];
-                let Owner::Reactor(_, Some(slot)) = socket.owner else {
-                    return None;
-                };
-                let readiness = socket.readiness();
-                (readiness != Readiness::default()).then_some((Source::Conn(slot), readiness))
-            }
-        }
-    }
-
-    /// This end is looked at again within a millisecond.
-    pub(super) fn edge_later(&mut self, id: SockId) {
-        let delay = self.random.below(1_000_000);
-        self.schedule_in(delay, Packet::Edge(id));
-    }
-
-    /// It comes now, and is not late a second time.
-    pub(super) fn late_edge(&mut self, id: SockId) {
-        self.sockets[id.0].late = true;
-        self.edge(id);
-    }
-
-    pub(super) fn late_listener_edge(&mut self, key: &Addr) {
-        if let Some(listener) = self.listeners.get_mut(key) {
-            listener.late = true;
-            self.listener_edge(key);
-        }
-    }
-
-    fn listener_edge_later(&mut self, key: Addr) {
-        let delay = self.random.below(1_000_000);
-        self.schedule_in(delay, Packet::ListenerEdge(key));
-    }
-
-    /// Readiness that is not there: a kernel may always be wrong about it.
-    fn spurious(&mut self, poller: usize) -> Option<(Source, Readiness)> {
-        if !self.random.chance(self.faults.spurious) {
-            return None;
-        }
-        let ours = |socket: &Socket| match socket.owner {
-            Owner::Reactor(owner, slot) if owner == poller => slot.map(Source::Conn),
-            _ => None,
-        };
-        let listening = |listener: &Listener| {
-            let ours = listener.poller == Some(poller);
-            ours.then_some(Source::Listener(listener.slot))
-        };
-        let conns = self.sockets.iter().filter_map(ours);
-        let listeners = self.listeners.values().filter_map(listening);
-        let all: Vec<Source> = conns.chain(listeners).collect();
-        let source = *all.get(self.random.below(all.len() as u64) as usize)?;
-        let both = Readiness::READABLE | Readiness::WRITABLE;
-        let all = [
-            both,
-            Readiness::READABLE,
-            Readiness::HANG_UP,
-            Readiness::ERROR,
-        ];
-        let readiness = all[self.random.below(all.len() as u64) as usize];
-        Some((source, readiness))
     }
 
     // ---- Listening ----

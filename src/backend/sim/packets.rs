@@ -32,7 +32,7 @@ pub(super) enum Packet {
 const SYN_RETRY: u64 = 1_000_000_000;
 
 impl Net {
-    fn socket(&mut self, id: SockId) -> &mut Socket {
+    pub(super) fn socket(&mut self, id: SockId) -> &mut Socket {
         &mut self.sockets[id.0]
     }
 
@@ -199,7 +199,7 @@ impl Net {
     // ---- What travels ----
 
     /// Sends what the other end has room for, and the FIN after the last byte.
-    fn transmit(&mut self, id: SockId) {
+    pub(super) fn transmit(&mut self, id: SockId) {
         let Some(other) = self.socket(id).other else {
             return;
         };
@@ -265,7 +265,7 @@ impl Net {
         }
     }
 
-    fn tell_window(&mut self, id: SockId) {
+    pub(super) fn tell_window(&mut self, id: SockId) {
         if let Some(other) = self.socket(id).other
             && !self.socket(other).outbox.is_empty()
         {
@@ -441,20 +441,6 @@ impl Net {
         }
     }
 
-    /// A scripted peer reads what has come, now or, if it is slow, later.
-    fn peer_hears(&mut self, id: SockId) {
-        let socket = self.socket(id);
-        if socket.owner != Owner::Peer || socket.deaf || socket.slow {
-            return;
-        }
-        if self.random.chance(self.faults.slow_peers) {
-            self.socket(id).slow = true;
-            let delay = self.random.below(10_000_000);
-            return self.schedule_in(delay, Packet::Hear(id));
-        }
-        self.hear(id);
-    }
-
     fn rst_arrives(&mut self, to: SockId) {
         // Both ends have been received: the socket is closed already, and hears of nothing more.
         let other = self.socket(to).other;
@@ -477,40 +463,5 @@ impl Net {
         socket.dead = true;
         socket.outbox.clear();
         self.edge(to);
-    }
-
-    // ---- Scripted peers ----
-
-    /// Sends, without a limit: what does not fit on the way waits here.
-    pub(crate) fn peer_send(&mut self, id: SockId, bytes: &[u8]) {
-        let socket = self.socket(id);
-        if !socket.dead && !socket.shut {
-            socket.outbox.extend(bytes);
-            self.transmit(id);
-        }
-    }
-
-    pub(crate) fn peer_deaf(&mut self, id: SockId, deaf: bool) {
-        self.socket(id).deaf = deaf;
-        if !deaf {
-            self.hear(id);
-        }
-    }
-
-    /// A scripted peer reads what is there, at most `count` bytes.
-    pub(crate) fn peer_read(&mut self, id: SockId, count: usize) {
-        let socket = self.socket(id);
-        let count = count.min(socket.inbox.len());
-        let bytes: Vec<u8> = socket.inbox.drain(..count).collect();
-        socket.heard.extend(bytes);
-        self.tell_window(id);
-    }
-
-    fn hear(&mut self, id: SockId) {
-        self.peer_read(id, usize::MAX);
-    }
-
-    pub(crate) fn peer(&mut self, id: SockId) -> &mut Socket {
-        self.socket(id)
     }
 }
