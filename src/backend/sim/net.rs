@@ -7,7 +7,7 @@ use super::Post;
 use super::faults::{Faults, Link, exhausted};
 use super::packets::Packet;
 use super::random::Random;
-use super::socket::{Owner, SockId, Socket, State};
+use super::socket::{BUFFER, Owner, SockId, Socket, State};
 use crate::addr::{Addr, Target};
 use crate::options::{Connect, Listen, SocketOptions};
 use polling::Poller;
@@ -37,6 +37,8 @@ pub(crate) struct Net {
     default_link: Link,
     /// When a direction of a link with limited bandwidth is free again.
     pub(super) busy: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// What a send buffer holds at first, and what it grows to with use.
+    send_buffers: (usize, usize),
     next_port: u16,
     /// Ports in use when the numbers began anew.
     taken: BTreeSet<u16>,
@@ -59,8 +61,14 @@ struct Listener {
     late: bool,
 }
 
+/// A process is stopped, and a callback takes time, for less than this: a second.
+const LONG: u64 = 1_000_000_000;
+
+/// What a send buffer grows to (tcp(7), `tcp_wmem`).
+const SEND_MOST: usize = 4 * 1024 * 1024;
+
 /// A time in ticks of the network's clock; the longest stand for ever.
-pub(super) fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -81,6 +89,7 @@ impl Net {
             links: BTreeMap::new(),
             default_link: Link::default(),
             busy: BTreeMap::new(),
+            send_buffers: (BUFFER, SEND_MOST),
             next_port: 40_000,
             taken: BTreeSet::new(),
             posts: VecDeque::new(),
@@ -89,6 +98,10 @@ impl Net {
 
     pub(crate) fn instant(&self) -> Instant {
         self.epoch + Duration::from_nanos(self.now)
+    }
+
+    pub(crate) fn at(&self, tick: u64) -> Instant {
+        self.epoch + Duration::from_nanos(tick)
     }
 
     /// The tick of an instant that a reactor named.
@@ -144,6 +157,29 @@ impl Net {
     pub(crate) fn link(&self, one: IpAddr, other: IpAddr) -> &Link {
         let link = self.links.get(&(one.min(other), one.max(other)));
         link.unwrap_or(&self.default_link)
+    }
+
+    /// Of sockets that begin from now on.
+    pub(crate) fn set_send_buffers(&mut self, first: usize, most: usize) {
+        self.send_buffers = (first, most);
+    }
+
+    /// Time passes while a process is busy, or stopped: the network goes on meanwhile.
+    pub(crate) fn pass(&mut self, time: u64) {
+        let end = self.now.saturating_add(time);
+        while let Some(at) = self.next_arrival().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.deliver_due();
+        }
+        self.now = self.now.max(end);
+    }
+
+    /// A callback has taken long, perhaps.
+    pub(crate) fn after_callback(&mut self) {
+        if self.random.chance(self.faults.slow_callbacks) {
+            let time = self.random.below(LONG);
+            self.pass(time);
+        }
     }
 
     // ---- Other threads ----
@@ -349,7 +385,12 @@ impl Net {
     ) -> SockId {
         let mut socket = Socket::new(owner, local, host);
         socket.inbox_limit = options.receive_buffer.unwrap_or(socket.inbox_limit).max(1);
-        socket.outbox_limit = options.send_buffer.unwrap_or(socket.outbox_limit).max(1);
+        // One that was asked for keeps its size (SOCK_SNDBUF_LOCK).
+        let (first, most) = match options.send_buffer {
+            Some(bytes) => (bytes, bytes),
+            None => self.send_buffers,
+        };
+        (socket.outbox_limit, socket.outbox_most) = (first.max(1), most.max(first).max(1));
         // Where a short one is proof none lies. So who asks for these alone means all.
         let all = self.faults.short_io > 0 && self.faults.no_proof == 0;
         socket.proof = !(all || self.random.chance(self.faults.no_proof));

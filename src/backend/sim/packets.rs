@@ -26,6 +26,8 @@ pub(super) enum Packet {
     ListenerEdge(Addr),
     /// A slow peer reads.
     Hear(SockId),
+    /// A peer sends some more.
+    Drip(SockId),
 }
 
 /// A SYN without an answer is sent again after a second, as Linux does (tcp(7), `tcp_syn_retries`).
@@ -39,6 +41,7 @@ impl Net {
     // ---- What a program does ----
 
     pub(crate) fn read(&mut self, id: SockId, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket(id).times.read_tried = Some(self.now);
         if self.random.chance(self.faults.interrupts) {
             return Err(ErrorKind::Interrupted.into());
         }
@@ -55,6 +58,7 @@ impl Net {
                 .iter_mut()
                 .zip(drained)
                 .for_each(|(to, byte)| *to = byte);
+            self.socket(id).times.read = Some(self.now);
             self.tell_window(id);
             return Ok(count);
         }
@@ -74,6 +78,7 @@ impl Net {
     }
 
     pub(crate) fn write(&mut self, id: SockId, bytes: &[u8]) -> io::Result<usize> {
+        self.socket(id).times.write_tried = Some(self.now);
         if self.random.chance(self.faults.interrupts) {
             return Err(ErrorKind::Interrupted.into());
         }
@@ -99,6 +104,7 @@ impl Net {
         }
         let count = self.maybe_short(id, room);
         self.socket(id).outbox.extend(&bytes[..count]);
+        self.socket(id).times.written = Some(self.now);
         self.note(id, &bytes[..count]);
         self.transmit(id);
         Ok(count)
@@ -122,6 +128,7 @@ impl Net {
     }
 
     pub(crate) fn shutdown_write(&mut self, id: SockId) -> io::Result<()> {
+        self.hurry(id);
         self.socket(id).shut = true;
         self.transmit(id);
         match self.socket(id).dead {
@@ -161,7 +168,8 @@ impl Net {
         if rude || connecting {
             self.reset_other(id);
         } else {
-            socket.shut = true;
+            self.hurry(id);
+            self.socket(id).shut = true;
             self.transmit(id);
         }
         self.socket(id).inbox.clear();
@@ -213,6 +221,7 @@ impl Net {
                 count = 1 + self.random.below(count as u64 - 1) as usize;
             }
             let bytes: Vec<u8> = self.socket(id).outbox.drain(..count).collect();
+            self.socket(id).expand(count);
             self.socket(other).incoming += count;
             self.send(id, Packet::Data(other, bytes), count);
         }
@@ -223,7 +232,7 @@ impl Net {
             self.send(id, Packet::Fin(other), 0);
         }
         let socket = self.socket(id);
-        if socket.starved && socket.room() >= (socket.outbox_limit / 3).max(1) {
+        if socket.starved && socket.is_roomy() {
             socket.starved = false;
             self.edge(id);
         }
@@ -318,7 +327,8 @@ impl Net {
             | Packet::Refusal(to, _)
             | Packet::Window(to)
             | Packet::Edge(to)
-            | Packet::Hear(to) => self.sockets[to.0].host,
+            | Packet::Hear(to)
+            | Packet::Drip(to) => self.sockets[to.0].host,
             Packet::ListenerEdge(at) => self.destination_of(at),
         }
     }
@@ -326,8 +336,8 @@ impl Net {
     /// The end whose packet it is, if it is one and not a matter of a single host.
     pub(super) fn sender(&self, packet: &Packet) -> Option<SockId> {
         match packet {
-            Packet::Edge(_) | Packet::ListenerEdge(_) | Packet::Hear(_) => None,
-            Packet::Refusal(..) => None,
+            Packet::Edge(_) | Packet::ListenerEdge(_) => None,
+            Packet::Hear(_) | Packet::Drip(_) | Packet::Refusal(..) => None,
             Packet::Syn { from, .. } => Some(*from),
             Packet::SynAck(to)
             | Packet::Data(to, _)
@@ -389,12 +399,8 @@ impl Net {
             Packet::Window(to) => self.transmit(to),
             Packet::Edge(to) => self.late_edge(to),
             Packet::ListenerEdge(key) => self.late_listener_edge(&key),
-            Packet::Hear(to) => {
-                self.socket(to).slow = false;
-                if !self.socket(to).deaf {
-                    self.hear(to);
-                }
-            }
+            Packet::Hear(to) => self.peer_hears_late(to),
+            Packet::Drip(to) => self.drip(to),
         }
     }
 
@@ -433,6 +439,7 @@ impl Net {
             false => bytes.len(),
         };
         self.socket(to).inbox.extend(&bytes[..whole]);
+        self.socket(to).times.arrived = Some(self.now);
         self.peer_hears(to);
         self.edge(to);
         if reset {

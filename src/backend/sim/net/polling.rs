@@ -3,7 +3,7 @@
 use super::super::super::Source;
 use super::super::packets::Packet;
 use super::super::socket::{Owner, SockId, Socket};
-use super::{Listener, Net};
+use super::{LONG, Listener, Net};
 use crate::addr::Addr;
 use crate::readiness::Readiness;
 use std::net::IpAddr;
@@ -12,39 +12,39 @@ use std::net::IpAddr;
 pub(super) struct Poller {
     pub(super) host: IpAddr,
     edges: Vec<Edge>,
+    /// A wake is among them.
     woken: bool,
     batch: usize,
 }
 
 #[derive(Clone)]
 enum Edge {
+    Wake,
     Conn(SockId),
     Listener(Addr),
 }
 
 impl Net {
-    pub(crate) fn add_poller(&mut self, host: IpAddr) -> usize {
+    pub(crate) fn add_poller(&mut self, host: IpAddr, batch: usize) -> usize {
         self.pollers.push(Poller {
             host,
             edges: Vec::new(),
             woken: false,
-            batch: usize::MAX,
+            batch,
         });
         self.pollers.len() - 1
     }
 
-    /// At most so many events in one wait.
-    pub(crate) fn set_batch(&mut self, poller: usize, batch: usize) {
-        self.pollers[poller].batch = batch.max(1);
-    }
-
     pub(crate) fn wake(&mut self, poller: usize) {
-        self.pollers[poller].woken = true;
+        let poller = &mut self.pollers[poller];
+        if !std::mem::replace(&mut poller.woken, true) {
+            poller.edges.push(Edge::Wake);
+        }
     }
 
     /// Would a wait of this reactor return now?
     pub(crate) fn has_events(&self, poller: usize) -> bool {
-        self.pollers[poller].woken || !self.pollers[poller].edges.is_empty()
+        !self.pollers[poller].edges.is_empty()
     }
 
     /// The readiness of this end may have changed: its poller tells of it once.
@@ -69,33 +69,48 @@ impl Net {
     /// One wait: the events of a batch, and whether the batch was full.
     pub(crate) fn poll(&mut self, poller: usize) -> (Vec<(Source, Readiness)>, bool) {
         if self.random.chance(self.faults.stalls) {
-            let stall = self.random.below(1_000_000_000);
-            self.now = self.now.saturating_add(stall);
+            let time = self.random.below(LONG);
+            let when = self.random.below(3);
+            let told = match when {
+                0 => (Vec::new(), false),
+                1 => self.take_events(poller),
+                _ => {
+                    self.pass(time);
+                    return self.take_events(poller);
+                }
+            };
+            self.pass(time);
+            return told;
         }
         if self.random.chance(self.faults.interrupts) {
             return (Vec::new(), false);
         }
+        self.take_events(poller)
+    }
+
+    fn take_events(&mut self, poller: usize) -> (Vec<(Source, Readiness)>, bool) {
         let mut edges = std::mem::take(&mut self.pollers[poller].edges);
         if self.random.chance(self.faults.reordered) {
             self.random.shuffle(&mut edges);
         }
         let mut events = Vec::new();
-        if std::mem::take(&mut self.pollers[poller].woken) {
-            events.push((Source::Wake, Readiness::READABLE));
-        }
         let batch = self.pollers[poller].batch;
         let kept = edges.split_off(edges.len().min(batch));
         let full = edges.len() == batch;
         edges
             .into_iter()
-            .for_each(|edge| events.extend(self.event(edge)));
+            .for_each(|edge| events.extend(self.event(poller, edge)));
         self.pollers[poller].edges.extend(kept);
         events.extend(self.spurious(poller));
         (events, full)
     }
 
-    fn event(&mut self, edge: Edge) -> Option<(Source, Readiness)> {
+    fn event(&mut self, poller: usize, edge: Edge) -> Option<(Source, Readiness)> {
         match edge {
+            Edge::Wake => {
+                self.pollers[poller].woken = false;
+                Some((Source::Wake, Readiness::READABLE))
+            }
             Edge::Listener(addr) => {
                 let listener = self.listeners.get_mut(&addr)?;
                 listener.edge = false;
