@@ -130,8 +130,6 @@ fn a_node_of_another_world_is_told_apart() {
         world.app(node);
     });
     assert!(text.contains("another world"), "{text}");
-    let text = said(|| world.batch(node, 1));
-    assert!(text.contains("another world"), "{text}");
 }
 
 #[test]

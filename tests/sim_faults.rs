@@ -215,10 +215,14 @@ fn a_call_that_would_block_for_no_reason_is_made_again() {
 #[test]
 fn late_and_reordered_readiness_loses_nothing() {
     for seed in seeds(0..5) {
-        let (mut world, node) = world(seed, |faults| {
-            (faults.late_edges, faults.reordered, faults.splits) = (900, 900, 500);
+        let mut faults = Faults::default();
+        (faults.late_edges, faults.reordered, faults.splits) = (900, 900, 500);
+        let mut config = Config::default();
+        config.events_per_wait = 2;
+        let mut world = World::seeded(seed, faults);
+        world.start_with("echo", config, Notes::default(), |reactor| {
+            reactor.listen(PLACE).map(drop)
         });
-        world.batch(node, 2);
         let peers: Vec<_> = (0..4).map(|_| world.connect(PLACE)).collect();
         peers.iter().for_each(|peer| peer.send(bytes(50_000)));
         world.settle();

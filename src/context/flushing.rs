@@ -35,9 +35,20 @@ impl Context {
     /// whether an `on_drain` is due.
     #[inline]
     pub(crate) fn flush(&mut self, slot: u32) -> bool {
-        let conn = self.conns.listed_mut(slot);
         // Off the list first: what follows may list it again.
-        conn.clear(Flags::IN_DIRTY);
+        self.conns.listed_mut(slot).clear(Flags::IN_DIRTY);
+        self.flush_now(slot)
+    }
+
+    /// Flushes one that is asked before a deadline: if it is on the list, it stays there.
+    #[inline(never)]
+    pub(crate) fn flush_asked(&mut self, slot: u32) -> bool {
+        self.flush_now(slot)
+    }
+
+    #[inline]
+    fn flush_now(&mut self, slot: u32) -> bool {
+        let conn = self.conns.listed_mut(slot);
         if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.is_flushing() {
             match conn.write_pending(&mut self.outbox) {
                 Written::Bytes(count) => {

@@ -5,6 +5,7 @@ use crate::conn::Origin;
 use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready, Step};
 use crate::handler::{Accept, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
+use crate::readiness::Readiness;
 use std::io;
 use std::time::Duration;
 
@@ -98,7 +99,10 @@ impl<M> Reactor<M> {
     /// Reads one that is asked before a deadline. Apart, so that the loop above keeps its one copy.
     #[inline(never)]
     fn read_asked<H: Handler<M>>(&mut self, app: &mut H, slot: u32) {
-        self.read_conn(app, Ready::without_news(slot));
+        // It may be on the list of those who are to be read, and stays there: this is no entry of
+        // it.
+        let news = Readiness::READABLE;
+        self.read_conn(app, Ready { slot, news });
     }
 
     #[inline(always)]
@@ -234,7 +238,7 @@ impl<M> Reactor<M> {
     /// progress; what is there to be read is delivered before a deadline that nothing moves.
     fn expire_conn<H: Handler<M>>(&mut self, app: &mut H, slot: u32) {
         if self.cx.is_overdue(slot) {
-            if self.cx.flush(slot) {
+            if self.cx.flush_asked(slot) {
                 self.cx.want_drain(slot);
             }
             self.read_asked(app, slot);

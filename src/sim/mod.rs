@@ -27,13 +27,15 @@
 //! world.assert_no_leaks();
 //! ```
 
+mod clock;
 mod node;
 mod peer;
 mod trace;
 
 pub use crate::backend::sim::faults::{Faults, Link};
+pub use clock::Clock;
 pub use node::Node;
-pub use peer::{Peer, PeerListener};
+pub use peer::{Pace, Peer, PeerListener, Traffic};
 
 use crate::addr::{Target, ToAddr};
 use crate::backend::sim::{Net, SharedNet};
@@ -368,15 +370,13 @@ impl World {
         self.net.lock().faults = faults;
     }
 
-    /// Bounds the events of one wait of a node, as `Config::events_per_wait` does on a real system.
-    ///
-    /// # Panics
-    ///
-    /// When the node is of another world.
-    #[track_caller]
-    pub fn batch<H, M>(&mut self, node: Node<H, M>, events: usize) {
-        let poller = self.nodes[node.index(self.id)].poller();
-        self.net.lock().set_batch(poller, events);
+    /// What the send buffers of the system hold at first, and what they grow to with use, for
+    /// connections that begin from now on and whose options say nothing else; 64 KiB and 4 MiB
+    /// unless you say so (Linux's `tcp_wmem`). A socket is reported writable when a third of its
+    /// buffer is free, as Linux has it; so the larger that is, the longer a peer that reads slowly
+    /// moves no edge.
+    pub fn send_buffers(&mut self, first: usize, most: usize) {
+        self.net.lock().set_send_buffers(first, most);
     }
 
     // ---- Time ----
@@ -386,8 +386,13 @@ impl World {
         self.net.lock().instant()
     }
 
+    /// The clock, for a handler under test: it may look at it, and spend time on it.
+    pub fn clock(&self) -> Clock {
+        Clock::of(&self.net)
+    }
+
     /// Turns every reactor until nothing moves. Time stands still, so what a link delays stays
-    /// away; but with the fault `stalls` the clock may jump all the same.
+    /// away; but with the faults `stalls` and `slow_callbacks` the clock may jump all the same.
     ///
     /// # Panics
     ///

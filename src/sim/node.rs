@@ -109,13 +109,13 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
         if let Err(error) = config.check() {
             panic!("{error}");
         }
-        let sim = Sim::new(net, host);
+        let sim = Sim::new(net, host, config.events_per_wait);
         let poller = sim.poller();
         let mut reactor = Reactor::on_backend(Backend::Sim(sim), config);
         let app = make(&mut reactor)?;
         Ok(Running {
             reactor,
-            app: Traced::new(app, trace),
+            app: Traced::new(app, trace, net.clone()),
             poller,
             asleep: None,
             idle_turns: 0,

@@ -3,10 +3,12 @@
 use crate::addr::{Addr, Target, ToAddr};
 use crate::backend::sim::Owner;
 use crate::backend::sim::State;
+use crate::backend::sim::net::nanos;
 use crate::backend::sim::{SharedNet, SockId};
 use crate::options::{Listen, SocketOptions};
 use std::fmt;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 /// The other end of a connection, played by a test. What it does takes effect in the world's next
 /// `settle` or `advance`.
@@ -80,6 +82,12 @@ impl Peer {
     /// wrong.
     #[track_caller]
     pub fn send(&self, bytes: impl AsRef<[u8]>) {
+        self.check_sends();
+        self.net.lock().peer_send(self.id, bytes.as_ref());
+    }
+
+    #[track_caller]
+    fn check_sends(&self) {
         let mut net = self.net.lock();
         let socket = net.peer(self.id);
         let wrong = match (socket.state, socket.shut, socket.was_refused()) {
@@ -88,11 +96,10 @@ impl Peer {
             (_, true, _) => Some("this peer has finished sending"),
             _ => None,
         };
-        let Some(wrong) = wrong else {
-            return net.peer_send(self.id, bytes.as_ref());
-        };
         drop(net);
-        panic!("{self:?} cannot send: {wrong}");
+        if let Some(wrong) = wrong {
+            panic!("{self:?} cannot send: {wrong}");
+        }
     }
 
     /// What has come since the last time, as text. The beginning of a character waits for its end,
@@ -125,6 +132,29 @@ impl Peer {
     /// Reads so many bytes, for peers that otherwise ignore what comes.
     pub fn read(&self, count: usize) {
         self.net.lock().peer_read(self.id, count);
+    }
+
+    /// Reads at this pace from now on, until `hear` or `ignore`: slowly, but all the time.
+    pub fn hear_at(&self, pace: Pace) {
+        self.net.lock().peer_hears_at(self.id, Some(pace.ticks()));
+    }
+
+    /// Sends at this pace, the first piece when the first time is over. What else it sends comes
+    /// after that; if it finishes or closes earlier, the rest goes at once.
+    ///
+    /// # Panics
+    ///
+    /// As `send` does.
+    #[track_caller]
+    pub fn send_at(&self, bytes: impl AsRef<[u8]>, pace: Pace) {
+        self.check_sends();
+        let mut net = self.net.lock();
+        net.peer_drips(self.id, bytes.as_ref(), pace.ticks());
+    }
+
+    /// Sends at once what it is still to send at a pace.
+    pub fn hurry(&self) {
+        self.net.lock().peer_hurries(self.id);
     }
 
     /// Finishes sending: FIN after the last byte.
@@ -167,10 +197,71 @@ impl Peer {
         socket.dead && socket.error.is_some()
     }
 
-    /// Bytes sent that the other side has not made room for yet.
+    /// Bytes sent that the other side has not made room for yet, or whose time has not come.
     pub fn unsent(&self) -> usize {
-        self.net.lock().peer(self.id).outbox.len()
+        let mut net = self.net.lock();
+        let socket = net.peer(self.id);
+        socket.outbox.len() + socket.drip.len()
     }
+
+    /// What the other side has done with this connection: the truth that a test may hold its
+    /// timeouts against. `None`: there is no other side yet.
+    pub fn traffic(&self) -> Option<Traffic> {
+        let mut net = self.net.lock();
+        let other = net.peer(self.id).other?;
+        let unsent = net.peer(self.id).outbox.len() + net.peer(self.id).drip.len();
+        let socket = net.peer(other);
+        let (waiting, incoming, times) = (socket.inbox.len(), socket.incoming, socket.times);
+        let at = |tick: Option<u64>| tick.map(|tick| net.at(tick));
+        Some(Traffic {
+            unread: unsent + incoming + waiting,
+            waiting,
+            arrived: at(times.arrived),
+            read: at(times.read),
+            read_tried: at(times.read_tried),
+            written: at(times.written),
+            write_tried: at(times.write_tried),
+        })
+    }
+}
+
+/// How fast a peer reads or sends: so many bytes, each time so long after the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    bytes: usize,
+    every: Duration,
+}
+
+impl Pace {
+    /// So many bytes (at least one) each time that `every` is over.
+    pub fn new(bytes: usize, every: Duration) -> Pace {
+        let bytes = bytes.max(1);
+        Pace { bytes, every }
+    }
+
+    fn ticks(self) -> (usize, u64) {
+        (self.bytes, nanos(self.every).max(1))
+    }
+}
+
+/// What the other side has done with the connection of a [`Peer`], and when it last did.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Bytes that this peer has sent and the other side has not read, wherever they are.
+    pub unread: usize,
+    /// Those of them that have arrived.
+    pub waiting: usize,
+    /// When bytes of this peer last arrived.
+    pub arrived: Option<Instant>,
+    /// When the other side last read some.
+    pub read: Option<Instant>,
+    /// When it last tried to.
+    pub read_tried: Option<Instant>,
+    /// When its system last took bytes from it.
+    pub written: Option<Instant>,
+    /// When it last tried to write.
+    pub write_tried: Option<Instant>,
 }
 
 /// How many bytes at the end are the beginning of a character.

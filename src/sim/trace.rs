@@ -1,6 +1,6 @@
 //! What happened, as text that can be compared.
 
-use crate::backend::sim::name_of_exhausted;
+use crate::backend::sim::{SharedNet, name_of_exhausted};
 use crate::buffer::input::Input;
 use crate::closed::{Closed, Reason};
 use crate::context::Context;
@@ -143,11 +143,12 @@ fn shown(bytes: &[u8]) -> String {
 pub(super) struct Traced<H> {
     pub(super) inner: H,
     trace: NodeTrace,
+    net: SharedNet,
 }
 
 impl<H> Traced<H> {
-    pub(super) fn new(inner: H, trace: NodeTrace) -> Traced<H> {
-        Traced { inner, trace }
+    pub(super) fn new(inner: H, trace: NodeTrace, net: SharedNet) -> Traced<H> {
+        Traced { inner, trace, net }
     }
 }
 
@@ -160,10 +161,12 @@ impl<M, H: Handler<M>> Handler<M> for Traced<H> {
         let line = format!("{} message", self.trace.name);
         self.trace.trace.line(&line);
         self.inner.on_message(cx, message);
+        self.net.lock().after_callback();
     }
 
     fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
         self.trace.event(&event.kind);
         self.inner.on_event(cx, event);
+        self.net.lock().after_callback();
     }
 }

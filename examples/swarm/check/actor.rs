@@ -4,13 +4,14 @@
 use super::ledger::{End, Shared, Side};
 use super::plan::{NodePlan, Role};
 use super::random::Random;
+use sockeye::sim::Clock;
 use sockeye::{
     Accept, Addr, Closed, ConnId, Context, Deadline, Event, EventKind, Handler, Input, ListenerId,
     Origin, Reason, Sender, TimerId,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is posted to a node.
 pub struct Note {
@@ -52,7 +53,11 @@ pub struct Life {
     pub most_pending: usize,
     pub finish_told: bool,
     pub deadline: Option<Instant>,
-    pub idle: bool,
+    pub idle: Option<Duration>,
+    /// When the idle time last began, other than by a byte.
+    pub idle_from: Instant,
+    /// When bytes were last queued while none were.
+    pub pending_from: Instant,
     pub partner: Option<ConnId>,
 }
 
@@ -73,6 +78,8 @@ pub struct Actor {
     pub quiet: bool,
     pub finishing: bool,
     pub ledger: Shared,
+    /// The time of this very moment.
+    pub clock: Clock,
     pub lives: BTreeMap<ConnId, Life>,
     pub dead: VecDeque<ConnId>,
     pub listeners: Vec<ListenerId>,
@@ -92,12 +99,10 @@ pub struct Actor {
     fired: Option<(u64, Instant, u64)>,
     inside: bool,
     pub expiring: bool,
-    /// The time, when a command comes from outside.
-    pub outside: Option<Instant>,
 }
 
 impl Actor {
-    pub fn new(index: usize, plan: NodePlan, ledger: Shared) -> Actor {
+    pub fn new(index: usize, plan: NodePlan, ledger: Shared, clock: Clock) -> Actor {
         Actor {
             index,
             random: Random::new(plan.seed),
@@ -106,6 +111,7 @@ impl Actor {
             quiet: false,
             finishing: false,
             ledger,
+            clock,
             lives: BTreeMap::new(),
             dead: VecDeque::new(),
             listeners: Vec::new(),
@@ -120,7 +126,6 @@ impl Actor {
             fired: None,
             inside: false,
             expiring: false,
-            outside: None,
         }
     }
 
@@ -146,6 +151,7 @@ impl Actor {
 
     /// A connection begins.
     pub fn begin(&mut self, conn: ConnId, end: Option<End>, role: Role) {
+        let now = self.clock.now();
         let life = Life {
             end,
             role,
@@ -162,7 +168,9 @@ impl Actor {
             most_pending: 0,
             finish_told: false,
             deadline: None,
-            idle: self.plan.config.limits.idle.is_some(),
+            idle: self.plan.config.limits.idle,
+            idle_from: now,
+            pending_from: now,
             partner: None,
         };
         let old = self.lives.insert(conn, life);
@@ -190,6 +198,7 @@ impl Actor {
     /// A callback with input has returned: so much was left.
     fn consumed(&mut self, conn: ConnId, offered: usize, left: usize) {
         let limit = self.plan.config.limits.input_limit;
+        let now = self.clock.now();
         let Some(life) = self.lives.get_mut(&conn) else {
             return;
         };
@@ -197,6 +206,7 @@ impl Actor {
         life.left = left;
         if left > limit && !life.paused && life.asked.is_none() && !life.eof {
             life.asked = Some(Asked::InputLimit);
+            life.asked_at = Some(now);
             let end = life.end;
             self.no_longer_live(end);
             if let Some(end) = end {
@@ -393,7 +403,9 @@ impl Actor {
             self.begin(conn, end, self.plan.role);
         }
         assert!(cx.is_open(conn), "{conn}: on_open, and it is not");
+        let now = self.clock.now();
         let life = self.life(conn);
+        life.idle_from = now;
         assert!(
             life.asked.is_none(),
             "{conn}: on_open after {:?}",
@@ -449,11 +461,11 @@ impl Actor {
                 let at = life.deadline.take();
                 assert!(at.is_some_and(|at| at <= now), "{conn}: an early deadline");
             }
-            _ => assert!(life.idle, "{conn}: {which} without an idle time"),
+            _ => self.told_idle(cx, conn),
         }
         if self.quiet {
             cx.set_idle(conn, None);
-            self.life(conn).idle = false;
+            self.life(conn).idle = None;
         }
         if self.random.percent(30) {
             self.close(cx, conn);
@@ -468,12 +480,7 @@ impl Actor {
         self.lost += closed.undelivered;
         self.closes += 1;
         self.check_reason(conn, &life, &closed.reason);
-        if let (Reason::TimedOut(Deadline::CloseFlush), Some(asked)) =
-            (&closed.reason, life.asked_at)
-        {
-            let due = asked + self.limits().close_flush;
-            assert!(cx.now() >= due, "{conn}: given up too early after a close");
-        }
+        self.was_right_to_end(conn, &life, closed);
         assert!(
             cx.peer_addr(conn).is_some(),
             "{conn}: no answers in on_close"
@@ -483,6 +490,7 @@ impl Actor {
             gone && !cx.is_open(conn),
             "{conn} is not over in its on_close"
         );
+        self.owes(&life, &closed.reason);
         self.no_longer_live(life.end);
         self.dead.push_back(conn);
         if self.dead.len() > 8 {

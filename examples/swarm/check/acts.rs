@@ -4,15 +4,11 @@ use super::actor::{Actor, Asked, Life, Note, Timer};
 use super::ledger::{End, Side};
 use super::plan::Role;
 use sockeye::{ConnId, Connect, Context, Input, Limits, Listen, Overflow, Sent};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl Actor {
     pub fn limits(&self) -> &Limits {
         &self.plan.config.limits
-    }
-
-    fn now(&self, cx: &Context) -> Instant {
-        self.outside.unwrap_or(cx.now())
     }
 
     // ---- Its role ----
@@ -137,11 +133,15 @@ impl Actor {
     }
 
     fn took(&mut self, cx: &Context, conn: ConnId, bytes: &[u8], sent: Sent) {
+        let now = self.clock.now();
         let Some(life) = self.lives.get_mut(&conn) else {
             return;
         };
         life.waiting = sent == Sent::Wait;
         life.most_pending = cx.pending(conn);
+        if life.most_pending <= bytes.len() {
+            life.pending_from = now;
+        }
         let end = life.end;
         self.accepted += bytes.len() as u64;
         if let Some(end) = end {
@@ -205,8 +205,8 @@ impl Actor {
     }
 
     /// The end of a connection was asked for.
-    fn asks(&mut self, cx: &Context, conn: ConnId, asked: Asked, done: bool) {
-        let now = self.now(cx);
+    fn asks(&mut self, conn: ConnId, asked: Asked, done: bool) {
+        let now = self.clock.now();
         let Some(life) = self.lives.get_mut(&conn) else {
             return assert!(!done, "{conn} is stale, and {asked:?} takes it");
         };
@@ -233,7 +233,7 @@ impl Actor {
 
     pub fn close(&mut self, cx: &mut Context, conn: ConnId) {
         let done = cx.close(conn);
-        self.asks(cx, conn, Asked::Close, done);
+        self.asks(conn, Asked::Close, done);
     }
 
     pub fn close_all(&mut self, cx: &mut Context) {
@@ -290,9 +290,10 @@ impl Actor {
             }
             _ => self.random.pick(&self.places).clone(),
         };
-        let connect = Connect::new(place.as_str())
-            .receive_buffer(self.plan.receive_buffer)
-            .send_buffer(self.plan.send_buffer);
+        let mut connect = Connect::new(place.as_str()).receive_buffer(self.plan.receive_buffer);
+        if let Some(bytes) = self.plan.send_buffer {
+            connect = connect.send_buffer(bytes);
+        }
         let conn = cx.connect(connect);
         // A Unix socket has no name by which its two ends could be told to be one.
         let local = cx.local_addr(conn).filter(|addr| addr.ip().is_some());
@@ -309,10 +310,12 @@ impl Actor {
             true => format!("unix:/sim/{number}"),
             false => format!("10.0.0.{number}:7000"),
         };
-        let listen = Listen::new(place.as_str())
+        let mut listen = Listen::new(place.as_str())
             .backlog(self.plan.backlog)
-            .receive_buffer(self.plan.receive_buffer)
-            .send_buffer(self.plan.send_buffer);
+            .receive_buffer(self.plan.receive_buffer);
+        if let Some(bytes) = self.plan.send_buffer {
+            listen = listen.send_buffer(bytes);
+        }
         if let Ok(id) = cx.listen(listen) {
             self.listeners.push(id);
         }
@@ -334,7 +337,7 @@ impl Actor {
         let key = self.random.next();
         let id = cx.set_timer(delay, key);
         let timer = Timer {
-            at: self.now(cx) + delay,
+            at: self.clock.now() + delay,
             key,
             order: self.timers_set,
             not_in: self.expiring.then_some(cx.stats().turns),
@@ -362,7 +365,7 @@ impl Actor {
 
     fn set_deadline(&mut self, cx: &mut Context, conn: ConnId) {
         let delay = Duration::from_micros(self.random.skewed(1_000_000) as u64);
-        let at = self.now(cx) + delay;
+        let at = self.clock.now() + delay;
         if cx.set_deadline(conn, delay)
             && let Some(life) = self.lives.get_mut(&conn)
         {
@@ -373,10 +376,12 @@ impl Actor {
     fn set_idle(&mut self, cx: &mut Context, conn: ConnId) {
         let idle = Duration::from_micros(self.random.range(1_000, 1_000_000) as u64);
         let idle = self.random.percent(70).then_some(idle);
+        let now = self.clock.now();
         if cx.set_idle(conn, idle)
             && let Some(life) = self.lives.get_mut(&conn)
         {
-            life.idle = idle.is_some();
+            life.idle = idle;
+            life.idle_from = now;
         }
     }
 
@@ -424,11 +429,11 @@ impl Actor {
             54..58 => self.close(cx, conn),
             58..60 => {
                 let done = cx.abort(conn);
-                self.asks(cx, conn, Asked::Abort, done);
+                self.asks(conn, Asked::Abort, done);
             }
             60..62 => {
                 let done = cx.close_because(conn, "it breaks the rules");
-                self.asks(cx, conn, Asked::Because, done);
+                self.asks(conn, Asked::Because, done);
             }
             62..66 => self.shut(cx, conn),
             66..70 => self.set_deadline(cx, conn),
@@ -439,8 +444,18 @@ impl Actor {
                 }
             }
             71..74 => self.set_idle(cx, conn),
+            74..77 => self.work(cx),
             _ => self.act_alone(cx),
         }
+    }
+
+    /// A callback that takes long, and then does something.
+    fn work(&mut self, cx: &mut Context) {
+        if self.plan.slow {
+            let micros = self.random.skewed(2_000_000) as u64;
+            self.clock.spend(Duration::from_micros(micros));
+        }
+        self.one_act(cx);
     }
 
     fn act_alone(&mut self, cx: &mut Context) {

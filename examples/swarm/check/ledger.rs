@@ -1,9 +1,11 @@
 //! Who has sent what to whom: the truth that every received byte is held against.
 
 use sockeye::Addr;
+use sockeye::sim::Peer;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// Which end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +45,12 @@ pub struct Half {
     pub live: bool,
     /// It has not always read what came.
     pub held: bool,
+    /// It has closed well, and the other end is owed all that it has sent.
+    pub owed: bool,
+    /// It has reset the connection.
+    pub reset_at: Option<Instant>,
+    /// The scripted peer that plays it.
+    pub peer: Option<Rc<Peer>>,
 }
 
 #[derive(Default)]
@@ -115,6 +123,26 @@ impl Ledger {
             panic!("{end:?}: wrong byte at {} of {known}", at + wrong);
         }
         from.seen = from.seen.max(at + len);
+    }
+
+    /// The scripted peer at the other end, as long as it means to go on.
+    pub fn peer_of(&mut self, end: End) -> Option<Rc<Peer>> {
+        let other = self.other(end);
+        other.peer.clone().filter(|_| other.live)
+    }
+
+    /// Who closed well has been heard out.
+    pub fn all_paid(&self) {
+        for (number, wire) in self.wires.iter().enumerate() {
+            for (half, side) in [(&wire.client, Side::Client), (&wire.server, Side::Server)] {
+                let (seen, sent) = (half.seen, half.sent.len());
+                assert!(
+                    !half.owed || seen == sent,
+                    "connection {number}: the {side:?} has closed, and only {seen} of {sent} \
+                     bytes have arrived"
+                );
+            }
+        }
     }
 
     /// This end was given up because the other took nothing: could it not, or would it not?

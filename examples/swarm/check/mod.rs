@@ -8,6 +8,7 @@
 
 mod actor;
 mod acts;
+mod judge;
 mod ledger;
 mod plan;
 mod random;

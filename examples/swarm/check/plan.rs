@@ -21,16 +21,20 @@ pub enum Role {
 pub struct NodePlan {
     pub role: Role,
     pub config: Config,
-    pub batch: usize,
     pub backlog: u32,
     pub receive_buffer: usize,
-    pub send_buffer: usize,
+    /// `None`: the system's, which grows with use.
+    pub send_buffer: Option<usize>,
     /// How many times in a hundred a callback does something of its own.
     pub busy: usize,
     /// How many such things it may do in all.
     pub fuel: usize,
     /// No timeout is short enough to matter: who waits long enough has been forgotten.
     pub patient: bool,
+    /// Its callbacks may take long.
+    pub slow: bool,
+    /// Who lingers may have to give way: to others, or for want of descriptors.
+    pub gives_way: bool,
     pub seed: u64,
 }
 
@@ -54,6 +58,19 @@ pub enum Step {
         peer: usize,
         len: usize,
     },
+    /// Reads slowly, but all the time.
+    HearAt {
+        peer: usize,
+        len: usize,
+        micros: u64,
+    },
+    /// Sends for a while.
+    SendAt {
+        peer: usize,
+        len: usize,
+        pieces: usize,
+        micros: u64,
+    },
     Settle,
     Advance(u64),
     Cut(usize, usize),
@@ -75,6 +92,7 @@ pub struct Plan {
     pub seed: u64,
     pub faults: Faults,
     pub link: Link,
+    pub send_buffers: (usize, usize),
     pub nodes: Vec<NodePlan>,
     pub steps: Vec<Step>,
     /// The largest send, and the like.
@@ -96,11 +114,14 @@ impl Plan {
     pub fn new(seed: u64) -> Plan {
         let mut random = Random::new(seed ^ 0x5eed_0000);
         let unit = *random.pick(&[8, 60, 500, 4_000, 20_000]);
-        let patient = random.percent(80);
+        let patient = random.percent(60);
         let nodes = (0..random.range(1, 3))
             .map(|_| node(&mut random, unit, patient))
             .collect::<Vec<_>>();
         let faults = faults(&mut random);
+        let mut nodes = nodes;
+        let exhausts = faults.accept_fails > 0 || faults.connect_fails > 0;
+        nodes.iter_mut().for_each(|node| node.gives_way |= exhausts);
         let mut link = Link::default();
         if random.percent(60) {
             link.latency = Duration::from_micros(random.skewed(20_000) as u64);
@@ -109,11 +130,13 @@ impl Plan {
         if random.percent(20) {
             link.bandwidth = Some(random.range(100_000, 10_000_000) as u64);
         }
+        let send_buffers = (random.skewed(unit), random.skewed(unit * 50));
         let steps = steps(&mut random, unit, nodes.len());
         Plan {
             seed,
             faults,
             link,
+            send_buffers,
             nodes,
             steps,
             unit,
@@ -179,7 +202,9 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
     config.accepts_per_turn = budget(random);
     config.reads_per_turn = budget(random);
     config.messages_per_turn = budget(random);
+    config.expiries_per_turn = budget(random);
     config.rounds_per_turn = *random.pick(&[1, 2, 3, 8]);
+    config.events_per_wait = *random.pick(&[1, 2, 5, 1024]);
     config.receive_buffer = random.range(unit.div_ceil(40), unit * 2);
     config.max_connections = *random.pick(&[4, 8, 1000, 1000]);
     config.message_limit = *random.pick(&[1, 3, 1000]);
@@ -195,23 +220,27 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
         (limits.connect_timeout, limits.write_stall) = (long, long);
         // Two that close wait for each other's bytes, and only this ends it.
         (limits.close_flush, limits.linger_time) = (CLOSE_FLUSH, Duration::from_secs(2));
-        limits.linger_silence = Duration::from_secs(1);
+        limits.linger_silence = Duration::from_millis(*random.pick(&[10, 300, 1000]));
+        limits.close_time = *random.pick(&[long, CLOSE_FLUSH * 3 / 2]);
     } else {
         let mut short = || Duration::from_micros(random.skewed(500_000) as u64);
         (limits.connect_timeout, limits.write_stall) = (short(), short());
         (limits.close_flush, limits.linger_time) = (short(), short());
         limits.linger_silence = short();
     }
+    let gives_way = config.max_connections < 1000;
+    let asks = random.percent(50);
     NodePlan {
         role,
         config,
-        batch: *random.pick(&[1, 2, 5, 1024]),
         backlog: *random.pick(&[1, 2, 128]) as u32,
         receive_buffer: random.range(unit.div_ceil(10), unit * 4),
-        send_buffer: random.range(unit.div_ceil(10), unit * 4),
+        send_buffer: asks.then(|| random.range(unit.div_ceil(10), unit * 4)),
         busy: *random.pick(&[0, 5, 20, 50]),
         fuel: FUEL,
         patient,
+        slow: random.percent(40),
+        gives_way,
         seed: random.next(),
     }
 }
@@ -248,6 +277,7 @@ fn each_fault(faults: &mut Faults, mut each: impl FnMut(&str, &mut u16)) {
     each("splits", &mut faults.splits);
     each("slow_peers", &mut faults.slow_peers);
     each("stalls", &mut faults.stalls);
+    each("slow_callbacks", &mut faults.slow_callbacks);
 }
 
 fn steps(random: &mut Random, unit: usize, nodes: usize) -> Vec<Step> {
@@ -281,7 +311,21 @@ fn steps(random: &mut Random, unit: usize, nodes: usize) -> Vec<Step> {
                 peer,
                 len: random.skewed(unit),
             },
-            52..65 => Step::Settle,
+            52..55 => Step::HearAt {
+                peer,
+                len: random.skewed(unit),
+                micros: random.skewed(300_000) as u64,
+            },
+            55..59 => {
+                let pieces = random.range(2, 40);
+                Step::SendAt {
+                    peer,
+                    len: random.skewed(unit),
+                    pieces,
+                    micros: random.skewed(2_000_000 / pieces) as u64,
+                }
+            }
+            59..65 => Step::Settle,
             65..82 => Step::Advance(random.skewed(20_000) as u64),
             82..84 => Step::Cut(random.below(nodes), random.below(nodes + 1)),
             84..86 => Step::Heal,

@@ -6,7 +6,7 @@ use super::plan::ACCEPTED;
 use super::plan::{NodePlan, Plan, Step};
 use super::random::Random;
 use sockeye::Addr;
-use sockeye::sim::{Faults, Link, Node, Peer, PeerListener, World};
+use sockeye::sim::{Faults, Link, Node, Pace, Peer, PeerListener, World};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,7 +24,7 @@ pub struct Outcome {
 }
 
 struct Player {
-    peer: Peer,
+    peer: Rc<Peer>,
     end: End,
     heard: usize,
     deaf: bool,
@@ -100,6 +100,8 @@ impl Run {
             cuts: Vec::new(),
         };
         run.world.default_link(run.link.clone());
+        let (first, most) = plan.send_buffers;
+        run.world.send_buffers(first, most);
         plan.nodes.into_iter().for_each(|node| run.start(node));
         let count = run.nodes.len();
         let senders = run.nodes.clone();
@@ -120,11 +122,10 @@ impl Run {
 
     fn start(&mut self, plan: NodePlan) {
         let index = self.nodes.len();
-        let (config, batch) = (plan.config.clone(), plan.batch);
-        let actor = Actor::new(index, plan, self.ledger.clone());
+        let config = plan.config.clone();
+        let actor = Actor::new(index, plan, self.ledger.clone(), self.world.clock());
         let name = format!("n{}", index + 1);
         let node = self.world.start_with(&name, config, actor, |_| Ok(()));
-        self.world.batch(node, batch);
         self.world.after_each_turn(node, Actor::after_turn);
         let mut ledger = self.ledger.borrow_mut();
         ledger.posted.push(Default::default());
@@ -139,12 +140,7 @@ impl Run {
         node: Node<Actor, Note>,
         act: impl FnOnce(&mut Actor, &mut sockeye::Context),
     ) {
-        let now = self.world.now();
-        self.world.with(node, |actor, cx| {
-            actor.outside = Some(now);
-            act(actor, cx);
-            actor.outside = None;
-        });
+        self.world.with(node, act);
     }
 
     fn play(&mut self, steps: &[Step], unit: usize, goes_on: bool) -> Outcome {
@@ -208,13 +204,10 @@ impl Run {
     fn step(&mut self, step: Step) {
         match step {
             Step::Connect { peer, node, buffer } => self.connect(peer, node, buffer),
-            Step::Send { peer, len } => self.send(peer, len),
+            Step::Send { peer, len } => self.send(peer, len, None),
             Step::Shutdown(peer) => self.on_peer(peer, Player::shut),
             Step::Close(peer) => self.on_peer(peer, Player::close),
-            Step::Reset(peer) => self.on_peer(peer, |player, ledger| {
-                player.over(ledger);
-                player.peer.reset();
-            }),
+            Step::Reset(peer) => self.reset(peer),
             Step::Ignore(peer) => self.on_peer(peer, |player, ledger| {
                 ledger.borrow_mut().half(player.end).held = true;
                 player.deaf = true;
@@ -226,6 +219,22 @@ impl Run {
                     player.peer.read(len);
                 }
             }),
+            Step::HearAt { peer, len, micros } => self.on_peer(peer, |player, _| {
+                if !player.closed {
+                    player.deaf = false;
+                    let every = Duration::from_micros(micros);
+                    player.peer.hear_at(Pace::new(len, every));
+                }
+            }),
+            Step::SendAt {
+                peer,
+                len,
+                pieces,
+                micros,
+            } => {
+                let pace = Pace::new(len.div_ceil(pieces), Duration::from_micros(micros));
+                self.send(peer, len, Some(pace));
+            }
             Step::Settle => self.world.settle(),
             Step::Advance(micros) => self.world.advance(Duration::from_micros(micros)),
             Step::Cut(one, other) => self.cut(one, other),
@@ -273,6 +282,8 @@ impl Run {
     fn enter(&mut self, id: usize, peer: Peer, client: &Addr, side: Side) {
         let end = self.ledger.borrow_mut().end(client, side);
         self.ledger.borrow_mut().half(end).live = true;
+        let peer = Rc::new(peer);
+        self.ledger.borrow_mut().half(end).peer = Some(peer.clone());
         let player = Player {
             peer,
             end,
@@ -285,15 +296,21 @@ impl Run {
         self.players.insert(id, player);
     }
 
-    fn send(&mut self, id: usize, len: usize) {
+    fn send(&mut self, id: usize, len: usize, pace: Option<Pace>) {
         let bytes = self.random.bytes(len);
         if let Some(player) = self.players.get(&id)
             && !player.shut
             && !player.closed
             && !player.peer.was_reset()
         {
-            player.peer.send(&bytes);
-            self.ledger.borrow_mut().sent(player.end, &bytes);
+            match pace {
+                None => player.peer.send(&bytes),
+                Some(pace) => player.peer.send_at(&bytes, pace),
+            }
+            let mut ledger = self.ledger.borrow_mut();
+            ledger.sent(player.end, &bytes);
+            // What comes to a closed socket is answered by a reset.
+            ledger.other(player.end).owed = false;
         }
     }
 
@@ -301,6 +318,17 @@ impl Run {
         if let Some(player) = self.players.get_mut(&id) {
             act(player, &self.ledger);
         }
+    }
+
+    fn reset(&mut self, id: usize) {
+        let now = self.world.now();
+        self.on_peer(id, |player, ledger| {
+            if !player.closed {
+                player.over(ledger);
+                ledger.borrow_mut().half(player.end).reset_at = Some(now);
+                player.peer.reset();
+            }
+        });
     }
 
     fn cut(&mut self, one: usize, other: usize) {
@@ -349,6 +377,10 @@ impl Run {
         // What was cut, and what is late; listeners that rest; the handlers' own timers.
         self.world.advance(Duration::from_secs(2));
         for node in self.nodes.clone() {
+            self.world
+                .with(node, |actor, _| actor.nobody_hides_an_end());
+        }
+        for node in self.nodes.clone() {
             let app = self.world.app(node);
             let to = app.index;
             app.post(to, 0, true);
@@ -359,6 +391,9 @@ impl Run {
         self.world.advance(CALM);
         self.hear_all();
         self.ledger.borrow_mut().settled();
+        if self.faults.resets == 0 {
+            self.ledger.borrow_mut().all_paid();
+        }
         for node in self.nodes.clone() {
             self.check(node);
             self.world.app(node).quiet = false;
@@ -483,12 +518,14 @@ impl Player {
     fn over(&mut self, ledger: &Shared) {
         self.closed = true;
         ledger.borrow_mut().half(self.end).live = false;
+        ledger.borrow_mut().other(self.end).owed = false;
     }
 
     fn listen(&mut self) {
-        if self.deaf && !self.closed {
+        if !self.closed {
             self.deaf = false;
             self.peer.hear();
+            self.peer.hurry();
         }
     }
 

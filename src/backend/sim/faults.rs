@@ -42,8 +42,14 @@ pub struct Faults {
     pub splits: u16,
     /// Of data that arrives at a scripted peer: it reads late, by up to ten milliseconds.
     pub slow_peers: u16,
-    /// Of a wait: the process was stopped meanwhile, for up to a second.
+    /// Of a wait: the process is stopped, for up to a second, and the network goes on meanwhile. It
+    /// is stopped before the wait, which then tells all; or after it, and what came meanwhile is
+    /// for the next one; or in it, which a signal ends then, without an event.
     pub stalls: u16,
+    /// Of a callback: it takes long, up to a second, and the network goes on meanwhile. The time
+    /// passes when the callback has done everything; for one in which it passes earlier there is
+    /// [`Clock::spend`](super::Clock::spend).
+    pub slow_callbacks: u16,
 }
 
 impl Faults {
@@ -64,6 +70,7 @@ impl Faults {
             splits: 200,
             slow_peers: 50,
             stalls: 2,
+            slow_callbacks: 2,
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod faults;
 pub(crate) mod net;
 mod packets;
 mod random;
+mod scripted;
 mod socket;
 
 pub(crate) use faults::name_of_exhausted;
@@ -103,9 +104,9 @@ pub(crate) struct Acceptor {
 }
 
 impl Sim {
-    /// A reactor of its own on this host.
-    pub(crate) fn new(net: &SharedNet, host: std::net::IpAddr) -> Sim {
-        let poller = net.lock().add_poller(host);
+    /// A reactor of its own on this host, with at most so many events in one wait.
+    pub(crate) fn new(net: &SharedNet, host: std::net::IpAddr, events_per_wait: usize) -> Sim {
+        let poller = net.lock().add_poller(host, events_per_wait);
         Sim {
             net: net.clone(),
             poller,

@@ -1,16 +1,16 @@
 //! The network: its clock, its sockets, and what each reactor is told of them.
 
+mod polling;
 mod used;
 
-use super::super::Source;
 use super::Post;
 use super::faults::{Faults, Link, exhausted};
 use super::packets::Packet;
 use super::random::Random;
-use super::socket::{Owner, SockId, Socket, State};
+use super::socket::{BUFFER, Owner, SockId, Socket, State};
 use crate::addr::{Addr, Target};
 use crate::options::{Connect, Listen, SocketOptions};
-use crate::readiness::Readiness;
+use polling::Poller;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +37,8 @@ pub(crate) struct Net {
     default_link: Link,
     /// When a direction of a link with limited bandwidth is free again.
     pub(super) busy: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// What a send buffer holds at first, and what it grows to with use.
+    send_buffers: (usize, usize),
     next_port: u16,
     /// Ports in use when the numbers began anew.
     taken: BTreeSet<u16>,
@@ -59,22 +61,14 @@ struct Listener {
     late: bool,
 }
 
-/// What a reactor's selector is in a kernel.
-struct Poller {
-    host: IpAddr,
-    edges: Vec<Edge>,
-    woken: bool,
-    batch: usize,
-}
+/// A process is stopped, and a callback takes time, for less than this: a second.
+const LONG: u64 = 1_000_000_000;
 
-#[derive(Clone)]
-enum Edge {
-    Conn(SockId),
-    Listener(Addr),
-}
+/// What a send buffer grows to (tcp(7), `tcp_wmem`).
+const SEND_MOST: usize = 4 * 1024 * 1024;
 
 /// A time in ticks of the network's clock; the longest stand for ever.
-pub(super) fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -95,6 +89,7 @@ impl Net {
             links: BTreeMap::new(),
             default_link: Link::default(),
             busy: BTreeMap::new(),
+            send_buffers: (BUFFER, SEND_MOST),
             next_port: 40_000,
             taken: BTreeSet::new(),
             posts: VecDeque::new(),
@@ -103,6 +98,10 @@ impl Net {
 
     pub(crate) fn instant(&self) -> Instant {
         self.epoch + Duration::from_nanos(self.now)
+    }
+
+    pub(crate) fn at(&self, tick: u64) -> Instant {
+        self.epoch + Duration::from_nanos(tick)
     }
 
     /// The tick of an instant that a reactor named.
@@ -160,22 +159,30 @@ impl Net {
         link.unwrap_or(&self.default_link)
     }
 
-    // ---- Pollers ----
-
-    pub(crate) fn add_poller(&mut self, host: IpAddr) -> usize {
-        self.pollers.push(Poller {
-            host,
-            edges: Vec::new(),
-            woken: false,
-            batch: usize::MAX,
-        });
-        self.pollers.len() - 1
+    /// Of sockets that begin from now on.
+    pub(crate) fn set_send_buffers(&mut self, first: usize, most: usize) {
+        self.send_buffers = (first, most);
     }
 
-    /// At most so many events in one wait.
-    pub(crate) fn set_batch(&mut self, poller: usize, batch: usize) {
-        self.pollers[poller].batch = batch.max(1);
+    /// Time passes while a process is busy, or stopped: the network goes on meanwhile.
+    pub(crate) fn pass(&mut self, time: u64) {
+        let end = self.now.saturating_add(time);
+        while let Some(at) = self.next_arrival().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.deliver_due();
+        }
+        self.now = self.now.max(end);
     }
+
+    /// A callback has taken long, perhaps.
+    pub(crate) fn after_callback(&mut self) {
+        if self.random.chance(self.faults.slow_callbacks) {
+            let time = self.random.below(LONG);
+            self.pass(time);
+        }
+    }
+
+    // ---- Other threads ----
 
     /// Another thread does something at the next call that a reactor makes.
     pub(crate) fn post(&mut self, post: Post) {
@@ -186,144 +193,6 @@ impl Net {
     pub(super) fn next_post(&mut self) -> Option<Post> {
         let now = !self.posts.is_empty() && self.random.below(4) == 0;
         now.then(|| self.posts.pop_front()).flatten()
-    }
-
-    pub(crate) fn wake(&mut self, poller: usize) {
-        self.pollers[poller].woken = true;
-    }
-
-    /// Would a wait of this reactor return now?
-    pub(crate) fn has_events(&self, poller: usize) -> bool {
-        self.pollers[poller].woken || !self.pollers[poller].edges.is_empty()
-    }
-
-    /// The readiness of this end may have changed: its poller tells of it once.
-    pub(super) fn edge(&mut self, id: SockId) {
-        let socket = &mut self.sockets[id.0];
-        if let (Owner::Reactor(poller, Some(_)), false) = (socket.owner, socket.edge) {
-            socket.edge = true;
-            self.pollers[poller].edges.push(Edge::Conn(id));
-        }
-    }
-
-    pub(super) fn listener_edge(&mut self, key: &Addr) {
-        if let Some(listener) = self.listeners.get_mut(key)
-            && let Some(poller) = listener.poller
-            && !std::mem::replace(&mut listener.edge, true)
-        {
-            let edges = &mut self.pollers[poller].edges;
-            edges.push(Edge::Listener(key.clone()));
-        }
-    }
-
-    /// One wait: the events of a batch, and whether the batch was full.
-    pub(crate) fn poll(&mut self, poller: usize) -> (Vec<(Source, Readiness)>, bool) {
-        if self.random.chance(self.faults.stalls) {
-            let stall = self.random.below(1_000_000_000);
-            self.now = self.now.saturating_add(stall);
-        }
-        if self.random.chance(self.faults.interrupts) {
-            return (Vec::new(), false);
-        }
-        let mut edges = std::mem::take(&mut self.pollers[poller].edges);
-        if self.random.chance(self.faults.reordered) {
-            self.random.shuffle(&mut edges);
-        }
-        let mut events = Vec::new();
-        if std::mem::take(&mut self.pollers[poller].woken) {
-            events.push((Source::Wake, Readiness::READABLE));
-        }
-        let batch = self.pollers[poller].batch;
-        let kept = edges.split_off(edges.len().min(batch));
-        let full = edges.len() == batch;
-        edges
-            .into_iter()
-            .for_each(|edge| events.extend(self.event(edge)));
-        self.pollers[poller].edges.extend(kept);
-        events.extend(self.spurious(poller));
-        (events, full)
-    }
-
-    fn event(&mut self, edge: Edge) -> Option<(Source, Readiness)> {
-        match edge {
-            Edge::Listener(addr) => {
-                let listener = self.listeners.get_mut(&addr)?;
-                listener.edge = false;
-                let late = std::mem::take(&mut listener.late);
-                if !late && self.random.chance(self.faults.late_edges) {
-                    self.listener_edge_later(addr);
-                    return None;
-                }
-                let waits = !listener.backlog.is_empty();
-                waits.then_some((Source::Listener(listener.slot), Readiness::READABLE))
-            }
-            Edge::Conn(id) => {
-                self.sockets[id.0].edge = false;
-                let late = std::mem::take(&mut self.sockets[id.0].late);
-                if !late && self.random.chance(self.faults.late_edges) {
-                    self.edge_later(id);
-                    return None;
-                }
-                let socket = &self.sockets[id.0];
-                let Owner::Reactor(_, Some(slot)) = socket.owner else {
-                    return None;
-                };
-                let readiness = socket.readiness();
-                (readiness != Readiness::default()).then_some((Source::Conn(slot), readiness))
-            }
-        }
-    }
-
-    /// This end is looked at again within a millisecond.
-    pub(super) fn edge_later(&mut self, id: SockId) {
-        let delay = self.random.below(1_000_000);
-        self.schedule_in(delay, Packet::Edge(id));
-    }
-
-    /// An edge that was late comes now, and is not late a second time.
-    pub(super) fn late_edge(&mut self, id: SockId) {
-        self.sockets[id.0].late = true;
-        self.edge(id);
-    }
-
-    pub(super) fn late_listener_edge(&mut self, key: &Addr) {
-        if let Some(listener) = self.listeners.get_mut(key) {
-            listener.late = true;
-            self.listener_edge(key);
-        }
-    }
-
-    fn listener_edge_later(&mut self, key: Addr) {
-        let delay = self.random.below(1_000_000);
-        self.schedule_in(delay, Packet::ListenerEdge(key));
-    }
-
-    /// Readiness that is not there: a kernel may always be wrong about it.
-    fn spurious(&mut self, poller: usize) -> Option<(Source, Readiness)> {
-        if !self.random.chance(self.faults.spurious) {
-            return None;
-        }
-        let ours = |socket: &Socket| match socket.owner {
-            Owner::Reactor(owner, slot) if owner == poller => slot.map(Source::Conn),
-            _ => None,
-        };
-        let listening = |listener: &Listener| {
-            let ours = listener.poller == Some(poller);
-            ours.then_some(Source::Listener(listener.slot))
-        };
-        let conns = self.sockets.iter().filter_map(ours);
-        let listeners = self.listeners.values().filter_map(listening);
-        let all: Vec<Source> = conns.chain(listeners).collect();
-        let source = *all.get(self.random.below(all.len() as u64) as usize)?;
-        let both = Readiness::READABLE | Readiness::WRITABLE;
-        let all = [
-            both,
-            Readiness::READABLE,
-            Readiness::HANG_UP,
-            Readiness::ERROR,
-        ];
-        let readiness = all[self.random.below(all.len() as u64) as usize];
-        Some((source, readiness))
     }
 
     // ---- Listening ----
@@ -516,7 +385,12 @@ impl Net {
     ) -> SockId {
         let mut socket = Socket::new(owner, local, host);
         socket.inbox_limit = options.receive_buffer.unwrap_or(socket.inbox_limit).max(1);
-        socket.outbox_limit = options.send_buffer.unwrap_or(socket.outbox_limit).max(1);
+        // One that was asked for keeps its size (SOCK_SNDBUF_LOCK).
+        let (first, most) = match options.send_buffer {
+            Some(bytes) => (bytes, bytes),
+            None => self.send_buffers,
+        };
+        (socket.outbox_limit, socket.outbox_most) = (first.max(1), most.max(first).max(1));
         // Where a short one is proof none lies. So who asks for these alone means all.
         let all = self.faults.short_io > 0 && self.faults.no_proof == 0;
         socket.proof = !(all || self.random.chance(self.faults.no_proof));

@@ -26,19 +26,22 @@ pub(super) enum Packet {
     ListenerEdge(Addr),
     /// A slow peer reads.
     Hear(SockId),
+    /// A peer sends some more.
+    Drip(SockId),
 }
 
 /// A SYN without an answer is sent again after a second, as Linux does (tcp(7), `tcp_syn_retries`).
 const SYN_RETRY: u64 = 1_000_000_000;
 
 impl Net {
-    fn socket(&mut self, id: SockId) -> &mut Socket {
+    pub(super) fn socket(&mut self, id: SockId) -> &mut Socket {
         &mut self.sockets[id.0]
     }
 
     // ---- What a program does ----
 
     pub(crate) fn read(&mut self, id: SockId, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket(id).times.read_tried = Some(self.now);
         if self.random.chance(self.faults.interrupts) {
             return Err(ErrorKind::Interrupted.into());
         }
@@ -55,6 +58,7 @@ impl Net {
                 .iter_mut()
                 .zip(drained)
                 .for_each(|(to, byte)| *to = byte);
+            self.socket(id).times.read = Some(self.now);
             self.tell_window(id);
             return Ok(count);
         }
@@ -74,6 +78,7 @@ impl Net {
     }
 
     pub(crate) fn write(&mut self, id: SockId, bytes: &[u8]) -> io::Result<usize> {
+        self.socket(id).times.write_tried = Some(self.now);
         if self.random.chance(self.faults.interrupts) {
             return Err(ErrorKind::Interrupted.into());
         }
@@ -99,6 +104,7 @@ impl Net {
         }
         let count = self.maybe_short(id, room);
         self.socket(id).outbox.extend(&bytes[..count]);
+        self.socket(id).times.written = Some(self.now);
         self.note(id, &bytes[..count]);
         self.transmit(id);
         Ok(count)
@@ -122,6 +128,7 @@ impl Net {
     }
 
     pub(crate) fn shutdown_write(&mut self, id: SockId) -> io::Result<()> {
+        self.hurry(id);
         self.socket(id).shut = true;
         self.transmit(id);
         match self.socket(id).dead {
@@ -161,7 +168,8 @@ impl Net {
         if rude || connecting {
             self.reset_other(id);
         } else {
-            socket.shut = true;
+            self.hurry(id);
+            self.socket(id).shut = true;
             self.transmit(id);
         }
         self.socket(id).inbox.clear();
@@ -199,7 +207,7 @@ impl Net {
     // ---- What travels ----
 
     /// Sends what the other end has room for, and the FIN after the last byte.
-    fn transmit(&mut self, id: SockId) {
+    pub(super) fn transmit(&mut self, id: SockId) {
         let Some(other) = self.socket(id).other else {
             return;
         };
@@ -213,6 +221,7 @@ impl Net {
                 count = 1 + self.random.below(count as u64 - 1) as usize;
             }
             let bytes: Vec<u8> = self.socket(id).outbox.drain(..count).collect();
+            self.socket(id).expand(count);
             self.socket(other).incoming += count;
             self.send(id, Packet::Data(other, bytes), count);
         }
@@ -223,7 +232,7 @@ impl Net {
             self.send(id, Packet::Fin(other), 0);
         }
         let socket = self.socket(id);
-        if socket.starved && socket.room() >= (socket.outbox_limit / 3).max(1) {
+        if socket.starved && socket.is_roomy() {
             socket.starved = false;
             self.edge(id);
         }
@@ -265,7 +274,7 @@ impl Net {
         }
     }
 
-    fn tell_window(&mut self, id: SockId) {
+    pub(super) fn tell_window(&mut self, id: SockId) {
         if let Some(other) = self.socket(id).other
             && !self.socket(other).outbox.is_empty()
         {
@@ -318,7 +327,8 @@ impl Net {
             | Packet::Refusal(to, _)
             | Packet::Window(to)
             | Packet::Edge(to)
-            | Packet::Hear(to) => self.sockets[to.0].host,
+            | Packet::Hear(to)
+            | Packet::Drip(to) => self.sockets[to.0].host,
             Packet::ListenerEdge(at) => self.destination_of(at),
         }
     }
@@ -326,8 +336,8 @@ impl Net {
     /// The end whose packet it is, if it is one and not a matter of a single host.
     pub(super) fn sender(&self, packet: &Packet) -> Option<SockId> {
         match packet {
-            Packet::Edge(_) | Packet::ListenerEdge(_) | Packet::Hear(_) => None,
-            Packet::Refusal(..) => None,
+            Packet::Edge(_) | Packet::ListenerEdge(_) => None,
+            Packet::Hear(_) | Packet::Drip(_) | Packet::Refusal(..) => None,
             Packet::Syn { from, .. } => Some(*from),
             Packet::SynAck(to)
             | Packet::Data(to, _)
@@ -389,12 +399,8 @@ impl Net {
             Packet::Window(to) => self.transmit(to),
             Packet::Edge(to) => self.late_edge(to),
             Packet::ListenerEdge(key) => self.late_listener_edge(&key),
-            Packet::Hear(to) => {
-                self.socket(to).slow = false;
-                if !self.socket(to).deaf {
-                    self.hear(to);
-                }
-            }
+            Packet::Hear(to) => self.peer_hears_late(to),
+            Packet::Drip(to) => self.drip(to),
         }
     }
 
@@ -433,26 +439,13 @@ impl Net {
             false => bytes.len(),
         };
         self.socket(to).inbox.extend(&bytes[..whole]);
+        self.socket(to).times.arrived = Some(self.now);
         self.peer_hears(to);
         self.edge(to);
         if reset {
             self.reset_other(to);
             self.rst_arrives_anyway(to);
         }
-    }
-
-    /// A scripted peer reads what has come, now or, if it is slow, later.
-    fn peer_hears(&mut self, id: SockId) {
-        let socket = self.socket(id);
-        if socket.owner != Owner::Peer || socket.deaf || socket.slow {
-            return;
-        }
-        if self.random.chance(self.faults.slow_peers) {
-            self.socket(id).slow = true;
-            let delay = self.random.below(10_000_000);
-            return self.schedule_in(delay, Packet::Hear(id));
-        }
-        self.hear(id);
     }
 
     fn rst_arrives(&mut self, to: SockId) {
@@ -477,40 +470,5 @@ impl Net {
         socket.dead = true;
         socket.outbox.clear();
         self.edge(to);
-    }
-
-    // ---- Scripted peers ----
-
-    /// Sends, without a limit: what does not fit on the way waits here.
-    pub(crate) fn peer_send(&mut self, id: SockId, bytes: &[u8]) {
-        let socket = self.socket(id);
-        if !socket.dead && !socket.shut {
-            socket.outbox.extend(bytes);
-            self.transmit(id);
-        }
-    }
-
-    pub(crate) fn peer_deaf(&mut self, id: SockId, deaf: bool) {
-        self.socket(id).deaf = deaf;
-        if !deaf {
-            self.hear(id);
-        }
-    }
-
-    /// A scripted peer reads what is there, at most `count` bytes.
-    pub(crate) fn peer_read(&mut self, id: SockId, count: usize) {
-        let socket = self.socket(id);
-        let count = count.min(socket.inbox.len());
-        let bytes: Vec<u8> = socket.inbox.drain(..count).collect();
-        socket.heard.extend(bytes);
-        self.tell_window(id);
-    }
-
-    fn hear(&mut self, id: SockId) {
-        self.peer_read(id, usize::MAX);
-    }
-
-    pub(crate) fn peer(&mut self, id: SockId) -> &mut Socket {
-        self.socket(id)
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Socket {
     /// Written, not yet sent.
     pub(crate) outbox: VecDeque<u8>,
     pub(crate) outbox_limit: usize,
+    /// With use that grows to this much.
+    pub(crate) outbox_most: usize,
     /// The writing side is shut: FIN follows the outbox.
     pub(crate) shut: bool,
     pub(crate) fin_sent: bool,
@@ -68,10 +70,29 @@ pub(crate) struct Socket {
     pub(crate) slow: bool,
     /// What a scripted peer has received.
     pub(crate) heard: Vec<u8>,
+    /// A scripted peer reads so many bytes at a time, and how long that takes.
+    pub(crate) hears_at: Option<(usize, u64)>,
+    /// What a scripted peer is still to send, so many bytes at a time.
+    pub(crate) drip: VecDeque<u8>,
+    pub(crate) drips_at: (usize, u64),
+    pub(crate) times: Times,
 }
 
-/// What the kernel's buffers hold, unless the options say otherwise.
-const BUFFER: usize = 64 * 1024;
+/// When something last happened to a socket.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Times {
+    /// Bytes arrived.
+    pub(crate) arrived: Option<u64>,
+    /// The program read bytes, or tried to.
+    pub(crate) read: Option<u64>,
+    pub(crate) read_tried: Option<u64>,
+    /// The program wrote bytes, or tried to.
+    pub(crate) written: Option<u64>,
+    pub(crate) write_tried: Option<u64>,
+}
+
+/// What the kernel's buffers hold at first, unless the options say otherwise.
+pub(super) const BUFFER: usize = 64 * 1024;
 
 impl Socket {
     pub(crate) fn new(owner: Owner, local: Addr, host: IpAddr) -> Socket {
@@ -86,6 +107,7 @@ impl Socket {
             incoming: 0,
             outbox: VecDeque::new(),
             outbox_limit: BUFFER,
+            outbox_most: BUFFER,
             shut: false,
             fin_sent: false,
             fin_received: false,
@@ -100,6 +122,10 @@ impl Socket {
             deaf: false,
             slow: false,
             heard: Vec::new(),
+            hears_at: None,
+            drip: VecDeque::new(),
+            drips_at: (1, 1),
+            times: Times::default(),
         }
     }
 
@@ -115,6 +141,26 @@ impl Socket {
 
     pub(crate) fn room(&self) -> usize {
         self.outbox_limit.saturating_sub(self.outbox.len())
+    }
+
+    /// Is there so much room that the system calls it writable? A write takes what there is room
+    /// for, however little: sk_stream_memory_free() and sk_stream_is_writeable() in sock.h,
+    /// unix_writable() in af_unix.c.
+    pub(crate) fn is_roomy(&self) -> bool {
+        let used = self.outbox.len();
+        match self.is_unix() {
+            true => used <= self.outbox_limit / 4,
+            false => self.room() >= used.div_ceil(2),
+        }
+    }
+
+    /// The other end has taken so many bytes: the buffer grows, as Linux's does while the window of
+    /// congestion opens (tcp_sndbuf_expand()).
+    pub(crate) fn expand(&mut self, bytes: usize) {
+        if !self.is_unix() {
+            let more = self.outbox_limit.saturating_add(bytes);
+            self.outbox_limit = more.min(self.outbox_most);
+        }
     }
 
     /// Connected, and nobody has finished or reset?
@@ -139,10 +185,8 @@ impl Socket {
             return Readiness::default();
         }
         let over = self.dead || self.error.is_some();
-        // Linux calls a socket writable again when a third of its buffer is free.
-        let roomy = self.room() >= self.outbox_limit / 3;
         Readiness::READABLE.when(!self.inbox.is_empty() || self.fin_received || over)
-            | Readiness::WRITABLE.when(roomy || over || self.shut)
+            | Readiness::WRITABLE.when(self.is_roomy() || over || self.shut)
             | Readiness::ERROR.when(self.error.is_some())
             | Readiness::HANG_UP.when(self.fin_received || over)
     }

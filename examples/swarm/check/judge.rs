@@ -1,0 +1,155 @@
+//! The loop ends a connection because of a time: was it right to?
+//!
+//! What the peer's system knows is the truth (`Peer::traffic`), and every time is that of the very
+//! moment: that of a byte, of a command, of an attempt to read or to write.
+
+use super::actor::{Actor, Asked, Life};
+use sockeye::sim::{Peer, Traffic};
+use sockeye::{Closed, ConnId, Context, Deadline, Reason};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A reset has arrived after this time, if nothing is cut and nothing goes wrong.
+const ARRIVES: Duration = Duration::from_secs(2);
+
+/// The later of a time and of one that may not have been.
+fn later(one: Instant, other: Option<Instant>) -> Instant {
+    other.map_or(one, |other| one.max(other))
+}
+
+impl Actor {
+    /// The scripted peer at the other end, if it means to go on, and what has passed between them.
+    fn traffic(&self, life: &Life) -> Option<(Rc<Peer>, Traffic)> {
+        let peer = self.ledger.borrow_mut().peer_of(life.end?)?;
+        let alive = !peer.was_reset();
+        let traffic = peer.traffic().filter(|_| alive)?;
+        Some((peer, traffic))
+    }
+
+    /// `on_deadline` with `Idle`: not before its time, and not before the connection was asked.
+    pub fn told_idle(&mut self, cx: &Context, conn: ConnId) {
+        let now = self.clock.now();
+        let Some(life) = self.lives.get_mut(&conn) else {
+            return;
+        };
+        let Some(idle) = life.idle else {
+            panic!("{conn}: idle without an idle time");
+        };
+        let from = std::mem::replace(&mut life.idle_from, now);
+        let (paused, eof) = (life.paused, life.eof);
+        assert!(now >= from + idle, "{conn}: told idle too early");
+        let Some((_, traffic)) = self.lives.get(&conn).and_then(|life| self.traffic(life)) else {
+            return;
+        };
+        let due = later(later(from, traffic.read), traffic.written) + idle;
+        assert!(now >= due, "{conn}: told idle too early after a byte");
+        let asked = |tried: Option<Instant>| tried.is_some_and(|tried| tried >= due);
+        assert!(
+            paused || eof || asked(traffic.read_tried),
+            "{conn}: told idle, and nobody looked whether there is input"
+        );
+        assert!(
+            cx.pending(conn) == 0 || asked(traffic.write_tried),
+            "{conn}: told idle, and nobody tried to write"
+        );
+    }
+
+    /// `on_close`: if a time was over, it was.
+    pub fn was_right_to_end(&mut self, conn: ConnId, life: &Life, closed: &Closed) {
+        let now = self.clock.now();
+        let limits = self.limits();
+        match closed.reason {
+            Reason::TimedOut(Deadline::WriteStall) => {
+                let from = life.pending_from;
+                assert!(
+                    now >= from + limits.write_stall,
+                    "{conn}: a stall too early"
+                );
+                if let Some((_, traffic)) = self.traffic(life) {
+                    let due = later(from, traffic.written) + limits.write_stall;
+                    refused(conn, now, due, &traffic);
+                }
+            }
+            Reason::TimedOut(Deadline::CloseFlush) => {
+                let Some(from) = life.asked_at else {
+                    return;
+                };
+                if now >= from + limits.close_time {
+                    return;
+                }
+                let early = now < from + limits.close_flush;
+                assert!(!early, "{conn}: given up too early after a close");
+                if let Some((_, traffic)) = self.traffic(life) {
+                    let due = later(from, traffic.written) + limits.close_flush;
+                    refused(conn, now, due, &traffic);
+                }
+            }
+            Reason::Local => self.has_lingered(conn, life, now),
+            _ => {}
+        }
+    }
+
+    /// It was closed, and not because of an error: its peer has ended, or was silent for long, or
+    /// it took too long in all.
+    fn has_lingered(&self, conn: ConnId, life: &Life, now: Instant) {
+        let limits = self.limits();
+        let gave_way = self.finishing || self.plan.gives_way || life.eof || !life.opened;
+        let Some(from) = life.asked_at.filter(|_| !gave_way) else {
+            return;
+        };
+        let other_ends = |end| self.ledger.borrow_mut().other(end).finished;
+        let Some((_, traffic)) = self.traffic(life) else {
+            return;
+        };
+        let flushed = later(from, traffic.written);
+        if life.end.is_some_and(other_ends) || now >= flushed + limits.linger_time {
+            return;
+        }
+        let silent = later(flushed, traffic.read) + limits.linger_silence;
+        assert!(
+            now >= silent,
+            "{conn}: closed, and its peer has neither ended nor been silent for long"
+        );
+        let asked = traffic.read_tried.is_some_and(|tried| tried >= silent);
+        assert!(
+            asked,
+            "{conn}: closed for its silence, and nobody looked whether there is input"
+        );
+    }
+
+    /// Everything that was on its way has arrived. Of those who have paused and whose peer has
+    /// reset the connection, nobody is left after the time of a stall.
+    pub fn nobody_hides_an_end(&self) {
+        let now = self.clock.now();
+        let stall = self.limits().write_stall;
+        for (conn, life) in &self.lives {
+            let hides = life.opened && life.paused && life.asked.is_none() && !life.shut;
+            let Some(end) = life.end.filter(|_| hides) else {
+                continue;
+            };
+            let reset = self.ledger.borrow_mut().other(end).reset_at;
+            let late = reset.is_some_and(|at| now > at + stall + ARRIVES);
+            assert!(!late, "{conn}: paused, and its peer is gone for long");
+        }
+    }
+
+    /// Nothing of the peer's is on its way to a socket that is closed: then it gets everything.
+    pub fn owes(&mut self, life: &Life, reason: &Reason) {
+        let well = matches!(reason, Reason::Local) && life.asked == Some(Asked::Close);
+        let Some(end) = life.end.filter(|_| well && !self.plan.gives_way) else {
+            return;
+        };
+        let owed = self
+            .traffic(life)
+            .is_some_and(|(_, traffic)| traffic.unread == 0);
+        self.ledger.borrow_mut().half(end).owed = owed;
+    }
+}
+
+/// The time was over, and only then a write was refused.
+#[track_caller]
+fn refused(conn: ConnId, now: Instant, due: Instant, traffic: &Traffic) {
+    assert!(now >= due, "{conn}: given up too early after a byte");
+    let asked = traffic.write_tried.is_some_and(|tried| tried >= due);
+    assert!(asked, "{conn}: given up, and nobody tried to write");
+}
