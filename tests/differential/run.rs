@@ -160,7 +160,8 @@ fn data(shared: &SharedRef, cx: &mut Context, conn: ConnId, input: &mut sockeye:
     let on_data = shared.borrow().conns[index].on_data;
     let before = shared.borrow().taken[index];
     let left = usize::from(on_data == OnData::LeaveOne);
-    let after = before + input.len() - left;
+    let take = input.len() - left;
+    let after = before + take;
     shared.borrow_mut().taken[index] = after;
     let reached = |at: usize| before < at && after >= at;
     match on_data {
@@ -182,7 +183,7 @@ fn data(shared: &SharedRef, cx: &mut Context, conn: ConnId, input: &mut sockeye:
         OnData::ShutAt(at) if reached(at) => drop(cx.shutdown_write(conn)),
         _ => {}
     }
-    input.take(input.len() - left.min(input.len()));
+    input.take(take);
 }
 
 pub(crate) struct Run<'a> {

@@ -324,9 +324,11 @@ impl Handler<Note> for Actor {
                 let again = len == life.left && resumed;
                 assert!(len > life.left || again, "{conn}: on_data with nothing new");
                 life.left = len;
-                self.take_input(cx, conn, input);
+                // What is left may be out of sight: then the input looks empty.
+                let left = len - self.take_input(cx, conn, input);
                 self.act(cx);
-                self.consumed(conn, len, input.len());
+                assert!(input.is_empty() || input.len() == left, "{conn}: input");
+                self.consumed(conn, len, left);
             }
             EventKind::Drain { conn } => self.drained(cx, conn),
             EventKind::Eof { conn, input } => {

@@ -13,10 +13,10 @@ impl Actor {
 
     // ---- Its role ----
 
-    /// Takes some of the input, or all of it.
-    pub fn take_input(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+    /// Takes some of the input, or all of it, and answers how much.
+    pub fn take_input(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) -> usize {
         let Some(life) = self.lives.get(&conn) else {
-            return;
+            return 0;
         };
         let (role, partner) = (life.role, life.partner);
         let count = match self.quiet || self.random.percent(70) {
@@ -32,6 +32,7 @@ impl Actor {
             }
             _ => drop(input.take(count)),
         }
+        count
     }
 
     /// Sends input on, in one piece or two, and holds back if that has to wait.
