@@ -1,6 +1,7 @@
 //! Every number that the loop goes by, with the reason for its default.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a reactor is made with. Start from `Config::default()` and change what you need.
@@ -184,6 +185,21 @@ impl Config {
 }
 
 impl Limits {
+    /// These limits, or others in their place, with an idle time of its own.
+    pub(crate) fn or(
+        self: &Arc<Limits>,
+        others: &Option<Limits>,
+        idle: Option<Duration>,
+    ) -> Result<Arc<Limits>, ConfigError> {
+        if others.is_none() && idle.is_none() {
+            return Ok(self.clone());
+        }
+        let mut limits = others.clone().unwrap_or_else(|| Limits::clone(self));
+        limits.idle = idle.or(limits.idle);
+        limits.check()?;
+        Ok(Arc::new(limits))
+    }
+
     /// Says which value makes no sense, if any.
     pub fn check(&self) -> Result<(), ConfigError> {
         let Limits {

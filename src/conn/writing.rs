@@ -116,8 +116,10 @@ impl Conn {
 
     /// Queues a chunk in front of everything else: it was lent before that was sent.
     pub(crate) fn push_first(&mut self, outbox: &mut Outbox, chunk: Chunk<'_>) {
-        let queue = self.queue.get_or_insert_with(|| outbox.queue());
-        queue.push_first(chunk);
+        if !chunk.is_empty() {
+            let queue = self.queue.get_or_insert_with(|| outbox.queue());
+            queue.push_first(chunk);
+        }
     }
 
     pub(crate) fn has_queue(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Listeners: who is let in, and when one of them rests.
 
-use super::{Context, Due};
+use super::{Context, senseless};
 use crate::addr::Addr;
 use crate::backend::Stream;
 use crate::config::Limits;
@@ -55,9 +55,8 @@ impl Context {
         if self.finishing.is_some() {
             return Err(failed(io::Error::other("the reactor is finishing")));
         }
-        let limits = self
-            .limits_for(&listen.limits, listen.idle)
-            .map_err(failed)?;
+        let limits = self.limits.or(&listen.limits, listen.idle);
+        let limits = limits.map_err(senseless).map_err(failed)?;
         // The slot must be known before the socket is registered for it; nothing is kept of it if
         // the system refuses.
         let key = self.listeners.next_key();
@@ -79,20 +78,16 @@ impl Context {
     /// Closes a listener at once: it accepts nothing more, and its id is stale. Connections that it
     /// accepted stay. `false`: the id was stale already.
     pub fn unlisten(&mut self, listener: ListenerId) -> bool {
-        let known = self.listeners.get(listener.0).is_some();
-        if known {
-            self.remove_listener(listener.0.slot);
+        if self.listeners.get(listener.0).is_none() {
+            return false;
         }
-        known
-    }
-
-    pub(super) fn remove_listener(&mut self, slot: u32) {
-        if let Some(listener) = self.listeners.remove(slot) {
+        if let Some(listener) = self.listeners.remove(listener.0.slot) {
             log::debug!(target: "sockeye", "no longer listening on {}", listener.local);
             if let Some(timer) = listener.rest {
                 self.schedule.cancel(timer);
             }
         }
+        true
     }
 
     /// Accepts one connection from a listener of the list.
@@ -130,7 +125,10 @@ impl Context {
                 AcceptFailure::Rest => {
                     log::warn!(target: "sockeye", "{id} rests: cannot accept: {error}");
                     self.stats.accept_errors += 1;
-                    self.rest(slot);
+                    let timer = self.schedule.rest(slot, self.config.accept_backoff);
+                    if let Some(listener) = self.listeners.peek(slot) {
+                        listener.rest = Some(timer);
+                    }
                     return Accepted::Failed(id, tag, error);
                 }
             },
@@ -156,8 +154,9 @@ impl Context {
         if let Err(error) = self.backend.register(&mut stream, slot) {
             log::warn!(target: "sockeye", "{listener} rests: cannot register {peer}: {error}");
             self.stats.accept_errors += 1;
-            if self.listeners.get(listener.0).is_some() {
-                self.rest(listener.0.slot);
+            if let Some(state) = self.listeners.get_mut(listener.0) {
+                let slot = listener.0.slot;
+                state.rest = Some(self.schedule.rest(slot, self.config.accept_backoff));
             }
             return Err(error);
         }
@@ -177,18 +176,9 @@ impl Context {
             finishing.to_tell.push_back(id);
         }
         if idle {
-            self.arm(slot);
+            self.schedule.arm(slot, self.conns.listed_mut(slot));
         }
         Ok(id)
-    }
-
-    /// Lets a listener rest until a timer fires.
-    pub(super) fn rest(&mut self, slot: u32) {
-        let at = self.schedule.after(self.config.accept_backoff);
-        let timer = self.schedule.set(at, Due::Rested(slot));
-        if let Some(listener) = self.listeners.peek(slot) {
-            listener.rest = Some(timer);
-        }
     }
 
     /// A listener has rested: whoever waited in its backlog meanwhile needs no new edge.

@@ -124,14 +124,6 @@ impl Context {
         self.lists.bury(slot);
     }
 
-    /// Both sides have finished: there is nothing left to say.
-    pub(crate) fn end_if_both_shut(&mut self, slot: u32) {
-        let conn = self.conns.listed_mut(slot);
-        if conn.phase() == Phase::Open && conn.has(Flags::SHUT) && conn.has(Flags::EOF) {
-            self.end(slot, Reason::Eof);
-        }
-    }
-
     /// Answers how many are over. They leave the other lists, for their slots are about to be free.
     pub(crate) fn begin_reap(&mut self) -> usize {
         let count = self.lists.ended_len();

@@ -1,17 +1,14 @@
 //! Connects: how one begins, and how it comes through or fails.
 
-use super::Context;
+use super::{Context, senseless};
 use crate::addr::{Addr, Target};
 use crate::backend::is_exhaustion;
 use crate::closed::Reason;
-use crate::config::Limits;
 use crate::conn::{Conn, Flags};
 use crate::id::ConnId;
 use crate::options::{Connect, ToConnect};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
 
 impl Context {
     /// Begins to connect, with or without options: see [`Connect`]. It never fails here: the id is
@@ -29,15 +26,15 @@ impl Context {
         };
         // Senseless limits are reported as any other failure: by `on_close`.
         let tag = connect.tag.unwrap_or(self.current_tag);
-        let (limits, refused) = match self.limits_for(&connect.limits, connect.idle) {
+        let (limits, refused) = match self.limits.or(&connect.limits, connect.idle) {
             Ok(limits) => (limits, None),
-            Err(error) => (self.limits.clone(), Some(error)),
+            Err(error) => (self.limits.clone(), Some(senseless(error))),
         };
         let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
         let until = self.schedule.after(timeout);
         let conn = Conn::connecting(peer, tag, limits, until);
         // Asked before this one takes a place itself.
-        let full = !self.make_room();
+        let full = !self.has_room(true);
         let id = ConnId(self.conns.insert(conn));
         let started = match refused {
             Some(error) => Err(error),
@@ -48,7 +45,10 @@ impl Context {
         };
         // The id is good either way: what is over already is told from the loop.
         match started {
-            Ok(()) => self.arm(id.0.slot),
+            Ok(()) => {
+                let slot = id.0.slot;
+                self.schedule.arm(slot, self.conns.listed_mut(slot));
+            }
             Err(error) => self.end(id.0.slot, Reason::ConnectFailed(error)),
         }
         id
@@ -83,23 +83,5 @@ impl Context {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn limits_for(
-        &self,
-        limits: &Option<Limits>,
-        idle: Option<Duration>,
-    ) -> io::Result<Arc<Limits>> {
-        if limits.is_none() && idle.is_none() {
-            return Ok(self.limits.clone());
-        }
-        let mut limits = limits
-            .clone()
-            .unwrap_or_else(|| Limits::clone(&self.limits));
-        limits.idle = idle.or(limits.idle);
-        limits
-            .check()
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Ok(Arc::new(limits))
     }
 }

@@ -3,7 +3,7 @@
 use super::{Context, Due};
 use crate::closed::Reason;
 use crate::conn::Phase;
-use crate::id::{ConnId, Key, Tag};
+use crate::id::{ConnId, Key, ListenerId, Tag};
 use crate::stats::Report;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,9 +33,9 @@ impl Context {
             return self.schedule.bring_nearer(finishing.grace, end);
         }
         log::debug!(target: "sockeye", "finishing within {grace:?}");
-        let listeners: Vec<u32> = self.listeners.iter().map(|(key, _)| key.slot).collect();
-        for slot in listeners {
-            self.remove_listener(slot);
+        let listeners: Vec<Key> = self.listeners.iter().map(|(key, _)| key).collect();
+        for key in listeners {
+            self.unlisten(ListenerId(key));
         }
         let to_tell = self.connections().collect();
         let grace = self.schedule.set(end, Due::Grace);

@@ -40,14 +40,9 @@ impl Context {
         self.flush_now(slot)
     }
 
-    /// Flushes one that is asked before a deadline: if it is on the list, it stays there.
-    #[inline(never)]
-    pub(crate) fn flush_asked(&mut self, slot: u32) -> bool {
-        self.flush_now(slot)
-    }
-
-    #[inline]
-    fn flush_now(&mut self, slot: u32) -> bool {
+    /// Flushes a connection, and leaves the list alone on which it may be.
+    #[inline(always)]
+    pub(super) fn flush_now(&mut self, slot: u32) -> bool {
         let conn = self.conns.listed_mut(slot);
         if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.is_flushing() {
             match conn.write_pending(&mut self.outbox) {
@@ -89,7 +84,7 @@ impl Context {
             if !conn.has_limit() {
                 conn.begin_limit(self.schedule.fresh());
             }
-            self.arm(slot);
+            self.schedule.arm(slot, conn);
             return drained;
         }
         conn.release_queue(&mut self.outbox);
@@ -100,7 +95,7 @@ impl Context {
                 conn.end_limit();
                 if conn.has(Flags::SHUT_ASKED) {
                     conn.shut();
-                    self.end_if_both_shut(slot);
+                    self.end_if_over(slot);
                 }
             }
         }
@@ -112,7 +107,7 @@ impl Context {
     #[inline]
     pub(crate) fn flush_own(&mut self, slot: u32, dirty_before: usize) {
         if self.lists.unlist_own(slot, dirty_before) && self.flush(slot) {
-            self.want_drain(slot);
+            self.lists.want_flush(slot, self.conns.listed_mut(slot));
         }
     }
 
@@ -132,12 +127,7 @@ impl Context {
             return self.end(slot, Reason::Local);
         }
         self.lists.want_read(slot, conn);
-        self.arm(slot);
-    }
-
-    /// The flush phase is to look at it: an `on_drain` is due there, and not before.
-    pub(crate) fn want_drain(&mut self, slot: u32) {
-        self.lists.want_flush(slot, self.conns.listed_mut(slot));
+        self.schedule.arm(slot, conn);
     }
 
     /// The handler is about to be told that the wait is over, unless the flush was the last one.
@@ -163,11 +153,6 @@ impl Context {
         if !self.outbox.is_clear() && !self.lists.dirty().iter().any(has_part) {
             self.outbox.clear();
         }
-    }
-
-    /// Arms the connection's one timer for its earliest deadline, if that is nearer than before.
-    pub(crate) fn arm(&mut self, slot: u32) {
-        self.schedule.arm(slot, self.conns.listed_mut(slot));
     }
 }
 

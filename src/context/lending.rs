@@ -122,12 +122,14 @@ impl Lending {
     }
 }
 
-impl Context {
-    /// The loop's receive buffer.
-    pub(crate) fn new_receive(&self) -> Receive {
-        Receive::new(self.config.receive_buffer, self.lending.hidden.clone())
+impl Lending {
+    /// The flag by which the input is hidden from a handler that has closed or paused.
+    pub(crate) fn hidden(&self) -> Hidden {
+        self.hidden.clone()
     }
+}
 
+impl Context {
     /// Lends a chunk of the running callback's input to its own connection, once. `None`: it has
     /// to be queued.
     #[inline]
@@ -150,15 +152,12 @@ impl Context {
         lending.lent = (start as u32, end as u32);
         match len <= lending.high {
             true => Some(Sent::Queued),
-            false => self.lent_much(id),
+            // The borrower has to wait.
+            false => {
+                self.conns.get_mut(id.0)?.set(Flags::WAITING);
+                Some(Sent::Wait)
+            }
         }
-    }
-
-    /// More is lent than the high watermark: the borrower has to wait.
-    #[cold]
-    fn lent_much(&mut self, id: ConnId) -> Option<Sent> {
-        self.conns.get_mut(id.0)?.set(Flags::WAITING);
-        Some(Sent::Wait)
     }
 
     /// The callback has returned with input lent to its connection: writes it, if the callback has
@@ -183,34 +182,25 @@ impl Context {
                 if count == bytes.len() && conn.is_at_ease() {
                     return;
                 }
-                self.queue_rest(slot, receive, start + count..end);
+                conn.push_first(&mut self.outbox, receive.chunk_of(start + count..end));
             }
-            Written::Nothing => self.queue_rest(slot, receive, start..end),
+            Written::Nothing => conn.push_first(&mut self.outbox, receive.chunk_of(start..end)),
             Written::Failed(error) => {
                 conn.lose(bytes.len());
                 self.write_failed(slot, Reason::from_io(error));
             }
         }
         if self.after_flush(slot) {
-            self.want_drain(slot);
+            self.lists.want_flush(slot, self.conns.listed_mut(slot));
         }
     }
 
     /// What was lent waits for the flush phase, before what was queued after it.
     #[cold]
     fn queue_lent(&mut self, slot: u32, receive: &mut Receive, lent: Range<usize>, before: usize) {
-        self.queue_rest(slot, receive, lent);
-        self.want_drain(slot);
+        let conn = self.conns.listed_mut(slot);
+        conn.push_first(&mut self.outbox, receive.chunk_of(lent));
+        self.lists.want_flush(slot, self.conns.listed_mut(slot));
         self.flush_own(slot, before);
-    }
-
-    fn queue_rest(&mut self, slot: u32, receive: &mut Receive, rest: Range<usize>) {
-        if rest.is_empty() {
-            return;
-        }
-        let chunk = receive.chunk_of(rest);
-        self.conns
-            .listed_mut(slot)
-            .push_first(&mut self.outbox, chunk);
     }
 }

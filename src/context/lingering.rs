@@ -3,8 +3,9 @@
 use super::Context;
 use crate::buffer::receive::Receive;
 use crate::closed::Reason;
-use crate::conn::{Flags, Phase, Read};
+use crate::conn::{Conn, Flags, Phase, Read};
 use crate::id::Key;
+use crate::tables::slots::Slots;
 use std::collections::VecDeque;
 
 /// Who lingers, those first who have lingered longest. Some of them may be over by now.
@@ -26,6 +27,22 @@ impl Lingerers {
         }
         self.keys.push_back(key);
     }
+
+    /// Who has lingered longest. Those on the list who are over are forgotten.
+    fn longest(&mut self, conns: &Slots<Conn>) -> Option<u32> {
+        while let Some(key) = self.keys.front() {
+            if lingers(conns, *key) {
+                return Some(key.slot);
+            }
+            self.keys.pop_front();
+        }
+        None
+    }
+}
+
+fn lingers(conns: &Slots<Conn>, key: Key) -> bool {
+    let conn = conns.get(key);
+    conn.is_some_and(|conn| conn.phase() == Phase::Lingering)
 }
 
 impl Context {
@@ -40,27 +57,20 @@ impl Context {
         }
         conn.begin_lingering(self.schedule.fresh());
         self.lists.want_read(slot, conn);
-        self.arm(slot);
-        let conns = &self.conns;
-        let lingers = |key| {
-            conns
-                .get(key)
-                .is_some_and(|conn| conn.phase() == Phase::Lingering)
-        };
-        self.lingerers.push(key, lingers);
+        self.schedule.arm(slot, conn);
+        self.lingerers.push(key, |key| lingers(&self.conns, key));
     }
 
-    /// Is there a place for one more connection, or somebody who lingers and would give up its own?
-    pub(crate) fn has_room(&mut self) -> bool {
+    /// Is there a place for one more connection? Somebody who lingers may have to give up its own,
+    /// which is done if the place is to be `taken`.
+    pub(crate) fn has_room(&mut self, taken: bool) -> bool {
         // Whoever is over holds a slot until the reap phase, and nothing else.
         let alive = self.conns.len() - self.lists.over();
-        alive < self.config.max_connections || self.longest_lingerer().is_some()
-    }
-
-    /// Makes a place for one more connection, which somebody who lingers may have to give up.
-    pub(crate) fn make_room(&mut self) -> bool {
-        let alive = self.conns.len() - self.lists.over();
-        alive < self.config.max_connections || self.release_lingering(1) > 0
+        alive < self.config.max_connections
+            || match taken {
+                true => self.release_lingering(1) > 0,
+                false => self.lingerers.longest(&self.conns).is_some(),
+            }
     }
 
     /// Closes those who have lingered longest, so many at most, and gives their descriptors back at
@@ -68,25 +78,13 @@ impl Context {
     pub(super) fn release_lingering(&mut self, most: usize) -> usize {
         let mut released = 0;
         while released < most
-            && let Some(slot) = self.longest_lingerer()
+            && let Some(slot) = self.lingerers.longest(&self.conns)
         {
             self.conns.listed_mut(slot).release_stream();
             self.end(slot, Reason::Local);
             released += 1;
         }
         released
-    }
-
-    /// Who has lingered longest. Those on the list who are over are forgotten.
-    fn longest_lingerer(&mut self) -> Option<u32> {
-        while let Some(key) = self.lingerers.keys.front() {
-            let conn = self.conns.get(*key);
-            if conn.is_some_and(|conn| conn.phase() == Phase::Lingering) {
-                return Some(key.slot);
-            }
-            self.lingerers.keys.pop_front();
-        }
-        None
     }
 
     /// One read of a closing connection. Input is discarded; an end closes it once all is out, an

@@ -31,13 +31,14 @@ pub use writing::{Broadcast, Sent};
 
 use crate::backend::Backend;
 use crate::buffer::outbox::Outbox;
-use crate::config::{Config, Limits};
+use crate::config::{Config, ConfigError, Limits};
 use crate::conn::Conn;
 use crate::id::{ConnId, Key, Tag};
 use crate::listener::Listener;
 use crate::stats::Stats;
 use crate::tables::slots::Slots;
 use crate::watch::Watch;
+use std::io;
 use std::sync::Arc;
 
 /// The loop as its callbacks see it: every command and every question.
@@ -78,7 +79,7 @@ pub struct Context {
     lists: Lists,
     lingerers: Lingerers,
     outbox: Outbox,
-    pub(crate) lending: Lending,
+    lending: Lending,
     /// Whose leftover still lies in the receive buffer, for a read behind it.
     in_place: Option<Key>,
     schedule: Schedule,
@@ -87,6 +88,24 @@ pub struct Context {
     stats: Stats,
     stopping: bool,
     finishing: Option<Finishing>,
+}
+
+/// Parts of the loop, each its own owner, as the phases work with them.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) stats: &'a mut Stats,
+    pub(crate) lists: &'a mut Lists,
+    pub(crate) schedule: &'a mut Schedule,
+    pub(crate) lending: &'a mut Lending,
+    /// What the running callback creates inherits it.
+    pub(crate) tag: &'a mut Tag,
+    /// `stop` was called.
+    pub(crate) stopping: &'a mut bool,
+}
+
+/// Limits that make no sense, as an error of the command that they were given to.
+fn senseless(error: ConfigError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
 impl Context {
@@ -124,21 +143,18 @@ impl Context {
 
     // ---- What the reactor needs of it ----
 
-    /// What the loop goes by.
-    #[inline]
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
-    }
-
-    #[inline]
-    pub(crate) fn stats_mut(&mut self) -> &mut Stats {
-        &mut self.stats
-    }
-
-    /// Who is to be served.
-    #[inline]
-    pub(crate) fn lists(&mut self) -> &mut Lists {
-        &mut self.lists
+    /// The parts that the phases work with.
+    #[inline(always)]
+    pub(crate) fn parts(&mut self) -> Parts<'_> {
+        Parts {
+            config: &self.config,
+            stats: &mut self.stats,
+            lists: &mut self.lists,
+            schedule: &mut self.schedule,
+            lending: &mut self.lending,
+            tag: &mut self.current_tag,
+            stopping: &mut self.stopping,
+        }
     }
 
     /// What is due, and when.
@@ -146,24 +162,9 @@ impl Context {
         &self.schedule
     }
 
-    pub(crate) fn schedule_mut(&mut self) -> &mut Schedule {
-        &mut self.schedule
-    }
-
     /// Where readiness comes from.
     pub(crate) fn backend(&self) -> &Backend {
         &self.backend
-    }
-
-    /// A callback begins: what it creates inherits this tag.
-    #[inline]
-    pub(crate) fn begin_callback(&mut self, tag: Tag) {
-        self.current_tag = tag;
-    }
-
-    /// Was `stop` called? Asked once.
-    pub(crate) fn take_stop(&mut self) -> bool {
-        std::mem::take(&mut self.stopping)
     }
 
     /// Is work left over, so that the loop must not sleep?

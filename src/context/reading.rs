@@ -191,8 +191,13 @@ impl Context {
     fn advance(&mut self, slot: u32, receive: &mut Receive) -> Option<Next> {
         match self.conns.listed(slot).phase() {
             Phase::Connecting => self.come_through(slot),
+            // Reads are paused, and the system has reported an error. If there is one, the
+            // connection can send no more, as after a failed write; what has arrived is kept.
             Phase::Open => {
-                self.ask_for_error(slot);
+                if let Some(error) = self.conns.listed_mut(slot).take_error() {
+                    self.write_failed(slot, Reason::from_io(error));
+                    self.lists.want_flush(slot, self.conns.listed_mut(slot));
+                }
                 None
             }
             Phase::Closing | Phase::Lingering | Phase::Dead => {
@@ -231,25 +236,16 @@ impl Context {
                 if reset {
                     self.write_failed(slot, Reason::Reset);
                 }
-                let conn = self.conns.listed(slot);
+                let conn = self.conns.listed_mut(slot);
                 if conn.has(Flags::CLOSE_ASKED) {
                     self.begin_closing(slot);
                     return None;
                 }
                 self.stats.opened += 1;
                 log::debug!(target: "sockeye", "{} is open: connected", conn.peer());
-                self.arm(slot);
+                self.schedule.arm(slot, conn);
                 Some(Next::Open)
             }
-        }
-    }
-
-    /// Reads are paused, and the system has reported an error. If there is one, the connection can
-    /// send no more, as after a failed write; what has arrived is kept for a resume.
-    fn ask_for_error(&mut self, slot: u32) {
-        if let Some(error) = self.conns.listed_mut(slot).take_error() {
-            self.write_failed(slot, Reason::from_io(error));
-            self.want_drain(slot);
         }
     }
 
@@ -261,18 +257,20 @@ impl Context {
             return self.end(slot, Reason::Reset);
         }
         self.lists.want_read(slot, conn);
-        self.end_if_reset(slot);
+        self.end_if_over(slot);
     }
 
-    /// After the peer's end a read says no more, also when a reset follows (Linux: tcp_recvmsg()
-    /// looks at SOCK_DONE before sk_err). So the socket itself is asked, for a handler that only
-    /// waits would never hear of it.
-    pub(crate) fn end_if_reset(&mut self, slot: u32) {
+    /// The peer has finished: if we have, too, there is nothing left to say. And a read says no
+    /// more, also when a reset follows (Linux: tcp_recvmsg() looks at SOCK_DONE before sk_err). So
+    /// the socket itself is asked, for a handler that only waits would never hear of it.
+    pub(super) fn end_if_over(&mut self, slot: u32) {
         let conn = self.conns.listed_mut(slot);
-        if conn.phase() == Phase::Open
-            && conn.has(Flags::EOF)
-            && let Some(error) = conn.take_error()
-        {
+        if conn.phase() != Phase::Open || !conn.has(Flags::EOF) {
+            return;
+        }
+        if conn.has(Flags::SHUT) {
+            self.end(slot, Reason::Eof);
+        } else if let Some(error) = conn.take_error() {
             self.end(slot, Reason::from_io(error));
         }
     }
@@ -280,12 +278,21 @@ impl Context {
     /// A callback with input has returned: keeps what it left, unless the connection ended
     /// meanwhile.
     pub(crate) fn after_input(&mut self, slot: u32, left: Option<Leftover>) {
-        let conn = self.conns.listed_mut(slot);
-        if conn.phase() == Phase::Open {
-            self.lists.want_read(slot, conn);
-            if let Some(left) = left {
-                self.keep_left(slot, left);
-            }
+        let (key, conn) = self.conns.listed_key(slot);
+        if conn.phase() != Phase::Open {
+            return;
+        }
+        self.lists.want_read(slot, conn);
+        let Some(left) = left else {
+            return;
+        };
+        // Whoever pauses has a reason to leave much.
+        let too_much = left.len() > conn.input_limit() && !conn.has(Flags::PAUSED);
+        conn.put_left(Some(left));
+        if too_much {
+            let (id, peer) = (ConnId(key), conn.peer());
+            log::warn!(target: "sockeye", "{id} {peer}: unconsumed input above its limit");
+            self.close_with(id, Reason::InputLimit);
         }
     }
 
@@ -299,18 +306,6 @@ impl Context {
             return self.lists.want_read(slot, conn);
         }
         self.after_input(slot, receive.leftover());
-    }
-
-    fn keep_left(&mut self, slot: u32, left: Leftover) {
-        let (key, conn) = self.conns.listed_key(slot);
-        // Whoever pauses has a reason to leave much.
-        let too_much = left.len() > conn.input_limit() && !conn.has(Flags::PAUSED);
-        conn.put_left(Some(left));
-        if too_much {
-            let id = ConnId(key);
-            log::warn!(target: "sockeye", "{id} {}: unconsumed input above its limit", conn.peer());
-            self.close_with(id, Reason::InputLimit);
-        }
     }
 
     /// Offers the end again after the pause that the handler has begun, with what is left of the
@@ -329,8 +324,7 @@ impl Context {
 
     /// The end was told. Answers whether it was put off, so that what is left is still wanted.
     pub(crate) fn after_eof(&mut self, slot: u32) -> bool {
-        self.end_if_both_shut(slot);
-        self.end_if_reset(slot);
+        self.end_if_over(slot);
         !self.conns.listed(slot).has(Flags::EOF)
     }
 

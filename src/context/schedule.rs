@@ -125,6 +125,11 @@ impl Schedule {
         conn.arm(&mut self.timers, now, || Due::Conn(slot));
     }
 
+    /// Sets the timer that ends a listener's rest.
+    pub(super) fn rest(&mut self, slot: u32, backoff: Duration) -> Key {
+        self.set(self.after(backoff), Due::Rested(slot))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.timers.is_empty()
     }

@@ -40,11 +40,11 @@ impl Context {
     /// `false`: no such connection, or it is closing.
     pub fn set_deadline(&mut self, conn: ConnId, delay: Duration) -> bool {
         let at = self.schedule.after(delay);
-        let Some(state) = self.live(conn) else {
+        let Some(state) = self.conns.get_mut(conn.0).filter(|conn| conn.is_live()) else {
             return false;
         };
         state.set_deadline(at);
-        self.arm(conn.0.slot);
+        self.schedule.arm(conn.0.slot, state);
         true
     }
 
@@ -61,27 +61,31 @@ impl Context {
     /// `false`: no such connection, or it is closing.
     pub fn set_idle(&mut self, conn: ConnId, idle: Option<Duration>) -> bool {
         let now = self.schedule.fresh();
-        let Some(state) = self.live(conn) else {
+        let Some(state) = self.conns.get_mut(conn.0).filter(|conn| conn.is_live()) else {
             return false;
         };
         state.set_idle(idle, now);
-        self.arm(conn.0.slot);
+        self.schedule.arm(conn.0.slot, state);
         true
     }
 
-    /// A connection's timer fired. Answers whether a deadline has passed by the clock, and prepares
-    /// to ask the connection: what the last wait told may be old. A callback may have taken long,
-    /// the process may have been stopped, or the batch of events was full; the peer must not pay
-    /// for that.
-    pub(crate) fn is_overdue(&mut self, slot: u32) -> bool {
+    /// A connection's timer fired. If a deadline has passed by the clock, asks the connection by
+    /// one write, and answers that it is to be asked by a read, too: what the last wait told may be
+    /// old. A callback may have taken long, the process may have been stopped, or the batch of
+    /// events was full; the peer must not pay for that.
+    pub(crate) fn ask_overdue(&mut self, slot: u32) -> bool {
         let now = self.schedule.tick();
         let conn = self.conns.listed_mut(slot);
         conn.take_timer();
-        let overdue = conn.phase() != Phase::Dead && conn.next_deadline() <= now;
-        if overdue {
-            conn.doubt_readiness();
+        if conn.phase() == Phase::Dead || conn.next_deadline() > now {
+            return false;
         }
-        overdue
+        conn.doubt_readiness();
+        // Not off the list of those to be flushed, if it is on it: this is no entry of that.
+        if self.flush_now(slot) {
+            self.lists.want_flush(slot, self.conns.listed_mut(slot));
+        }
+        true
     }
 
     /// A connection has been asked, if it was overdue. Answers the deadline to tell the handler of.
@@ -106,7 +110,7 @@ impl Context {
             Expired::Gone => self.end(slot, Reason::Reset),
         }
         // For the next of its deadlines, or for this one if it has moved away.
-        self.arm(slot);
+        self.schedule.arm(slot, self.conns.listed_mut(slot));
         told
     }
 }

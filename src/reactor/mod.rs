@@ -89,9 +89,10 @@ impl<M> Reactor<M> {
 
     pub(crate) fn on_backend(backend: Backend, config: Config) -> Reactor<M> {
         let mailbox = Mailbox::new(config.message_limit, backend.wake());
-        let cx = Context::new(backend, config);
+        let capacity = config.receive_buffer;
+        let mut cx = Context::new(backend, config);
         Reactor {
-            receive: cx.new_receive(),
+            receive: Receive::new(capacity, cx.parts().lending.hidden()),
             cx,
             mailbox,
             turn: Turn::default(),
@@ -112,7 +113,7 @@ impl<M> Reactor<M> {
     /// [`next_wakeup`](Reactor::next_wakeup) again after a command.
     pub fn context(&mut self) -> &mut Context {
         // The last turn may be long ago: a timeout that begins now must not begin back then.
-        self.cx.schedule_mut().forget();
+        self.cx.parts().schedule.forget();
         &mut self.cx
     }
 
@@ -140,7 +141,7 @@ impl<M> Reactor<M> {
         let mut timeout = self.cx.is_leaving().then_some(Duration::ZERO);
         loop {
             self.pass(app, timeout.take())?;
-            if self.cx.take_stop() {
+            if std::mem::take(self.cx.parts().stopping) {
                 return Ok(Report::default());
             }
             if let Some(report) = self.take_report() {
@@ -183,7 +184,7 @@ impl<M> Reactor<M> {
     ) -> io::Result<Turn> {
         self.pass(app, timeout)?;
         self.turn.more = self.has_work();
-        self.turn.stopped = self.cx.take_stop();
+        self.turn.stopped = std::mem::take(self.cx.parts().stopping);
         Ok(self.turn)
     }
 
@@ -196,7 +197,7 @@ impl<M> Reactor<M> {
         self.wait(timeout)?;
         self.in_turn = true;
         // A phase that has nothing to do costs a comparison.
-        if self.cx.lists().listeners_len() > 0 {
+        if self.cx.parts().lists.listeners_len() > 0 {
             self.accept(app);
         }
         self.read(app);
@@ -210,7 +211,7 @@ impl<M> Reactor<M> {
             self.flush_and_reap(app);
         }
         // What is created outside of callbacks inherits nothing from the last one.
-        self.cx.begin_callback(Tag::default());
+        *self.cx.parts().tag = Tag::default();
         self.in_turn = false;
         Ok(())
     }

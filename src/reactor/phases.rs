@@ -26,8 +26,8 @@ impl<M> Reactor<M> {
     /// 2. Accepts from the listeners in turn, so that a busy one does not starve another.
     #[inline(never)]
     pub(super) fn accept<H: Handler<M>>(&mut self, app: &mut H) {
-        for _ in 0..self.cx.config().accepts_per_turn {
-            let Some(slot) = self.cx.lists().next_listener() else {
+        for _ in 0..self.cx.parts().config.accepts_per_turn {
+            let Some(slot) = self.cx.parts().lists.next_listener() else {
                 return;
             };
             match self.cx.accept(slot) {
@@ -38,15 +38,15 @@ impl<M> Reactor<M> {
                 Accepted::Stream(newcomer) => self.welcome(app, newcomer),
             }
         }
-        let left = self.cx.lists().listeners_len() > 0;
-        self.cx.stats_mut().budget_hits.accepts += u64::from(left);
+        let left = self.cx.parts().lists.listeners_len() > 0;
+        self.cx.parts().stats.budget_hits.accepts += u64::from(left);
     }
 
     /// Asks the handler about a peer, and keeps or refuses it.
     fn welcome<H: Handler<M>>(&mut self, app: &mut H, newcomer: Newcomer) {
         let (listener, tag, peer) = (newcomer.listener, newcomer.tag, &newcomer.peer);
         let mut verdict = Accept::Refuse;
-        if self.cx.has_room() {
+        if self.cx.has_room(false) {
             verdict = Accept::Keep;
             let event = EventKind::Accept {
                 listener,
@@ -57,8 +57,8 @@ impl<M> Reactor<M> {
         } else {
             log::warn!(target: "sockeye", "{listener} refuses {peer}: max_connections reached");
         }
-        if verdict == Accept::Refuse || !self.cx.make_room() {
-            self.cx.stats_mut().refused += 1;
+        if verdict == Accept::Refuse || !self.cx.has_room(true) {
+            self.cx.parts().stats.refused += 1;
             return;
         }
         match self.cx.keep(newcomer) {
@@ -74,24 +74,24 @@ impl<M> Reactor<M> {
     ///    It ends early when a queue grows above its high watermark, so that a member of a busy
     ///    room who does read is not taken for one who does not.
     pub(super) fn read<H: Handler<M>>(&mut self, app: &mut H) {
-        let waiting = self.cx.lists().ready_len();
-        let budget = waiting.min(self.cx.config().reads_per_turn);
+        let waiting = self.cx.parts().lists.ready_len();
+        let budget = waiting.min(self.cx.parts().config.reads_per_turn);
         let mut done = 0;
-        self.cx.lists().begin_crowding();
-        while done < budget && !self.cx.lists().is_crowded() {
-            let entry = self.cx.lists().ready_at(done);
+        self.cx.parts().lists.begin_crowding();
+        while done < budget && !self.cx.parts().lists.is_crowded() {
+            let entry = self.cx.parts().lists.ready_at(done);
             done += 1;
             self.read_conn(app, entry);
         }
         if done < waiting {
-            self.cx.stats_mut().budget_hits.reads += 1;
+            self.cx.parts().stats.budget_hits.reads += 1;
         }
         // What is left over comes first in the next turn, then what is still readable.
-        match done == self.cx.lists().ready_len() {
-            true => self.cx.lists().clear_ready(),
+        match done == self.cx.parts().lists.ready_len() {
+            true => self.cx.parts().lists.clear_ready(),
             false => self.cx.put_off(done),
         }
-        if self.cx.lists().reports_len() > 0 {
+        if self.cx.parts().lists.reports_len() > 0 {
             self.report(app);
         }
     }
@@ -111,7 +111,7 @@ impl<M> Reactor<M> {
             return;
         };
         let (slot, conn) = (entry.slot, step.conn);
-        let before = self.cx.lists().dirty_len();
+        let before = self.cx.parts().lists.dirty_len();
         self.turn.callbacks += 1;
         if step.next != Next::Data {
             self.open_or_end(app, step);
@@ -119,13 +119,13 @@ impl<M> Reactor<M> {
         }
         let (cx, input) = (&mut self.cx, self.receive.offer(step.left));
         enter(cx, app, step.tag, EventKind::Data { conn, input });
-        if cx.lending.has_lent() {
+        if cx.parts().lending.has_lent() {
             cx.repay(slot, &mut self.receive, before);
             if !step.more && self.receive.is_empty() {
                 return;
             }
         } else {
-            cx.lending.close();
+            cx.parts().lending.close();
             cx.flush_own(slot, before);
         }
         self.after_data(slot);
@@ -165,8 +165,8 @@ impl<M> Reactor<M> {
     /// Tells of watched descriptors.
     #[inline(never)]
     fn report<H: Handler<M>>(&mut self, app: &mut H) {
-        for _ in 0..self.cx.lists().reports_len() {
-            let Some(slot) = self.cx.lists().next_report() else {
+        for _ in 0..self.cx.parts().lists.reports_len() {
+            let Some(slot) = self.cx.parts().lists.next_report() else {
                 return;
             };
             if let Some((watch, tag, readiness)) = self.cx.report(slot) {
@@ -179,7 +179,7 @@ impl<M> Reactor<M> {
     #[inline(never)]
     pub(super) fn deliver<H: Handler<M>>(&mut self, app: &mut H) {
         self.deliver_messages(app);
-        for _ in 0..self.cx.config().messages_per_turn {
+        for _ in 0..self.cx.parts().config.messages_per_turn {
             let Some((conn, tag)) = self.cx.next_to_finish() else {
                 break;
             };
@@ -189,20 +189,23 @@ impl<M> Reactor<M> {
 
     /// Delivers messages; ends early when a queue grows too long, as reading does.
     fn deliver_messages<H: Handler<M>>(&mut self, app: &mut H) {
-        let (waiting, budget) = (self.mailbox.waiting(), self.cx.config().messages_per_turn);
-        self.cx.stats_mut().budget_hits.messages += u64::from(waiting > budget);
+        let (waiting, budget) = (
+            self.mailbox.waiting(),
+            self.cx.parts().config.messages_per_turn,
+        );
+        self.cx.parts().stats.budget_hits.messages += u64::from(waiting > budget);
         for _ in 0..waiting.min(budget) {
             let Some(message) = self.mailbox.take() else {
                 break;
             };
-            self.cx.stats_mut().messages += 1;
+            self.cx.parts().stats.messages += 1;
             self.turn.callbacks += 1;
-            self.cx.begin_callback(Tag::default());
-            match self.cx.config().slow_callback {
+            *self.cx.parts().tag = Tag::default();
+            match self.cx.parts().config.slow_callback {
                 None => app.on_message(&mut self.cx, message),
                 Some(limit) => timed(&mut self.cx, limit, |cx| app.on_message(cx, message)),
             }
-            if self.cx.lists().is_crowded() {
+            if self.cx.parts().lists.is_crowded() {
                 break;
             }
         }
@@ -213,13 +216,13 @@ impl<M> Reactor<M> {
     #[inline(never)]
     pub(super) fn expire<H: Handler<M>>(&mut self, app: &mut H) {
         let due = self.cx.schedule().begin_expiry();
-        for _ in 0..self.cx.config().expiries_per_turn {
-            let Some((key, what)) = self.cx.schedule_mut().next_due(due) else {
+        for _ in 0..self.cx.parts().config.expiries_per_turn {
+            let Some((key, what)) = self.cx.parts().schedule.next_due(due) else {
                 return;
             };
             match what {
                 Due::Timer { tag, key: user } => {
-                    self.cx.stats_mut().timers += 1;
+                    self.cx.parts().stats.timers += 1;
                     let timer = TimerId(key);
                     self.call(app, tag, EventKind::Timer { timer, key: user });
                 }
@@ -229,18 +232,15 @@ impl<M> Reactor<M> {
             }
         }
         let left = self.cx.schedule().has_due(due);
-        self.cx.lists().leave_expiries(left);
-        self.cx.stats_mut().budget_hits.expiries += u64::from(left);
+        self.cx.parts().lists.leave_expiries(left);
+        self.cx.parts().stats.budget_hits.expiries += u64::from(left);
     }
 
     /// A deadline of a connection may have passed. Before it is believed, the connection itself is
     /// asked, once: by one write attempt if bytes are pending, and by one read. What moves then is
     /// progress; what is there to be read is delivered before a deadline that nothing moves.
     fn expire_conn<H: Handler<M>>(&mut self, app: &mut H, slot: u32) {
-        if self.cx.is_overdue(slot) {
-            if self.cx.flush_asked(slot) {
-                self.cx.want_drain(slot);
-            }
+        if self.cx.ask_overdue(slot) {
             self.read_asked(app, slot);
         }
         if let Some((conn, which)) = self.cx.expire_conn(slot) {
@@ -252,24 +252,24 @@ impl<M> Reactor<M> {
     /// 6 and 7, until they come to rest or a number of rounds is over.
     #[inline(never)]
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
-        for _ in 0..self.cx.config().rounds_per_turn {
-            if !self.cx.lists().have_flushes() {
+        for _ in 0..self.cx.parts().config.rounds_per_turn {
+            if !self.cx.parts().lists.have_flushes() {
                 break;
             }
             self.flush(app);
             self.reap(app);
         }
-        let left = self.cx.lists().have_flushes();
-        self.cx.stats_mut().budget_hits.rounds += u64::from(left);
+        let left = self.cx.parts().lists.have_flushes();
+        self.cx.parts().stats.budget_hits.rounds += u64::from(left);
         self.cx.clear_block();
     }
 
     /// 6. Writes those that have something to write, as many as there are now, one write each. What
     ///    becomes dirty meanwhile is for the next round.
     fn flush<H: Handler<M>>(&mut self, app: &mut H) {
-        let count = self.cx.lists().dirty_len();
+        let count = self.cx.parts().lists.dirty_len();
         for index in 0..count {
-            let slot = self.cx.lists().dirty_at(index);
+            let slot = self.cx.parts().lists.dirty_at(index);
             if self.cx.flush_part(slot) || !self.cx.flush(slot) {
                 continue;
             }
@@ -277,7 +277,7 @@ impl<M> Reactor<M> {
                 self.call(app, tag, EventKind::Drain { conn });
             }
         }
-        self.cx.lists().drop_dirty(count);
+        self.cx.parts().lists.drop_dirty(count);
     }
 
     /// 7. Says goodbye to those that are over, and frees their slots: only here, so that what was
@@ -285,13 +285,13 @@ impl<M> Reactor<M> {
     fn reap<H: Handler<M>>(&mut self, app: &mut H) {
         let count = self.cx.begin_reap();
         for index in 0..count {
-            let slot = self.cx.lists().ended_at(index);
+            let slot = self.cx.parts().lists.ended_at(index);
             if let Some((conn, tag, closed)) = self.cx.last_words(slot) {
                 self.call(app, tag, EventKind::Close { conn, closed });
             }
             self.cx.bury(slot);
         }
-        self.cx.lists().drop_ended(count);
+        self.cx.parts().lists.drop_ended(count);
     }
 
     /// Calls the handler for one connection; if it queued bytes for that one only, they go out now.
@@ -302,7 +302,7 @@ impl<M> Reactor<M> {
         tag: Tag,
         kind: EventKind<'_>,
     ) {
-        let before = self.cx.lists().dirty_len();
+        let before = self.cx.parts().lists.dirty_len();
         self.call(app, tag, kind);
         self.cx.flush_own(conn.0.slot, before);
     }
@@ -317,8 +317,8 @@ impl<M> Reactor<M> {
 #[inline(always)]
 fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventKind<'_>) {
     log::trace!(target: "sockeye", "{kind:?}");
-    cx.begin_callback(tag);
-    match cx.config().slow_callback {
+    *cx.parts().tag = tag;
+    match cx.parts().config.slow_callback {
         None => app.on_event(cx, Event::new(tag, kind)),
         Some(limit) => timed(cx, limit, |cx| app.on_event(cx, Event::new(tag, kind))),
     }
