@@ -5,6 +5,7 @@ mod asked;
 mod endings;
 mod flow;
 mod hiding;
+mod lent;
 mod lingering;
 mod time;
 

@@ -1,0 +1,123 @@
+//! Input that goes straight back to where it came from.
+
+use super::*;
+use crate::buffer::input::InputBuffer;
+use crate::readiness::Readiness;
+
+#[test]
+fn an_echo_is_written_from_the_receive_buffer_in_one_call() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"hello");
+    bench.turn();
+    assert_eq!(bench.written(socket), b"hello");
+    assert_eq!(bench.script.socket(socket, |socket| socket.calls), 2);
+    assert_eq!(bench.app.sent, [Sent::Queued]);
+}
+
+#[test]
+fn what_the_system_does_not_take_of_lent_input_goes_out_first() {
+    for cut in 0..5 {
+        let mut bench = Bench::new();
+        bench.app.echo = true;
+        let (socket, conn) = bench.accept();
+        bench.write_steps(socket, [WriteStep::Take(cut)]);
+        bench.script.arrives(socket, b"hello");
+        bench.settle();
+        bench.cx().send(conn, " world");
+        assert_eq!(bench.cx().pending(conn), 11 - cut);
+        bench.settle();
+        bench.script.edge(socket, Readiness::WRITABLE);
+        bench.settle();
+        assert_eq!(bench.written(socket), b"hello world", "cut at {cut}");
+    }
+}
+
+#[test]
+fn an_input_of_the_handlers_own_is_not_taken_for_the_loops() {
+    let mut bench = Bench::new();
+    bench.app.on_data.push_back(Box::new(|cx, conn| {
+        let mut own = InputBuffer::from(b"mine".to_vec());
+        cx.send(conn, own.take_all());
+    }));
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"yours");
+    bench.settle();
+    assert_eq!(bench.written(socket), b"mine");
+}
+
+#[test]
+fn what_is_sent_after_lent_input_follows_it() {
+    for large in [10, 100_000] {
+        let mut bench = Bench::new();
+        bench.app.echo = true;
+        bench.app.on_data.push_back(Box::new(move |cx, conn| {
+            assert_eq!(cx.pending(conn), large);
+            cx.send(conn, "!");
+            assert_eq!(cx.pending(conn), large + 1);
+        }));
+        let (socket, _) = bench.accept();
+        let bytes = vec![b'x'; large];
+        bench.script.arrives(socket, &bytes);
+        bench.settle();
+        assert_eq!(bench.written(socket), [&bytes[..], b"!"].concat());
+    }
+}
+
+#[test]
+fn lent_input_of_a_connection_that_is_then_aborted_is_lost_and_counted() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    bench
+        .app
+        .on_data
+        .push_back(Box::new(|cx, conn| assert!(cx.abort(conn))));
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"hello");
+    bench.settle();
+    assert_eq!(bench.written(socket), b"");
+    assert_eq!(
+        bench.seen(),
+        ["open", "data 5", "close aborted here, 5 bytes undelivered"]
+    );
+}
+
+#[test]
+fn lent_input_of_a_connection_that_is_then_closed_goes_out_before_the_end() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    bench
+        .app
+        .on_data
+        .push_back(Box::new(|cx, conn| assert!(cx.close(conn))));
+    let (socket, _) = bench.accept();
+    bench.script.arrives(socket, b"hello");
+    bench.settle();
+    assert_eq!(bench.written(socket), b"hello");
+    assert_eq!(bench.seen(), ["open", "data 5", "close closed here"]);
+    assert!(bench.script.socket(socket, |socket| socket.shut
+        && socket.dropped
+        && !socket.reset));
+}
+
+#[test]
+fn to_send_an_empty_chunk_back_writes_nothing_and_keeps_nothing_from_being_written() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    bench.app.leave = 1;
+    let (socket, conn) = bench.accept();
+    bench.write_steps(socket, [WriteStep::Fail(io::ErrorKind::WouldBlock)]);
+    bench.script.arrives(socket, b"x");
+    bench.settle();
+    assert_eq!(bench.seen(), ["open", "data 1"]);
+    assert_eq!(bench.app.sent, [Sent::Queued]);
+    assert_eq!(bench.cx().stats().writes, 0);
+    bench.app.leave = 0;
+    bench.script.arrives(socket, b"y");
+    bench.settle();
+    bench.script.edge(socket, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.written(socket), b"xy");
+    assert_eq!(bench.cx().pending(conn), 0);
+}
