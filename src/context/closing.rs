@@ -121,23 +121,18 @@ impl Context {
         if let Some(timer) = conn.take_timer() {
             self.schedule.cancel(timer);
         }
-        self.lists.bury(slot);
+        self.lists.bury(slot, conn);
     }
 
     /// Answers how many are over. They leave the other lists, for their slots are about to be free.
     pub(crate) fn begin_reap(&mut self) -> usize {
-        let count = self.lists.ended_len();
-        let conns = &self.conns;
-        let is_listed = |index| {
-            let slot = self.lists.ended_at(index);
-            conns.listed(slot).has_any(Flags::IN_READY, Flags::IN_DIRTY)
-        };
-        // Almost never: one pass for all of them then.
-        if (0..count).any(is_listed) {
+        // Almost never is one of them on another list: one pass for all of them then.
+        if self.lists.take_stale() {
+            let conns = &self.conns;
             self.lists
                 .forget(|slot| conns.listed(slot).phase() == Phase::Dead);
         }
-        count
+        self.lists.ended_len()
     }
 
     /// What `on_close` is told of a connection that is over.

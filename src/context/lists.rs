@@ -1,6 +1,6 @@
 //! Who is to be served: what the phases take from, and everything else puts on.
 
-use crate::conn::{Conn, Flags};
+use crate::conn::{Conn, Flags, Phase};
 use crate::listener::Listener;
 use crate::readiness::Readiness;
 use crate::watch::Watch;
@@ -37,6 +37,8 @@ pub(crate) struct Lists {
     ended: Vec<u32>,
     /// How many connections are over and hold their slot until then.
     over: usize,
+    /// Somebody who is over may be on another list, too.
+    stale: bool,
     /// Listeners behind which connections may wait.
     accepting: VecDeque<u32>,
     /// Watches with readiness to report.
@@ -128,6 +130,8 @@ impl Lists {
     pub(crate) fn want_flush(&mut self, slot: u32, conn: &mut Conn) {
         if conn.raise(Flags::IN_DIRTY) {
             self.dirty.push(slot);
+            // The flush itself may have ended it.
+            self.stale |= conn.phase() == Phase::Dead;
         }
     }
 
@@ -175,9 +179,15 @@ impl Lists {
 
     // ---- Connections that are over ----
 
-    pub(super) fn bury(&mut self, slot: u32) {
+    pub(super) fn bury(&mut self, slot: u32, conn: &Conn) {
         self.ended.push(slot);
         self.over += 1;
+        self.stale |= conn.has_any(Flags::IN_READY, Flags::IN_DIRTY);
+    }
+
+    /// Is somebody who is over on another list, too? Asked once.
+    pub(super) fn take_stale(&mut self) -> bool {
+        std::mem::take(&mut self.stale)
     }
 
     /// Connections that are over and hold a slot, and nothing else.
