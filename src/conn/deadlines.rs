@@ -113,6 +113,9 @@ impl Conn {
     pub(crate) fn expire(&mut self, now: Tick, fresh: Tick) -> Expired {
         // The limit of its phase comes first: it ends what the others would only tell of.
         if self.limit_at <= now {
+            if self.is_owed_answer() {
+                return Expired::Nothing;
+            }
             self.limit_at = NEVER;
             return match self.phase {
                 Phase::Connecting => Expired::End(Reason::ConnectTimedOut),
@@ -135,11 +138,31 @@ impl Conn {
             };
         }
         // Told again after another idle time, if the handler leaves it open.
-        if self.idle_at() <= now {
+        if self.idle_at() <= now && !self.is_unread() && !self.is_unwritten() {
             self.progress = fresh;
             return Expired::Tell(Deadline::Idle);
         }
         Expired::Nothing
+    }
+
+    /// A signal came instead of an answer to the question that its limit is about: it is asked again
+    /// in the next turn.
+    fn is_owed_answer(&self) -> bool {
+        match self.phase {
+            Phase::Open | Phase::Closing => self.is_unwritten(),
+            Phase::Lingering => self.is_unread(),
+            Phase::Connecting | Phase::Dead => false,
+        }
+    }
+
+    /// May there be something to read that nobody has asked for?
+    fn is_unread(&self) -> bool {
+        self.has(Flags::READABLE) && !self.has(Flags::PAUSED) && !self.has(Flags::EOF)
+    }
+
+    /// Are there bytes that the system may take and was not given?
+    fn is_unwritten(&self) -> bool {
+        self.has(Flags::WRITABLE) && self.pending() > 0 && self.is_flushing()
     }
 
     /// The time is over in which the handler of a connection whose peer is gone may read what there

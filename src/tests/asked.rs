@@ -84,6 +84,30 @@ fn a_peer_that_takes_bytes_is_not_idle() {
 
 // J1
 #[test]
+fn a_signal_is_no_answer_to_the_question() {
+    let mut bench = Bench::new();
+    let (socket, conn) = stuck(&mut bench, 1000);
+    bench.cx().set_idle(conn, Some(SECOND * 100));
+    let signal = io::ErrorKind::Interrupted;
+    bench.write_steps(socket, [WriteStep::Fail(signal), WriteStep::Take(100)]);
+    bench.pass(SECOND * 60);
+    assert!(bench.seen().is_empty());
+    assert_eq!(bench.written(socket).len(), 100);
+    bench.cx().abort(conn);
+    bench.settle();
+    bench.seen();
+
+    let (socket, conn) = bench.accept();
+    bench.cx().set_idle(conn, Some(SECOND));
+    bench.script.socket(socket, |socket| {
+        socket.reads.extend([Err(signal), Ok(vec![1; 3])]);
+    });
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["open", "data 3"]);
+}
+
+// J1
+#[test]
 fn while_reads_are_paused_only_bytes_that_moved_count() {
     let mut bench = Bench::new();
     bench.app.keep_late = true;

@@ -227,6 +227,7 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
         (limits.connect_timeout, limits.write_stall) = (short(), short());
         (limits.close_flush, limits.linger_time) = (short(), short());
         limits.linger_silence = short();
+        limits.idle = Some(short());
     }
     let gives_way = config.max_connections < 1000;
     let asks = random.percent(50);
