@@ -145,8 +145,8 @@ impl Conn {
         Expired::Nothing
     }
 
-    /// A signal came instead of an answer to the question that its limit is about: it is asked again
-    /// in the next turn.
+    /// A signal came instead of an answer to the question that its limit is about: it is asked
+    /// again in the next turn.
     fn is_owed_answer(&self) -> bool {
         match self.phase {
             Phase::Open | Phase::Closing => self.is_unwritten(),
