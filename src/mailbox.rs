@@ -87,8 +87,8 @@ impl<M> Sender<M> {
         drop(inbox);
         // The loop empties the mailbox under the lock before it sleeps, so only the message that
         // finds it empty has to wake it.
-        if first {
-            (self.shared.wake)();
+        if first && let Some(wake) = &*self.shared.waker() {
+            wake();
         }
         Ok(())
     }
@@ -101,8 +101,12 @@ struct Shared<M> {
     limit: usize,
     /// How many the loop has taken out and not delivered yet; only kept if there is a limit.
     held: AtomicUsize,
-    wake: Box<dyn Fn() + Send + Sync>,
+    /// Gone with the reactor: it holds a descriptor, which a sender must not keep open.
+    wake: Mutex<Option<Wake>>,
 }
+
+/// Wakes the loop, from any thread.
+type Wake = Box<dyn Fn() + Send + Sync>;
 
 struct Inbox<M> {
     messages: VecDeque<M>,
@@ -120,6 +124,10 @@ impl<M> Shared<M> {
     fn lock(&self) -> MutexGuard<'_, Inbox<M>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Wake>> {
+        self.wake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Room for so many messages is kept when none waits.
@@ -134,7 +142,7 @@ pub(crate) struct Mailbox<M> {
 
 impl<M> Mailbox<M> {
     /// `wake` is called, from any thread, when a message comes into an empty mailbox.
-    pub(crate) fn new(limit: usize, wake: Box<dyn Fn() + Send + Sync>) -> Mailbox<M> {
+    pub(crate) fn new(limit: usize, wake: Wake) -> Mailbox<M> {
         let inbox = Mutex::new(Inbox {
             messages: VecDeque::new(),
             closed: false,
@@ -146,7 +154,7 @@ impl<M> Mailbox<M> {
                 waiting,
                 limit,
                 held: AtomicUsize::new(0),
-                wake,
+                wake: Mutex::new(Some(wake)),
             }),
             batch: VecDeque::new(),
         }
@@ -192,15 +200,25 @@ impl<M> Mailbox<M> {
     }
 }
 
-impl<M> Drop for Mailbox<M> {
-    fn drop(&mut self) {
+impl<M> Mailbox<M> {
+    /// Takes no more messages, and drops those that wait.
+    pub(crate) fn close(&mut self) {
         let left = {
             let mut inbox = self.shared.lock();
             inbox.closed = true;
+            self.shared.waiting.store(false, Ordering::Release);
             std::mem::take(&mut inbox.messages)
         };
         // Outside the lock: a message's destructor may itself post.
         drop(left);
+        self.batch.clear();
+        drop(self.shared.waker().take());
+    }
+}
+
+impl<M> Drop for Mailbox<M> {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -242,6 +260,16 @@ mod tests {
         drop(mailbox);
         assert_eq!(sender.send(3), Err(SendError::Closed(3)));
         assert_eq!(sender.send(3).unwrap_err().into_inner(), 3);
+    }
+
+    #[test]
+    fn a_sender_does_not_keep_what_wakes_a_loop_that_is_gone() {
+        let (mailbox, wakes) = mailbox(usize::MAX);
+        let sender = mailbox.sender();
+        assert_eq!(Arc::strong_count(&wakes), 2);
+        drop(mailbox);
+        assert_eq!(Arc::strong_count(&wakes), 1);
+        assert_eq!(sender.send(1), Err(SendError::Closed(1)));
     }
 
     /// The loop takes all out together, but what it has not delivered still waits.

@@ -405,3 +405,53 @@ fn the_example_sends_what_is_typed_to_all_and_says_goodbye() {
     }
     assert!(example.wait().unwrap().success());
 }
+
+// H2
+#[test]
+fn a_host_that_reads_its_clock_before_it_asks_turns_what_is_left() {
+    let mut config = Config::default();
+    config.reads_per_turn = 1;
+    let mut kit = Kit::with_config(config, echo);
+    let addr = kit.listen();
+    let mut peers: Vec<_> = (0..5).map(|_| peer(addr)).collect();
+    kit.until("all are open", |log| log.count("open") == 5);
+    peers.iter_mut().for_each(|peer| write(peer, "x"));
+    // All five lie in the kernel when the wait tells of them, and one is read in a turn.
+    let clock = Instant::now();
+    kit.until("somebody is read", |log| log.count("data") > 0);
+    assert!(kit.log().count("data") < 5);
+    assert!(kit.reactor.next_wakeup().unwrap() <= clock);
+    kit.until("all are read", |log| log.count("data") == 5);
+    drop(peers);
+    kit.until_all_closed();
+    kit.end();
+}
+
+// H2
+#[test]
+fn a_finish_from_outside_with_nobody_there_is_due_at_once() {
+    let mut kit = Kit::new(echo);
+    kit.listen();
+    let clock = Instant::now();
+    kit.cx().finish(Duration::from_secs(3600));
+    assert!(kit.reactor.next_wakeup().unwrap() <= clock);
+    kit.reactor.turn(&mut kit.app, None).unwrap();
+    assert!(kit.reactor.take_report().unwrap().finished);
+    assert_eq!(kit.reactor.next_wakeup(), None);
+    kit.end();
+}
+
+// J13
+#[test]
+fn a_host_that_has_caught_a_panic_has_nothing_to_wait_for() {
+    let mut kit = Kit::new(echo);
+    kit.app.on_message = Some(Box::new(|_, _| panic!("on purpose")));
+    let sender = kit.sender();
+    kit.cx().set_timer(Duration::from_secs(1), 0);
+    sender.send(1).unwrap();
+    let turn = std::panic::AssertUnwindSafe(|| kit.turn());
+    assert!(std::panic::catch_unwind(turn).is_err());
+    assert!(sender.send(2).is_err(), "nobody will deliver it");
+    assert_eq!(kit.reactor.next_wakeup(), None);
+    assert!(kit.reactor.turn(&mut kit.app, None).is_err());
+}

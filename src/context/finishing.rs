@@ -52,7 +52,7 @@ impl Context {
 
     /// The report of a graceful stop that has come to its end; then it is none any more.
     pub(crate) fn end_finishing(&mut self) -> Option<Report> {
-        let finishing = match self.has_finished() {
+        let finishing = match self.is_over() {
             true => self.finishing.take()?,
             false => return None,
         };
@@ -66,12 +66,16 @@ impl Context {
         })
     }
 
-    /// Is no connection left? Connects that were refused do not count, or a handler that connects
-    /// again in `on_close` would keep a reactor that finishes for ever.
-    pub(super) fn has_finished(&self) -> bool {
-        self.conns.is_empty()
-            || (self.conns.len() == self.lists.ended_len()
-                && self.conns.iter().all(|(_, conn)| !conn.has_stream()))
+    /// Has a graceful stop come to its end, for no connection is left? Connects that were refused
+    /// do not count, or a handler that connects again in `on_close` would keep a reactor that
+    /// finishes for ever.
+    pub(crate) fn is_over(&self) -> bool {
+        let none_left = || {
+            self.conns.is_empty()
+                || (self.conns.len() == self.lists.ended_len()
+                    && self.conns.iter().all(|(_, conn)| !conn.has_stream()))
+        };
+        self.finishing.is_some() && none_left()
     }
 
     /// The grace of `finish` is over.

@@ -138,7 +138,7 @@ impl Context {
 
     /// Is `run` to be left?
     pub(crate) fn is_leaving(&self) -> bool {
-        self.stopping || (self.finishing.is_some() && self.has_finished())
+        self.stopping || self.is_over()
     }
 
     // ---- What the reactor needs of it ----

@@ -81,6 +81,11 @@ impl Schedule {
         self.epoch.tick(self.clock.now())
     }
 
+    /// When it was made: before any time that anybody has read since.
+    pub(crate) fn created(&self) -> Instant {
+        self.epoch.0
+    }
+
     /// The clock, as it is now.
     pub(crate) fn clock_now(&self) -> Instant {
         self.clock.now()

@@ -13,6 +13,7 @@ use crate::options::ToListen;
 use crate::stats::{Report, Turn};
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 /// One thread, one loop, every socket.
@@ -24,7 +25,8 @@ use std::time::{Duration, Instant};
 /// Dropping it closes every descriptor without any callback, and drops what was posted.
 ///
 /// A panic of a callback leaves `run` or `turn` as a panic. If you catch it, drop the reactor too:
-/// nothing leaks, but what the turn was about is half done, so every later turn is an error.
+/// nothing leaks, but what the turn was about is half done, so every later turn is an error, no
+/// wakeup is due any more, and other threads get their messages back.
 pub struct Reactor<M = ()> {
     cx: Context,
     mailbox: Mailbox<M>,
@@ -196,6 +198,19 @@ impl<M> Reactor<M> {
         self.turn = Turn::default();
         self.wait(timeout)?;
         self.in_turn = true;
+        let phases = AssertUnwindSafe(|| self.phases(app));
+        if let Err(panic) = catch_unwind(phases) {
+            // Nothing will be delivered any more: other threads get their messages back.
+            self.mailbox.close();
+            resume_unwind(panic);
+        }
+        self.in_turn = false;
+        Ok(())
+    }
+
+    /// The phases of a turn, after the wait.
+    #[inline]
+    fn phases<H: Handler<M>>(&mut self, app: &mut H) {
         // A phase that has nothing to do costs a comparison.
         if self.cx.parts().lists.listeners_len() > 0 {
             self.accept(app);
@@ -212,17 +227,29 @@ impl<M> Reactor<M> {
         }
         // What is created outside of callbacks inherits nothing from the last one.
         *self.cx.parts().tag = Tag::default();
-        self.in_turn = false;
-        Ok(())
     }
 
-    /// When the next `turn` is due although the descriptor is not readable: now, if work is left
-    /// over; else when the earliest timer fires; `None`: not at all.
+    /// When the next `turn` is due although the descriptor is not readable: at a time that has
+    /// passed long ago (when the reactor was made), if work is left over, or a graceful stop has
+    /// come to its end and its report was not taken; else when the earliest timer fires; `None`:
+    /// not at all, or a callback has panicked.
     ///
     /// Ask after every turn, and after every command given outside of one.
     pub fn next_wakeup(&self) -> Option<Instant> {
+        if self.in_turn {
+            return None;
+        }
+        // A host may have read its clock before it asks: "now" would be later than that.
+        match self.cx.is_over() {
+            true => Some(self.cx.schedule().created()),
+            false => self.next_turn(),
+        }
+    }
+
+    /// When a turn has something to do, whether or not somebody takes a report.
+    pub(crate) fn next_turn(&self) -> Option<Instant> {
         match self.has_work() {
-            true => Some(self.cx.schedule().clock_now()),
+            true => Some(self.cx.schedule().created()),
             false => self.cx.schedule().next(),
         }
     }

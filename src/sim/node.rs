@@ -165,7 +165,7 @@ impl<H: Handler<M> + 'static, M: 'static> AnyNode for Running<H, M> {
     fn turn(&mut self) -> Result<(), String> {
         let result = self.reactor.turn(&mut self.app, Some(Duration::ZERO));
         let turn = result.expect("a simulated wait does not fail");
-        self.asleep = Some(self.reactor.next_wakeup());
+        self.asleep = Some(self.reactor.next_turn());
         if let Some(check) = &mut self.check {
             check(&mut self.app.inner, self.reactor.questions());
         }
@@ -173,9 +173,7 @@ impl<H: Handler<M> + 'static, M: 'static> AnyNode for Running<H, M> {
     }
 
     fn wakes_at(&mut self) -> Option<Instant> {
-        *self
-            .asleep
-            .get_or_insert_with(|| self.reactor.next_wakeup())
+        *self.asleep.get_or_insert_with(|| self.reactor.next_turn())
     }
 
     fn poller(&self) -> usize {

@@ -5,6 +5,7 @@ mod asked;
 mod endings;
 mod flow;
 mod hiding;
+mod hosts;
 mod lent;
 mod lingering;
 mod time;
