@@ -92,6 +92,7 @@ pub struct Context {
 
 /// Parts of the loop, each its own owner, as the phases work with them.
 pub(crate) struct Parts<'a> {
+    pub(crate) backend: &'a mut Backend,
     pub(crate) config: &'a Config,
     pub(crate) stats: &'a mut Stats,
     pub(crate) lists: &'a mut Lists,
@@ -147,6 +148,7 @@ impl Context {
     #[inline(always)]
     pub(crate) fn parts(&mut self) -> Parts<'_> {
         Parts {
+            backend: &mut self.backend,
             config: &self.config,
             stats: &mut self.stats,
             lists: &mut self.lists,

@@ -192,6 +192,11 @@ impl<M> Reactor<M> {
 
     fn pass<H: Handler<M>>(&mut self, app: &mut H, timeout: Option<Duration>) -> io::Result<()> {
         if self.in_turn {
+            // What the system has told is taken, or a host would be woken by it for ever.
+            self.cx
+                .parts()
+                .backend
+                .wait(Some(Duration::ZERO), |_, _| {})?;
             let text = "a callback panicked: this reactor can only be dropped";
             return Err(io::Error::other(text));
         }
