@@ -217,8 +217,17 @@ impl Receive {
     }
 
     /// What the handler left of what it was offered, to be kept in as little memory as it needs.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn leftover(&mut self) -> Option<Leftover> {
+        // As almost always: all was taken.
+        match self.joined.is_none() && self.input.store().len() == 0 {
+            true => None,
+            false => self.take_leftover(),
+        }
+    }
+
+    #[inline(never)]
+    fn take_leftover(&mut self) -> Option<Leftover> {
         match self.joined.take() {
             None => {
                 let store = self.input.store();

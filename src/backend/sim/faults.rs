@@ -48,7 +48,7 @@ pub struct Faults {
     pub stalls: u16,
     /// Of a callback: it takes long, up to a second, and the network goes on meanwhile. The time
     /// passes when the callback has done everything; for one in which it passes earlier there is
-    /// [`Clock::spend`](super::Clock::spend).
+    /// [`Clock::spend`](crate::sim::Clock::spend).
     pub slow_callbacks: u16,
 }
 
