@@ -32,6 +32,27 @@ impl fmt::Display for Closed {
     }
 }
 
+/// A close as the log may show it: without the text of `close_because`, which the application may
+/// have made of what its peer sent.
+pub(crate) struct Discreet<'a>(pub(crate) &'a Closed);
+
+impl fmt::Display for Discreet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Closed {
+            reason,
+            undelivered,
+        } = self.0;
+        match reason {
+            Reason::Protocol(_) => f.write_str("closed because of a broken rule"),
+            reason => reason.fmt(f),
+        }?;
+        match undelivered {
+            0 => Ok(()),
+            lost => write!(f, ", {lost} bytes undelivered"),
+        }
+    }
+}
+
 /// Why a connection ended.
 ///
 /// The first error wins: what went wrong first is reported, also when more went wrong afterwards.

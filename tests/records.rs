@@ -56,6 +56,10 @@ fn session() {
                 }
                 input.take_all();
             }
+            _ if input.starts_with(b"rude") => {
+                let text = format!("rude: {}", String::from_utf8_lossy(&input.take_all()));
+                cx.close_because(conn, text);
+            }
             _ if input.starts_with(b"stall") => {
                 cx.send(conn, SECRET.repeat(100_000));
                 input.take_all();
@@ -86,8 +90,15 @@ fn session() {
     let mut stream = peer(addr);
     write(&mut stream, SECRET.repeat(10));
     kit.until("it is too much", |log| log.closed() == 5);
+    let mut stream = peer(addr);
+    write(&mut stream, format!("rude {SECRET}"));
+    drop(stream);
+    kit.until("it is put out", |log| log.closed() == 6);
     let peers: Vec<_> = (0..5).map(|_| peer(addr)).collect();
     kit.until_cx("two are refused", |_, cx| cx.stats().refused == 2);
+    let more: Vec<_> = (0..10).map(|_| peer(addr)).collect();
+    kit.until_cx("ten more are refused", |_, cx| cx.stats().refused == 12);
+    drop(more);
     drop(peers);
     kit.until_all_closed();
     let (_bound, nobody) = refusing();
@@ -98,6 +109,7 @@ fn session() {
     kit.end();
 }
 
+// J9
 #[test]
 fn records_have_the_target_sockeye_and_never_show_payload() {
     log::set_logger(&Keeper).unwrap();
@@ -129,10 +141,18 @@ fn records_have_the_target_sockeye_and_never_show_payload() {
     has(Level::Debug, "finishing");
     has(Level::Debug, "no longer listening");
     has(Level::Warn, "took");
-    has(Level::Warn, "unconsumed input above its limit");
-    has(Level::Warn, "pending output above its limit");
-    has(Level::Warn, "write stall");
+    // What a peer can cause again and again is no warning, and the first of those who are refused
+    // is one.
+    has(Level::Debug, "unconsumed input above its limit");
+    has(Level::Debug, "pending output above its limit");
+    has(Level::Debug, "write stall");
+    has(Level::Debug, "closed because of a broken rule");
     has(Level::Warn, "max_connections reached");
+    let warned = ours.iter().filter(|(level, ..)| *level == Level::Warn);
+    assert_eq!(
+        warned.filter(|(.., text)| text.contains("refuses")).count(),
+        4
+    );
     has(Level::Trace, "Data");
     has(Level::Trace, "Open");
     has(Level::Trace, "Close");

@@ -1,7 +1,7 @@
 //! Closing: the ways in which a connection ends, and what its `on_close` is told.
 
 use super::Context;
-use crate::closed::{Closed, Deadline, Reason};
+use crate::closed::{Closed, Deadline, Discreet, Reason};
 use crate::conn::{Flags, Phase};
 use crate::id::{ConnId, Tag};
 use std::io;
@@ -139,7 +139,8 @@ impl Context {
     pub(crate) fn last_words(&mut self, slot: u32) -> Option<(ConnId, Tag, Closed)> {
         let (key, conn) = self.conns.at(slot)?;
         let closed = conn.closed();
-        log::debug!(target: "sockeye", "{} {}: {closed}", ConnId(key), conn.peer());
+        let text = Discreet(&closed);
+        log::debug!(target: "sockeye", "{} {}: {text}", ConnId(key), conn.peer());
         self.stats.closed.count(&closed.reason);
         self.stats.bytes_lost += closed.undelivered;
         if let Some(finishing) = &mut self.finishing {

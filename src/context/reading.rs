@@ -291,7 +291,7 @@ impl Context {
         conn.put_left(Some(left));
         if too_much {
             let (id, peer) = (ConnId(key), conn.peer());
-            log::warn!(target: "sockeye", "{id} {peer}: unconsumed input above its limit");
+            log::debug!(target: "sockeye", "{id} {peer}: unconsumed input above its limit");
             self.close_with(id, Reason::InputLimit);
         }
     }

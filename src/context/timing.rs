@@ -102,7 +102,7 @@ impl Context {
             }
             Expired::End(reason) => {
                 self.stats.deadlines += 1;
-                log::warn!(target: "sockeye", "{} {}: {reason}", ConnId(key), conn.peer());
+                log::debug!(target: "sockeye", "{} {}: {reason}", ConnId(key), conn.peer());
                 self.reset(slot, reason);
             }
             Expired::Lingered => self.end(slot, Reason::Local),

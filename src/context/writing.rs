@@ -173,7 +173,7 @@ impl Context {
             Admission::Drop => return Sent::Dropped,
             Admission::Close => {
                 let peer = conn.peer();
-                log::warn!(target: "sockeye", "{id} {peer}: pending output above its limit");
+                log::debug!(target: "sockeye", "{id} {peer}: pending output above its limit");
                 self.reset(slot, Reason::PendingLimit);
                 return Sent::Gone;
             }

@@ -1,6 +1,7 @@
 //! The phases of a turn, one function each, and the only calls of the handler.
 
 use super::Reactor;
+use crate::closed::Discreet;
 use crate::conn::Origin;
 use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready, Step};
 use crate::handler::{Accept, Event, EventKind, Handler};
@@ -56,7 +57,14 @@ impl<M> Reactor<M> {
             };
             self.call(app, tag, event);
         } else {
-            log::warn!(target: "sockeye", "{listener} refuses {peer}: max_connections reached");
+            // Anybody who can connect causes it, so it is told at the first, second, fourth of them.
+            let refused = self.cx.stats().refused + 1;
+            if refused.is_power_of_two() {
+                log::warn!(
+                    target: "sockeye",
+                    "{listener} refuses {peer}: max_connections reached; {refused} refused so far"
+                );
+            }
         }
         if verdict == Accept::Refuse || !self.cx.has_room(true) {
             self.cx.parts().stats.refused += 1;
@@ -317,11 +325,25 @@ impl<M> Reactor<M> {
 /// Calls the handler: this is the one place where the loop does, but for messages.
 #[inline(always)]
 fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventKind<'_>) {
-    log::trace!(target: "sockeye", "{kind:?}");
+    if log::log_enabled!(target: "sockeye", log::Level::Trace) {
+        trace(&kind);
+    }
     *cx.parts().tag = tag;
     match cx.parts().config.slow_callback {
         None => app.on_event(cx, Event::new(tag, kind)),
         Some(limit) => timed(cx, limit, |cx| app.on_event(cx, Event::new(tag, kind))),
+    }
+}
+
+/// Records a callback. The text of a close may be the application's own, with what the peer sent in
+/// it, so it is left out.
+#[cold]
+fn trace(kind: &EventKind<'_>) {
+    match kind {
+        EventKind::Close { conn, closed } => {
+            log::trace!(target: "sockeye", "Close {{ conn: {conn:?}, {} }}", Discreet(closed));
+        }
+        kind => log::trace!(target: "sockeye", "{kind:?}"),
     }
 }
 
