@@ -9,8 +9,8 @@ mod kit;
 use kit::places::refusing;
 use kit::{Kit, default, let_pass, peer, read_all, reset, small_peer, spawn, write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use sockeye::{Config, EventKind, Listen};
-use std::net::Shutdown;
+use sockeye::{Config, Context, EventKind, Listen};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -94,6 +94,17 @@ fn session() {
     write(&mut stream, format!("rude {SECRET}"));
     drop(stream);
     kit.until("it is put out", |log| log.closed() == 6);
+    crowd(&mut kit, addr);
+    let (_bound, nobody) = refusing();
+    let failed = kit.connect(nobody);
+    kit.until("it fails", |log| log.is_closed(failed));
+    kit.cx().finish(Duration::ZERO);
+    kit.reactor.run(&mut kit.app).unwrap();
+    kit.end();
+}
+
+/// More than there is room for.
+fn crowd<F: FnMut(&mut Context, EventKind<'_>)>(kit: &mut Kit<F>, addr: SocketAddr) {
     let peers: Vec<_> = (0..5).map(|_| peer(addr)).collect();
     kit.until_cx("two are refused", |_, cx| cx.stats().refused == 2);
     let more: Vec<_> = (0..10).map(|_| peer(addr)).collect();
@@ -101,12 +112,6 @@ fn session() {
     drop(more);
     drop(peers);
     kit.until_all_closed();
-    let (_bound, nobody) = refusing();
-    let failed = kit.connect(nobody);
-    kit.until("it fails", |log| log.is_closed(failed));
-    kit.cx().finish(Duration::ZERO);
-    kit.reactor.run(&mut kit.app).unwrap();
-    kit.end();
 }
 
 // J9

@@ -57,12 +57,12 @@ impl<M> Reactor<M> {
             };
             self.call(app, tag, event);
         } else {
-            // Anybody who can connect causes it, so it is told at the first, second, fourth of them.
+            // Anybody who can connect causes it: it is told at the first, second, fourth of them.
             let refused = self.cx.stats().refused + 1;
             if refused.is_power_of_two() {
                 log::warn!(
                     target: "sockeye",
-                    "{listener} refuses {peer}: max_connections reached; {refused} refused so far"
+                    "{listener} refuses {peer}: max_connections reached, {refused} times so far"
                 );
             }
         }
