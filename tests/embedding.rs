@@ -435,7 +435,7 @@ fn a_finish_from_outside_with_nobody_there_is_due_at_once() {
     let clock = Instant::now();
     kit.cx().finish(Duration::from_secs(3600));
     assert!(kit.reactor.next_wakeup().unwrap() <= clock);
-    kit.reactor.turn(&mut kit.app, None).unwrap();
+    kit.turn();
     assert!(kit.reactor.take_report().unwrap().finished);
     assert_eq!(kit.reactor.next_wakeup(), None);
     kit.end();

@@ -13,8 +13,7 @@ use std::time::Duration;
 impl<M> Reactor<M> {
     /// 1. Blocks until there is something to do.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // What is over is told of by a report, which nobody wakes a sleeping turn for.
-        let timeout = match self.has_work() || self.cx.is_over() {
+        let timeout = match self.has_work() {
             true => Some(Duration::ZERO),
             false => match (timeout, self.cx.schedule().until_next()) {
                 (Some(timeout), Some(timer)) => Some(timeout.min(timer)),
