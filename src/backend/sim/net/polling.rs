@@ -96,13 +96,23 @@ impl Net {
         let mut events = Vec::new();
         let batch = self.pollers[poller].batch;
         let kept = edges.split_off(edges.len().min(batch));
-        let full = edges.len() == batch;
+        // A kernel has forgotten a socket that is closed: it fills no batch.
+        let full = edges.len() == batch && edges.iter().any(|edge| self.is_live(edge));
         edges
             .into_iter()
             .for_each(|edge| events.extend(self.event(poller, edge)));
         self.pollers[poller].edges.extend(kept);
         events.extend(self.spurious(poller));
         (events, full)
+    }
+
+    /// Is it about something that is still there?
+    fn is_live(&self, edge: &Edge) -> bool {
+        match edge {
+            Edge::Wake => true,
+            Edge::Listener(addr) => self.listeners.contains_key(addr),
+            Edge::Conn(id) => matches!(self.sockets[id.0].owner, Owner::Reactor(_, Some(_))),
+        }
     }
 
     fn event(&mut self, poller: usize, edge: Edge) -> Option<(Source, Readiness)> {
