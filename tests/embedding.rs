@@ -441,17 +441,55 @@ fn a_finish_from_outside_with_nobody_there_is_due_at_once() {
     kit.end();
 }
 
+// H2
+#[test]
+fn a_finish_that_ends_in_a_turn_is_due_until_its_report_is_taken() {
+    on_all_hosts(|host| {
+        let mut kit = Kit::new(echo);
+        host.adopt(&kit.reactor);
+        let addr = kit.listen();
+        let peer = peer(addr);
+        host.until(&mut kit, |log, _| log.count("open") == 1);
+        let clock = Instant::now();
+        kit.cx().finish(Duration::from_secs(3600));
+        drop(peer);
+        host.until(&mut kit, |log, _| log.closed() == 1);
+        // Whoever looks for it late still finds it due.
+        for _ in 0..3 {
+            assert!(kit.reactor.next_wakeup().unwrap() <= clock);
+            kit.turn();
+        }
+        assert_eq!(kit.reactor.take_report().unwrap().closed, 1);
+        assert_eq!(kit.reactor.next_wakeup(), None);
+        host.rest(&mut kit);
+        kit.end();
+    });
+}
+
 // J13
 #[test]
 fn a_host_that_has_caught_a_panic_has_nothing_to_wait_for() {
-    let mut kit = Kit::new(echo);
-    kit.app.on_message = Some(Box::new(|_, _| panic!("on purpose")));
-    let sender = kit.sender();
-    kit.cx().set_timer(Duration::from_secs(1), 0);
-    sender.send(1).unwrap();
-    let turn = std::panic::AssertUnwindSafe(|| kit.turn());
-    assert!(std::panic::catch_unwind(turn).is_err());
-    assert!(sender.send(2).is_err(), "nobody will deliver it");
-    assert_eq!(kit.reactor.next_wakeup(), None);
-    assert!(kit.reactor.turn(&mut kit.app, None).is_err());
+    on_all_hosts(|host| {
+        let mut kit = Kit::new(echo);
+        host.adopt(&kit.reactor);
+        let addr = kit.listen();
+        kit.app.on_message = Some(Box::new(|_, _| panic!("on purpose")));
+        let sender = kit.sender();
+        kit.cx().set_timer(Duration::from_millis(1), 0);
+        sender.send(1).unwrap();
+        let turn = std::panic::AssertUnwindSafe(|| kit.turn());
+        assert!(std::panic::catch_unwind(turn).is_err());
+        assert!(sender.send(2).is_err(), "nobody will deliver it");
+        assert_eq!(kit.reactor.next_wakeup(), None);
+        // What comes from the network wakes it once, however it waits.
+        let _peers = [peer(addr), peer(addr)];
+        let mut refused = 0;
+        while host.wait(&kit.reactor, Duration::from_millis(50)) {
+            assert_eq!(kit.reactor.next_wakeup(), None);
+            assert!(kit.reactor.turn(&mut kit.app, None).is_err());
+            refused += 1;
+            assert!(refused < 5, "it spins");
+        }
+        assert!(refused > 0);
+    });
 }

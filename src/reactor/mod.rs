@@ -154,7 +154,8 @@ impl<M> Reactor<M> {
 
     /// The report of a graceful stop that has come to its end: no connection is left.
     ///
-    /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it.
+    /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it. Ask after
+    /// every turn: [`next_wakeup`](Reactor::next_wakeup) is due until it is taken.
     pub fn take_report(&mut self) -> Option<Report> {
         self.cx.end_finishing()
     }

@@ -39,6 +39,28 @@ fn a_finish_that_is_over_is_due_until_its_report_is_taken() {
     assert_eq!(bench.reactor.next_wakeup(), None);
 }
 
+// H2
+#[test]
+fn a_finish_that_ends_in_a_turn_is_due_too() {
+    let mut bench = Bench::new();
+    let (socket, _) = bench.accept();
+    bench.script.socket(socket, |socket| socket.stays = true);
+    bench.script.pass(Duration::from_secs(5));
+    let clock = bench.script.now();
+    bench.cx().finish(Duration::from_secs(3600));
+    // Its `on_finish` closes it; then it waits for the peer's end.
+    bench.settle();
+    assert!(bench.reactor.next_wakeup().unwrap() > clock);
+    bench.script.arrives(socket, b"");
+    bench.settle();
+    for _ in 0..3 {
+        assert!(bench.reactor.next_wakeup().unwrap() <= clock);
+        bench.turn();
+    }
+    assert_eq!(bench.reactor.take_report().unwrap().closed, 1);
+    assert_eq!(bench.reactor.next_wakeup(), None);
+}
+
 // J13
 #[test]
 fn after_a_panic_no_wakeup_is_due_and_senders_get_their_messages_back() {
