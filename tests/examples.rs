@@ -7,16 +7,16 @@
 
 mod process;
 
-use process::{Process, example, peer, run, until};
+use process::{Process, example, nobody, peer, read_all, read_line, run, until};
 use rustix::process::Signal;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -37,20 +37,6 @@ fn feed(stream: &TcpStream, bytes: Vec<u8>) -> JoinHandle<()> {
         stream.write_all(&bytes).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
     })
-}
-
-fn read_all(mut stream: impl Read) -> Vec<u8> {
-    let mut all = Vec::new();
-    stream.read_to_end(&mut all).unwrap();
-    all
-}
-
-fn read_line(stream: &TcpStream) -> String {
-    let mut line = String::new();
-    BufReader::with_capacity(1, stream)
-        .read_line(&mut line)
-        .unwrap();
-    line
 }
 
 /// It sleeps when it has nothing to do, and SIGTERM, which it does not handle, ends it.
@@ -164,15 +150,6 @@ fn daytime_speaks_first_and_closes() {
     assert!(line.ends_with("began\n"), "{line}");
     drop(talker);
     ends_on_sigterm(daytime);
-}
-
-/// An address where nobody listens, as long as the socket lives.
-fn nobody() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any: SocketAddr = ANY.parse().unwrap();
-    socket.bind(&any.into()).unwrap();
-    let addr = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, addr)
 }
 
 /// A proxy, and the two ends that it joins: the client's and the server's.
@@ -352,65 +329,6 @@ fn a_typed_binary_protocol_answers_in_order_and_survives_what_is_none() {
     assert!(!client(&["a=many"]).status.success());
     assert!(client(&["a"]).status.success());
     ends_on_sigterm(server);
-}
-
-/// A chat client, and its keyboard.
-fn chat_client(addr: SocketAddr, retry: &str) -> (Process, ChildStdin) {
-    let args = [&addr.to_string(), "--retry", retry];
-    let mut client = Process::start_with("chat_client", &args, Stdio::piped());
-    let keyboard = client.stdin();
-    (client, keyboard)
-}
-
-// C6
-#[test]
-fn a_chat_client_sends_lines_prints_lines_and_connects_again() {
-    let server = TcpListener::bind(ANY).unwrap();
-    let (mut client, mut keyboard) = chat_client(server.local_addr().unwrap(), "10");
-    for round in 0..2 {
-        let (mut stream, _) = server.accept().unwrap();
-        stream.set_read_timeout(Some(process::PATIENCE)).unwrap();
-        stream.write_all(b"one\r\n\x1b[2Jtw").unwrap();
-        assert_eq!(client.line(), "one");
-        writeln!(keyboard, "line {round}").unwrap();
-        assert_eq!(read_line(&stream), format!("line {round}\n"));
-        stream.write_all(b"o\nthe last").unwrap();
-        assert_eq!(client.line(), "\u{fffd}[2Jtwo");
-        drop(stream);
-        assert_eq!(client.line(), "the last");
-    }
-    // The end of the keyboard is ours: then the server's comes, and that is all.
-    let (stream, _) = server.accept().unwrap();
-    client.sleeps();
-    drop(keyboard);
-    assert_eq!(read_all(stream), b"");
-    assert!(client.wait().success());
-    let log = client.log();
-    assert_eq!(log.matches("[connected to 127.0.0.1").count(), 3, "{log}");
-    assert_eq!(
-        log.matches("[peer closed; again in 10ms]").count(),
-        2,
-        "{log}"
-    );
-}
-
-#[test]
-fn a_chat_client_without_a_server_tries_ever_less_often() {
-    let (_bound, nobody) = nobody();
-    let (mut client, mut keyboard) = chat_client(nobody, "5");
-    client.until_log("it has tried four times", |log| {
-        log.contains("again in 40ms")
-    });
-    for time in ["5ms", "10ms", "20ms"] {
-        let words = format!("refused (os error 111); again in {time}]");
-        assert!(client.log().contains(&words), "{}", client.log());
-    }
-    client.until_log("it says that a line is lost", |log| {
-        // Between two attempts it is sure to be.
-        writeln!(keyboard, "hello?").is_ok() && log.contains("that was not sent")
-    });
-    drop(keyboard);
-    assert!(client.wait().success());
 }
 
 // M: what another thread posts. The other tests of the chat server are in `chat_server.rs`.

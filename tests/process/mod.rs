@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use sockeye::Addr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -212,4 +213,27 @@ pub fn peer(addr: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+pub fn read_all(mut stream: impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    all
+}
+
+pub fn read_line(stream: &TcpStream) -> String {
+    let mut line = String::new();
+    BufReader::with_capacity(1, stream)
+        .read_line(&mut line)
+        .unwrap();
+    line
+}
+
+/// An address where nobody listens, as long as the socket lives.
+pub fn nobody() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr)
 }
