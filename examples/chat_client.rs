@@ -1,15 +1,18 @@
 //! A line client for the chat server, or for any other server of lines.
 //!
 //! It teaches how a blocking source gets into the loop (a thread reads the keyboard and posts what
-//! it reads through a `Sender`), and how to connect again when the server is gone, ever less often.
+//! it reads through a `Sender`, no faster than the server takes it), how to connect again when the
+//! server is gone, ever less often, and how to end with a status that a script can trust.
 //!
 //! Try it: `cargo run --example chat_server`, then `cargo run --example chat_client`.
 
+use anyhow::anyhow;
 use clap::Parser;
-use sockeye::codec::{Encoder, Lines};
+use sockeye::codec::Lines;
 use sockeye::{Chunk, Closed, ConnId, Context, FrameHandler, Framed, Origin, Reactor};
-use sockeye::{Sent, TimerId};
-use std::io;
+use sockeye::{Sender, Sent, TimerId};
+use std::io::{self, BufRead, Read, Write};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -24,61 +27,107 @@ struct Args {
     retry: u64,
 }
 
-/// The codec of both ways; what the server sends may be a little longer than what it takes.
-const LINES: Lines = Lines::new(16 * 1024).or_eof();
+/// Bytes of a line from the server at most; what is typed goes in parts that are no longer.
+const LONGEST_LINE: usize = 16 * 1024;
 
 /// The longest wait between two attempts.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// What is typed: a line with its end, or nothing at the end of all. The next one is read when the
+/// second part is dropped.
+type Typed = (io::Result<Vec<u8>>, mpsc::Sender<()>);
+
+/// Posts what is typed, until its end.
+fn read_keyboard(client: &Sender<Typed>) {
+    loop {
+        let mut line = Vec::new();
+        let mut keyboard = io::stdin().lock().take(LONGEST_LINE as u64);
+        let line = keyboard.read_until(b'\n', &mut line).map(|_| line);
+        let is_end = line.as_ref().map_or(true, Vec::is_empty);
+        let (hold, released) = mpsc::channel();
+        if client.send((line, hold)).is_err() || is_end {
+            return;
+        }
+        let _ = released.recv(); // an error, at last: `hold` was dropped
+    }
+}
+
+/// `eprintln` would panic if nobody can read it.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "[{text}]");
+}
 
 struct Client {
     server: String,
     conn: ConnId,
     first_retry: Duration,
-    next_retry: Duration,
+    /// When to connect again; `None`: it was never open, and the address may be no good.
+    next_retry: Option<Duration>,
     /// The user has left, or is about to.
     leaving: bool,
+    /// Keeps the keyboard waiting while the server does not read.
+    hold: Option<mpsc::Sender<()>>,
+    result: anyhow::Result<()>,
 }
 
-impl FrameHandler<Lines, Option<String>> for Client {
+impl FrameHandler<Lines, Typed> for Client {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
-        self.next_retry = self.first_retry;
+        self.next_retry = Some(self.first_retry);
         if let Some(peer) = cx.peer_addr(conn) {
-            eprintln!("[connected to {peer}]");
+            note(&format!("connected to {peer}"));
         }
     }
 
-    fn on_frame(&mut self, _: &mut Context, _: ConnId, line: Chunk<'_>) {
+    fn on_frame(&mut self, cx: &mut Context, _: ConnId, line: Chunk<'_>) {
         // The server should do this, but whoever prints has to: no escape sequence gets through.
-        let line = String::from_utf8_lossy(&line);
-        println!("{}", line.replace(char::is_control, "\u{fffd}"));
+        let line = String::from_utf8_lossy(&line).replace(char::is_control, "\u{fffd}");
+        if let Err(error) = writeln!(io::stdout(), "{line}") {
+            // Whoever read it has gone, as `head` does: that is no failure.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.result = Err(anyhow!("standard output: {error}"));
+            }
+            cx.stop();
+        }
     }
 
-    /// The keyboard: a line, or its end.
-    fn on_message(&mut self, cx: &mut Context, line: Option<String>) {
-        let Some(line) = line else {
-            self.leaving = true;
-            // Half-closed: what the server still has to say comes before its end. And if there is
-            // no connection now, there will be none.
-            if !cx.shutdown_write(self.conn) {
-                cx.stop();
+    fn on_message(&mut self, cx: &mut Context, (line, hold): Typed) {
+        let line = line.unwrap_or_else(|error| {
+            self.result = Err(anyhow!("standard input: {error}"));
+            Vec::new()
+        });
+        let is_end = line.is_empty();
+        self.leaving |= is_end || line.trim_ascii_end() == b"/quit";
+        match cx.send(self.conn, line) {
+            // Half-closed: what the server still has to say comes before its end.
+            Sent::Queued | Sent::Wait if is_end => drop(cx.shutdown_write(self.conn)),
+            Sent::Queued => {}
+            Sent::Wait => self.hold = Some(hold),
+            // Closing already: `on_close` is still to come.
+            _ if self.leaving && cx.origin(self.conn).is_some() => {}
+            _ if self.leaving => cx.stop(), // it is away, and need not come back
+            _ => {
+                note("not connected: that was not sent");
+                self.result = Err(anyhow!("not all was sent"));
             }
-            return;
-        };
-        self.leaving |= line == "/quit";
-        match LINES.frame(&line).map(|frame| cx.send(self.conn, frame)) {
-            Ok(Sent::Queued | Sent::Wait) => {}
-            Ok(_) => eprintln!("[not connected: that was not sent]"),
-            Err(error) => eprintln!("[not sent: {error}]"),
         }
+    }
+
+    fn on_drain(&mut self, _: &mut Context, _: ConnId) {
+        self.hold = None;
     }
 
     fn on_close(&mut self, cx: &mut Context, _: ConnId, closed: Closed) {
-        if self.leaving {
-            return cx.stop();
+        self.hold = None;
+        let again = self.next_retry.filter(|_| !self.leaving);
+        if !closed.is_clean() && (again.is_none() || closed.undelivered > 0) {
+            self.result = Err(anyhow!("{closed}"));
         }
-        eprintln!("[{closed}; again in {:?}]", self.next_retry);
-        cx.set_timer(self.next_retry, 0);
-        self.next_retry = LONGEST.min(self.next_retry * 2);
+        let Some(retry) = again else {
+            return cx.stop();
+        };
+        note(&format!("{closed}; again in {retry:?}"));
+        cx.set_timer(retry, 0);
+        self.next_retry = Some(LONGEST.min(retry * 2));
     }
 
     fn on_timer(&mut self, cx: &mut Context, _: TimerId, _: u64) {
@@ -90,22 +139,18 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::with_messages()?;
     let sender = reactor.sender();
-    thread::spawn(move || {
-        for line in io::stdin().lines().map_while(Result::ok) {
-            if sender.send(Some(line)).is_err() {
-                return;
-            }
-        }
-        let _ = sender.send(None); // if nobody is there to hear it, that is the end too
-    });
-    let retry = Duration::from_millis(args.retry.max(1));
+    thread::spawn(move || read_keyboard(&sender));
     let client = Client {
         conn: reactor.context().connect(&args.server),
         server: args.server,
-        first_retry: retry,
-        next_retry: retry,
+        first_retry: Duration::from_millis(args.retry.max(1)),
+        next_retry: None,
         leaving: false,
+        hold: None,
+        result: Ok(()),
     };
-    reactor.run(&mut Framed::new(LINES, client))?;
-    Ok(())
+    // What the server sends may be a little longer than what it takes.
+    let mut client = Framed::new(Lines::new(LONGEST_LINE).or_eof(), client);
+    reactor.run(&mut client)?;
+    client.into_handler().result
 }
