@@ -12,6 +12,7 @@ use chat::{Chat, News};
 use sockeye::codec::Lines;
 use sockeye::sim::{Node, Peer, World};
 use sockeye::{Config, Framed, Limits, Listen};
+use std::sync::mpsc::{self, TryRecvError};
 use std::time::Duration;
 
 /// What the service is started with.
@@ -210,11 +211,32 @@ fn an_announcement_is_heard_in_every_room() {
     say(&mut world, &ann, "/join rust");
     ann.received();
     bob.received();
-    let news = News::Announcement("soup".to_owned());
+    let news = News::Announcement(b"soup\n".to_vec(), mpsc::channel().0);
     assert!(world.reactor(node).sender().send(news).is_ok());
     world.settle();
     for peer in [&ann, &bob] {
         assert_eq!(peer.received(), "* announcement: soup\n");
+    }
+}
+
+#[test]
+fn who_announces_waits_after_so_many_bytes_like_everybody() {
+    let (mut world, node) = open();
+    join(&mut world, "ann");
+    let announce = |world: &mut World, bytes| {
+        let (hold, held) = mpsc::channel();
+        let news = News::Announcement(vec![b'x'; bytes], hold);
+        assert!(world.reactor(node).sender().send(news).is_ok());
+        world.settle();
+        held
+    };
+    for _ in 0..2 {
+        let short = announce(&mut world, 1000);
+        assert_eq!(short.try_recv(), Err(TryRecvError::Disconnected));
+        let long = announce(&mut world, 3100);
+        assert_eq!(long.try_recv(), Err(TryRecvError::Empty), "not held");
+        world.advance(Duration::from_millis(100));
+        assert_eq!(long.try_recv(), Err(TryRecvError::Disconnected));
     }
 }
 

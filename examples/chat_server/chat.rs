@@ -8,10 +8,11 @@ use sockeye::{
 };
 use std::collections::BTreeMap;
 use std::mem::replace;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// Bytes of a line at most.
-const LINE_LIMIT: usize = 4096;
+pub(crate) const LINE_LIMIT: usize = 4096;
 
 /// Who has said more than this is not read until the time is over, so that nobody fills the queues
 /// of the others faster than they can read. A line counts for its bytes and some for the name.
@@ -36,8 +37,8 @@ const HELP: &str = "/nick NAME: change your name; /who: who is here; /rooms: whe
 /// What other threads post.
 pub(crate) enum News {
     Signal(i32),
-    /// To be told to everybody.
-    Announcement(String),
+    /// To be told to everybody. The next one is read when the second part is dropped.
+    Announcement(Vec<u8>, mpsc::Sender<()>),
 }
 
 #[derive(Clone)]
@@ -53,6 +54,10 @@ struct Member {
 pub(crate) struct Chat {
     members: ConnMap<Member>,
     args: Args,
+    /// Bytes of announcements since the last `LET_SPEAK`: they may flood nobody either.
+    announced: usize,
+    /// Keeps the next one waiting.
+    hold: Option<mpsc::Sender<()>>,
     /// Somebody has spoken, and `LET_SPEAK` will come.
     measuring: bool,
     stopping: bool,
@@ -65,6 +70,8 @@ impl Chat {
         let chat = Chat {
             members: ConnMap::new(),
             args,
+            announced: 0,
+            hold: None,
             measuring: false,
             stopping: false,
         };
@@ -132,6 +139,13 @@ impl Chat {
         None
     }
 
+    /// Somebody has spoken: so much and no more until `LET_SPEAK`.
+    fn measure(&mut self, cx: &mut Context) {
+        if !replace(&mut self.measuring, true) {
+            cx.set_timer(FLOOD_TIME, LET_SPEAK);
+        }
+    }
+
     /// To another room.
     fn go(&mut self, cx: &mut Context, conn: ConnId, room: &str) -> Option<String> {
         let member = self.members.get_mut(conn)?;
@@ -192,6 +206,7 @@ impl FrameHandler<Lines, News> for Chat {
     }
 
     fn on_frame(&mut self, cx: &mut Context, conn: ConnId, line: Chunk<'_>) {
+        self.measure(cx);
         let Some(member) = self.members.get_mut(conn) else {
             return;
         };
@@ -201,9 +216,6 @@ impl FrameHandler<Lines, News> for Chat {
         member.said += line.len() + LINE_COST;
         if member.said > FLOOD_BYTES {
             cx.pause_reads(conn); // also what has been read already waits
-        }
-        if !replace(&mut self.measuring, true) {
-            cx.set_timer(FLOOD_TIME, LET_SPEAK);
         }
         let text = clean(&line);
         let text = text.trim_end();
@@ -260,6 +272,8 @@ impl FrameHandler<Lines, News> for Chat {
     fn on_timer(&mut self, cx: &mut Context, _: TimerId, key: u64) {
         if key == LET_SPEAK {
             self.measuring = false;
+            self.announced = 0;
+            self.hold = None;
             for (conn, member) in self.members.iter_mut() {
                 member.said = 0;
                 cx.resume_reads(conn);
@@ -275,8 +289,11 @@ impl FrameHandler<Lines, News> for Chat {
 
     fn on_message(&mut self, cx: &mut Context, news: News) {
         match news {
-            News::Announcement(text) => {
-                let line = format!("* announcement: {}\n", clean(text.as_bytes()));
+            News::Announcement(text, hold) => {
+                self.announced += text.len() + LINE_COST;
+                self.hold = (self.announced > FLOOD_BYTES).then_some(hold);
+                self.measure(cx);
+                let line = format!("* announcement: {}\n", clean(text.trim_ascii_end()));
                 cx.broadcast(self.members.ids(), line);
             }
             // A first one stops in peace, a second one at once.

@@ -12,12 +12,14 @@
 
 mod chat;
 
-use chat::{Chat, News};
+use chat::{Chat, LINE_LIMIT, News};
 use clap::Parser;
+use log::warn;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use sockeye::{Config, Limits, Listen, Reactor, Sender};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, Read, Write};
+use std::sync::mpsc;
 use std::time::Duration;
 use std::{iter, thread};
 
@@ -61,6 +63,29 @@ fn post(sender: Sender<News>, mut news: impl Iterator<Item = News> + Send + 'sta
     thread::spawn(move || news.all(|news| sender.send(news).is_ok()));
 }
 
+/// A line of standard input, in whatever encoding, when the one before it has been told.
+fn announcements() -> impl Iterator<Item = News> + Send {
+    let mut last: Option<mpsc::Receiver<()>> = None;
+    iter::from_fn(move || {
+        if let Some(last) = last.take() {
+            let _ = last.recv(); // an error, at last: the other end was dropped
+        }
+        let mut line = Vec::new();
+        let mut input = io::stdin().lock().take(LINE_LIMIT as u64);
+        match input.read_until(b'\n', &mut line) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) => {
+                warn!("standard input: {error}");
+                return None;
+            }
+        }
+        let (hold, told) = mpsc::channel();
+        last = Some(told);
+        Some(News::Announcement(line, hold))
+    })
+}
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
@@ -85,8 +110,7 @@ fn main() -> anyhow::Result<()> {
     let signals = iter::from_fn(move || signals.forever().next());
     post(reactor.sender(), signals.map(News::Signal));
     if args.announce {
-        let lines = BufReader::new(io::stdin()).lines().map_while(Result::ok);
-        post(reactor.sender(), lines.map(News::Announcement));
+        post(reactor.sender(), announcements());
     }
     let mut chat = Chat::framed(reactor.context(), args);
     let report = reactor.run(&mut chat)?;
