@@ -4,6 +4,7 @@
 
 use clap::Parser;
 use sockeye::{Closed, ConnId, Context, Handler, Input, Origin, Reactor};
+use std::io::{self, Write};
 
 #[derive(Parser)]
 #[command(about = "Sends each line to everybody. Try it with several: nc 127.0.0.1 7005")]
@@ -40,7 +41,8 @@ fn main() -> anyhow::Result<()> {
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;
     if let Some(addr) = reactor.context().listener_addr(listener) {
-        println!("listening on {addr}");
+        // `println` would panic if nobody can read it.
+        let _ = writeln!(io::stdout(), "listening on {addr}");
     }
     reactor.run(&mut Room::default())?;
     Ok(())

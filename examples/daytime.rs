@@ -5,6 +5,7 @@
 
 use clap::Parser;
 use sockeye::{ConnId, Context, Handler, Input, Origin, Reactor};
+use std::io::{self, Write};
 use std::time::SystemTime;
 
 #[derive(Parser)]
@@ -33,7 +34,8 @@ fn main() -> anyhow::Result<()> {
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;
     if let Some(addr) = reactor.context().listener_addr(listener) {
-        println!("listening on {addr}");
+        // `println` would panic if nobody can read it.
+        let _ = writeln!(io::stdout(), "listening on {addr}");
     }
     reactor.run(&mut Daytime)?;
     Ok(())

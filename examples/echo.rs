@@ -4,6 +4,7 @@
 
 use clap::Parser;
 use sockeye::{ConnId, Context, Handler, Input, Reactor, Sent};
+use std::io::{self, Write};
 
 #[derive(Parser)]
 #[command(about = "Sends back what it gets. Try it with: nc 127.0.0.1 7000")]
@@ -32,7 +33,8 @@ fn main() -> anyhow::Result<()> {
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;
     if let Some(addr) = reactor.context().listener_addr(listener) {
-        println!("listening on {addr}");
+        // `println` would panic if nobody can read it.
+        let _ = writeln!(io::stdout(), "listening on {addr}");
     }
     reactor.run(&mut Echo)?;
     Ok(())

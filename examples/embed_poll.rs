@@ -12,7 +12,7 @@
 
 use clap::Parser;
 use sockeye::{Closed, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor};
-use std::io::{self, stdin};
+use std::io::{self, Write, stdin};
 use std::time::{Duration, Instant};
 
 #[derive(Parser)]
@@ -22,6 +22,9 @@ struct Args {
     #[arg(long, default_value = "127.0.0.1:7006")]
     listen: String,
 }
+
+/// Bytes that may be pending for a client before nothing more is typed.
+const FULL: usize = 64 * 1024;
 
 #[derive(Default)]
 struct App {
@@ -47,11 +50,15 @@ fn main() -> anyhow::Result<()> {
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;
     if let Some(addr) = reactor.context().listener_addr(listener) {
-        println!("listening on {addr}; type something");
+        // `println` would panic if nobody can read it.
+        let _ = writeln!(io::stdout(), "listening on {addr}; type something");
     }
     let (mut app, mut typing) = (App::default(), true);
     loop {
-        let [ours, typed] = wait(&reactor, typing)?;
+        // Who types waits for whoever reads slowest, instead of filling the queues.
+        let cx = reactor.context();
+        let is_slow = app.clients.ids().any(|client| cx.pending(client) > FULL);
+        let [ours, typed] = wait(&reactor, typing && !is_slow)?;
         if typed {
             let mut bytes = [0; 4096];
             // Not through the buffer of `Stdin`: poll(2) does not know what waits in there.

@@ -11,6 +11,7 @@ use clap::Parser;
 use sockeye::codec::{CodecError, Encoder, LengthPrefixed};
 use sockeye::{Chunk, Closed, ConnId, Context, FrameHandler, Framed, Reactor, Sent};
 use std::collections::HashMap;
+use std::io::{self, Write};
 
 #[derive(Parser)]
 #[command(about = "Sets and asks for counters. Serve with: length_prefixed --serve")]
@@ -135,7 +136,8 @@ impl FrameHandler<LengthPrefixed> for Server {
 
     fn on_close(&mut self, _: &mut Context, conn: ConnId, closed: Closed) {
         if !closed.is_clean() {
-            eprintln!("{conn}: {closed}");
+            // `eprintln` would panic if nobody can read it.
+            let _ = writeln!(io::stderr(), "{conn}: {closed}");
         }
     }
 }
@@ -144,6 +146,7 @@ impl FrameHandler<LengthPrefixed> for Server {
 struct Client {
     requests: Vec<String>,
     replies: usize,
+    printed: io::Result<()>,
     closed: Option<Closed>,
 }
 
@@ -177,7 +180,11 @@ impl FrameHandler<LengthPrefixed> for Client {
                 return;
             }
         };
-        println!("{}: {value}", self.requests[self.replies]);
+        let request = &self.requests[self.replies];
+        self.printed = writeln!(io::stdout(), "{request}: {value}");
+        if self.printed.is_err() {
+            return cx.stop();
+        }
         self.replies += 1;
         if self.replies == self.requests.len() {
             cx.close(conn);
@@ -196,7 +203,8 @@ fn main() -> anyhow::Result<()> {
     if args.serve {
         let listener = reactor.listen(args.listen)?;
         if let Some(addr) = reactor.context().listener_addr(listener) {
-            println!("listening on {addr}");
+            // `println` would panic if nobody can read it.
+            let _ = writeln!(io::stdout(), "listening on {addr}");
         }
         reactor.run(&mut Framed::new(CODEC, Server::default()))?;
         return Ok(());
@@ -205,6 +213,7 @@ fn main() -> anyhow::Result<()> {
     let client = Client {
         requests: args.requests,
         replies: 0,
+        printed: Ok(()),
         closed: None,
     };
     // What is sent while it connects goes out as soon as it is open.
@@ -212,6 +221,11 @@ fn main() -> anyhow::Result<()> {
     let mut client = Framed::new(CODEC, client);
     reactor.run(&mut client)?;
     let client = client.into_handler();
+    match client.printed {
+        // Whoever read the replies has gone, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        printed => printed?,
+    }
     match client.closed {
         Some(_) if client.replies == client.requests.len() => Ok(()),
         Some(closed) => anyhow::bail!("{closed}"),

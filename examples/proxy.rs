@@ -5,6 +5,7 @@
 
 use clap::Parser;
 use sockeye::{Closed, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor, Sent};
+use std::io::{self, Write};
 
 #[derive(Parser)]
 #[command(about = "Joins whoever connects with a server. Try it with: nc 127.0.0.1 7001")]
@@ -55,7 +56,8 @@ impl Handler for Proxy {
         if let Some(partner) = self.partner.remove(conn)
             && !closed.is_clean()
         {
-            eprintln!("{conn}: {closed}");
+            // `eprintln` would panic if nobody can read it.
+            let _ = writeln!(io::stderr(), "{conn}: {closed}");
             cx.abort(partner); // an orderly end would pass for the whole
         }
     }
@@ -66,7 +68,8 @@ fn main() -> anyhow::Result<()> {
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.listen)?;
     if let Some(addr) = reactor.context().listener_addr(listener) {
-        println!("listening on {addr}");
+        // `println` would panic if nobody can read it.
+        let _ = writeln!(io::stdout(), "listening on {addr}");
     }
     let (to, partner) = (args.to, ConnMap::new());
     reactor.run(&mut Proxy { to, partner })?;

@@ -37,7 +37,8 @@ impl Handler for Server {
 
     fn on_close(&mut self, _: &mut Context, conn: ConnId, closed: Closed) {
         if !closed.is_clean() {
-            eprintln!("{conn}: {closed}");
+            // `eprintln` would panic if nobody can read it.
+            let _ = writeln!(io::stderr(), "{conn}: {closed}");
         }
     }
 }
@@ -65,7 +66,8 @@ fn main() -> anyhow::Result<()> {
     if args.serve {
         let listener = reactor.listen(args.listen)?;
         if let Some(addr) = reactor.context().listener_addr(listener) {
-            println!("listening on {addr}");
+            // `println` would panic if nobody can read it.
+            let _ = writeln!(io::stdout(), "listening on {addr}");
         }
         reactor.run(&mut Server)?;
         return Ok(());
@@ -77,8 +79,14 @@ fn main() -> anyhow::Result<()> {
     reactor.context().shutdown_write(server);
     let mut client = Client::default();
     reactor.run(&mut client)?;
-    match client.closed {
-        Some(closed) if !closed.is_clean() => anyhow::bail!("{closed}"),
-        _ => Ok(io::stdout().write_all(&client.reply)?),
+    if let Some(closed) = client.closed.filter(|closed| !closed.is_clean()) {
+        anyhow::bail!("{closed}");
+    }
+    let mut stdout = io::stdout();
+    let printed = stdout.write_all(&client.reply);
+    match printed.and_then(|()| stdout.flush()) {
+        // Whoever read it has gone, as `head` does.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }

@@ -386,32 +386,125 @@ fn announcements_are_read_no_faster_than_a_user_may_speak() {
     assert!(typing.join().unwrap().is_err());
 }
 
-// Who starts a server may not read what it prints, and that is no reason to stop.
-#[test]
-fn a_chat_server_whose_standard_output_is_closed_serves_all_the_same() {
-    let dir = std::env::temp_dir().join(format!("sockeye-stdout-{}", std::process::id()));
-    fs::create_dir_all(&dir).unwrap();
-    let path = dir.join("chat.sock");
+/// A pipe that nobody reads any more.
+fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut server = Command::new(example("chat_server"))
-        .args(["--listen", &format!("unix:{}", path.display())])
-        .stdin(Stdio::null())
-        .stdout(writer)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut user = None;
-    until("it listens", || {
-        assert!(server.try_wait().unwrap().is_none(), "it has stopped");
-        user = UnixStream::connect(&path).ok();
-        user.is_some()
-    });
-    let mut line = String::new();
-    BufReader::new(user.unwrap()).read_line(&mut line).unwrap();
-    assert!(line.starts_with("* you are guest1"), "{line}");
-    let pid = rustix::process::Pid::from_child(&server);
-    rustix::process::kill_process(pid, Signal::TERM).unwrap();
-    assert!(server.wait().unwrap().success());
+    writer.into()
+}
+
+// Who starts a server may not read what it prints, and that is no reason to stop.
+#[test]
+fn a_server_whose_output_nobody_reads_serves_all_the_same() {
+    let dir = std::env::temp_dir().join(format!("sockeye-stdout-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let place = |name: &str| format!("unix:{}", dir.join(name).display());
+    let (_bound, nobody) = nobody();
+    for (name, args) in [
+        ("echo", &[][..]),
+        ("daytime", &[]),
+        ("broadcast", &[]),
+        ("proxy", &["--to", &nobody.to_string()]),
+        ("request_reply", &["--serve"]),
+        ("length_prefixed", &["--serve"]),
+        ("three_in_one", &["--admin", &place("admin")]),
+        ("embed_poll", &[]),
+        ("chat_server", &[]),
+    ] {
+        if name == "embed_poll" && cfg!(mio_unsupported_force_poll_poll) {
+            continue; // the reactor is no descriptor there
+        }
+        let mut server = Command::new(example(name))
+            .args(["--listen", &place(name)])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(closed())
+            .stderr(closed())
+            .spawn()
+            .unwrap();
+        // What some of them log cannot be told to anybody either.
+        for _ in 0..2 {
+            let mut user = None;
+            until("it listens", || {
+                let ended = server.try_wait().unwrap();
+                assert!(ended.is_none(), "{name} has stopped: {ended:?}");
+                user = UnixStream::connect(dir.join(name)).ok();
+                user.is_some()
+            });
+            let mut user = user.unwrap();
+            user.set_read_timeout(Some(process::PATIENCE)).unwrap();
+            let _ = user.write_all(b"\xff\xff\xff\xff\n");
+            let _ = user.shutdown(Shutdown::Write);
+            let _ = user.read(&mut [0; 64]);
+        }
+        // Whatever it had to say it has tried to say now.
+        until("it has nothing more to do", || {
+            let ended = server.try_wait().unwrap();
+            assert!(ended.is_none(), "{name} has stopped: {ended:?}");
+            process::is_asleep(&server)
+        });
+        let pid = rustix::process::Pid::from_child(&server);
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        let status = server.wait().unwrap();
+        // The chat server says what it has finished; the others do not handle the signal.
+        assert!(status.signal() == Some(15) || name == "chat_server" && status.success());
+    }
     fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_client_whose_output_nobody_reads_leaves_without_a_panic() {
+    for (name, request) in [("request_reply", "hello"), ("length_prefixed", "a=1")] {
+        let mut server = Process::start(name, &["--serve", "--listen", ANY]);
+        let addr = server.ip().to_string();
+        let mut client = Command::new(example(name));
+        client
+            .args(["--listen", &addr, request])
+            .stdin(Stdio::null());
+        for (stdout, stderr) in [(closed(), Stdio::piped()), (closed(), closed())] {
+            let output = client.stdout(stdout).stderr(stderr).spawn().unwrap();
+            let output = output.wait_with_output().unwrap();
+            assert!(output.status.success(), "{name}: {output:?}");
+            assert_eq!(output.stderr, b"", "{name}");
+        }
+        let full = fs::File::create("/dev/full").unwrap();
+        let full = client.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        let full = full.wait_with_output().unwrap();
+        assert_eq!(full.status.code(), Some(1), "{name}: {full:?}");
+        ends_on_sigterm(server);
+    }
+}
+
+// What is typed faster than a client reads waits, and nobody is cut off.
+#[cfg(not(mio_unsupported_force_poll_poll))]
+#[test]
+fn the_embedded_example_types_no_faster_than_its_clients_read() {
+    let mut server = Process::start_with("embed_poll", &["--listen", ANY], Stdio::piped());
+    let stream = peer(server.ip());
+    let mut input = server.stdin();
+    until("it knows its client", || {
+        input.write_all(b"x").unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream.peek(&mut [0]).is_ok()
+    });
+    stream.set_nonblocking(false).unwrap();
+    let typing = thread::spawn(move || input.write_all(&vec![b'y'; 16 * MIB]));
+    server.sleeps();
+    assert!(!typing.is_finished(), "it has taken everything");
+    assert!(server.memory("VmHWM") < 16 * 1024);
+    let all = read_all(&stream);
+    typing.join().unwrap().unwrap();
+    assert_eq!(all.iter().filter(|byte| **byte == b'y').count(), 16 * MIB);
+    drop(stream);
+    assert!(server.wait().success());
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_swarm_whose_output_nobody_reads_says_by_its_status_how_it_went() {
+    for args in [&["--seed", "7"][..], &["--seeds", "5", "--threads", "1"]] {
+        let mut swarm = Command::new(example("swarm"));
+        swarm.args(args).stdout(closed()).stderr(closed());
+        assert!(swarm.status().unwrap().success());
+    }
 }

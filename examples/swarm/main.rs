@@ -9,13 +9,18 @@ mod check;
 
 use check::{Cut, Plan, run, run_traced, shrink};
 use clap::Parser;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// `println` would panic if nobody can read it.
+macro_rules! say {
+    ($($text:tt)*) => {{ let _ = writeln!(io::stdout(), $($text)*); }};
+}
 
 #[derive(Parser)]
 #[command(about = "Looks for a seed that makes the loop break a promise")]
@@ -55,16 +60,16 @@ fn main() -> ExitCode {
 
 fn one(seed: u64, cut: &Cut) -> ExitCode {
     let plan = Plan::new(seed).cut(cut);
-    println!("{plan}");
+    say!("{plan}");
     let (result, trace) = run_traced(plan, true);
-    print!("{trace}");
+    let _ = write!(io::stdout(), "{trace}");
     match result {
         Ok(outcome) => {
-            println!("seed {seed}: {outcome:?}");
+            say!("seed {seed}: {outcome:?}");
             ExitCode::SUCCESS
         }
         Err(said) => {
-            println!("seed {seed}: {said}");
+            say!("seed {seed}: {said}");
             ExitCode::FAILURE
         }
     }
@@ -96,28 +101,28 @@ fn many(options: &Options) -> ExitCode {
         while workers.iter().any(|worker| !worker.is_finished()) {
             thread::park_timeout(Duration::from_millis(200));
             let minute = began.elapsed().as_secs() / 60;
-            if std::io::stderr().is_terminal() {
-                eprint!("\r{}", progress(&search, options, began));
-                let _ = std::io::stderr().flush();
+            if io::stderr().is_terminal() {
+                let _ = write!(io::stderr(), "\r{}", progress(&search, options, began));
+                let _ = io::stderr().flush();
             } else if minute > told {
                 // For a log, a line a minute.
                 told = minute;
-                eprintln!("{}", progress(&search, options, began));
+                let _ = writeln!(io::stderr(), "{}", progress(&search, options, began));
             }
         }
     });
-    eprintln!("\r{}", progress(&search, options, began));
+    let _ = writeln!(io::stderr(), "\r{}", progress(&search, options, began));
     let failed = search.failed.lock().unwrap_or_else(PoisonError::into_inner);
     let Some((seed, said)) = failed.as_ref() else {
         let hash = search.hash.load(Ordering::Relaxed);
-        println!("{} seeds, no violation, traces {hash:016x}", options.seeds);
+        say!("{} seeds, no violation, traces {hash:016x}", options.seeds);
         return ExitCode::SUCCESS;
     };
-    println!("seed {seed}: {said}");
+    say!("seed {seed}: {said}");
     if !options.no_shrink {
-        println!("looking for a smaller plan ...");
+        say!("looking for a smaller plan ...");
         let (cut, said) = shrink(*seed);
-        println!("{said}\nrepeat it with: --seed {seed} --cut '{cut}'");
+        say!("{said}\nrepeat it with: --seed {seed} --cut '{cut}'");
     }
     ExitCode::FAILURE
 }

@@ -168,16 +168,12 @@ impl Process {
     /// little of the processor it gets.
     #[track_caller]
     pub fn sleeps(&self) {
-        until("it sleeps for 100 ms", || {
-            (0..10).all(|_| self.state() == 'S' && pause())
-        });
+        until("it sleeps for 100 ms", || is_asleep(&self.child));
     }
 
     /// Its state as `/proc/PID/stat` has it: `S` sleeps, `R` runs or is about to, `T` is stopped.
     pub fn state(&self) -> char {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let (_, state) = stat.rsplit_once(") ").unwrap();
-        state.chars().next().unwrap()
+        state(&self.child)
     }
 }
 
@@ -189,6 +185,17 @@ impl Drop for Process {
             eprintln!("---- log of {}:\n{}----", self.name, self.log());
         }
     }
+}
+
+fn state(child: &Child) -> char {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let (_, state) = stat.rsplit_once(") ").unwrap();
+    state.chars().next().unwrap()
+}
+
+/// Does it sleep for 100 ms?
+pub fn is_asleep(child: &Child) -> bool {
+    (0..10).all(|_| state(child) == 'S' && pause())
 }
 
 /// A moment between two looks at a condition that nothing can wait for.
