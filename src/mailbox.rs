@@ -33,7 +33,7 @@ impl<M> fmt::Debug for Sender<M> {
 pub enum SendError<M> {
     /// As many messages wait as [`Config::message_limit`](crate::Config::message_limit) allows.
     Full(M),
-    /// The reactor is gone.
+    /// The reactor is gone, or a callback has panicked in it.
     Closed(M),
 }
 
@@ -72,7 +72,8 @@ impl<M> Sender<M> {
     ///
     /// # Errors
     ///
-    /// The message comes back if the mailbox is full or the reactor is gone.
+    /// The message comes back if the mailbox is full, the reactor is gone, or a callback has
+    /// panicked in it.
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
         let mut inbox = self.shared.lock();
         if inbox.closed {

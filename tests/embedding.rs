@@ -8,10 +8,10 @@ mod kit;
 mod process;
 
 use kit::places::{TempDir, refusing};
-use kit::{Kit, echo, pattern, peer, read_all, read_n, small_peer, spawn, write};
+use kit::{Kit, default, echo, pattern, peer, read_all, read_n, small_peer, spawn, write};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 use sockeye::{Config, Context, EventKind, Listen, Reason};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -492,4 +492,37 @@ fn a_host_that_has_caught_a_panic_has_nothing_to_wait_for() {
         }
         assert!(refused > 0);
     });
+}
+
+// J13
+#[test]
+fn a_part_whose_panics_are_caught_costs_its_own_connection_only() {
+    let mut kit = Kit::new(|cx, event| {
+        let EventKind::Data { conn, input } = event else {
+            return default(cx, event);
+        };
+        // In the midst of it: something was taken, and something queued.
+        let part = std::panic::AssertUnwindSafe(|| {
+            let first = input[0];
+            cx.send(conn, input.take(1));
+            assert!(first == b'g', "on purpose");
+            input.take_all();
+        });
+        if std::panic::catch_unwind(part).is_err() {
+            cx.abort(conn);
+        }
+    });
+    let addr = kit.listen();
+    let (mut good, mut bad) = (peer(addr), peer(addr));
+    kit.until("both are open", |log| log.count("open") == 2);
+    write(&mut bad, "bad");
+    kit.until("it is reset", |log| log.closed() == 1);
+    assert!(bad.read(&mut [0]).is_err());
+    write(&mut good, "good");
+    kit.until("the other one is served", |log| log.count("data") == 2);
+    kit.turn();
+    assert_eq!(read_n(&mut good, 1), b"g");
+    drop(good);
+    kit.until_all_closed();
+    kit.end();
 }
