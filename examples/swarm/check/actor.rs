@@ -221,12 +221,7 @@ impl Actor {
             Reason::Local => asked == Some(Asked::Close),
             Reason::Eof => life.eof,
             Reason::Aborted => asked == Some(Asked::Abort),
-            Reason::TimedOut(Deadline::CloseFlush) if self.plan.patient => {
-                if let Some(end) = life.end {
-                    self.ledger.borrow_mut().given_up(end);
-                }
-                asked.is_some()
-            }
+            Reason::TimedOut(Deadline::CloseFlush) if self.plan.patient => asked.is_some(),
             Reason::TimedOut(_) | Reason::ConnectTimedOut => !self.plan.patient,
             Reason::InputLimit => asked == Some(Asked::InputLimit),
             Reason::PendingLimit => asked.is_some(),

@@ -74,8 +74,12 @@ impl Actor {
                 let Some(from) = life.asked_at else {
                     return;
                 };
+                // The limit of a whole close holds also against a peer that reads, but slowly.
                 if now >= from + limits.close_time {
                     return;
+                }
+                if let Some(end) = life.end.filter(|_| self.plan.patient) {
+                    self.ledger.borrow_mut().given_up(end);
                 }
                 let early = now < from + limits.close_flush;
                 assert!(!early, "{conn}: given up too early after a close");
