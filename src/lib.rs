@@ -130,6 +130,7 @@ mod reads;
 pub mod sim;
 mod stats;
 mod tables;
+mod transport;
 mod watch;
 
 #[cfg(test)]

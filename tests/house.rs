@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
     &["handler"],
     &["context"],
     &["conn", "listener", "watch"],
+    &["transport"],
     PURE,
     &["backend"],
     &["stats", "options"],

@@ -100,7 +100,7 @@ impl Conn {
     /// been long ago, and Linux calls a socket writable only when a third of its buffer is free
     /// (sk_stream_write_space()), while a write takes what there is room for.
     pub(crate) fn doubt_readiness(&mut self) {
-        if self.pending() > 0 {
+        if !self.is_all_out() {
             self.set(Flags::WRITABLE);
         }
         if !self.has(Flags::PAUSED) {
@@ -162,7 +162,7 @@ impl Conn {
 
     /// Are there bytes that the system may take and was not given?
     fn is_unwritten(&self) -> bool {
-        self.has(Flags::WRITABLE) && self.pending() > 0 && self.is_flushing()
+        self.has(Flags::WRITABLE) && !self.is_all_out() && self.is_flushing()
     }
 
     /// The time is over in which the handler of a connection whose peer is gone may read what there
@@ -195,7 +195,7 @@ impl Conn {
     pub(crate) fn restart_limit(&mut self, now: Tick) {
         self.limit_at = match self.phase {
             Phase::Connecting => after(now, self.limits.connect_timeout),
-            Phase::Open if self.pending() > 0 => after(now, self.limits.write_stall),
+            Phase::Open if !self.is_all_out() => after(now, self.limits.write_stall),
             Phase::Closing => after(now, self.limits.close_flush),
             Phase::Lingering => after(now, self.limits.linger_silence),
             Phase::Open | Phase::Dead => NEVER,

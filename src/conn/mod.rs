@@ -22,6 +22,7 @@ use crate::clock::{NEVER, Tick, after, nanos};
 use crate::closed::{Closed, Reason};
 use crate::config::Limits;
 use crate::id::{Key, ListenerId, Tag};
+use crate::transport::Transport;
 use std::io;
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub(crate) enum Phase {
 
 pub(crate) struct Conn {
     /// `None`: the connect failed at once, or the descriptor was wanted by another.
-    stream: Option<Stream>,
+    transport: Option<Transport>,
     peer: Addr,
     origin: Origin,
     tag: Tag,
@@ -100,7 +101,7 @@ impl Conn {
 
     fn new(origin: Origin, peer: Addr, tag: Tag, limits: Arc<Limits>, phase: Phase) -> Conn {
         Conn {
-            stream: None,
+            transport: None,
             peer,
             origin,
             tag,
@@ -140,7 +141,7 @@ impl Conn {
     }
 
     pub(crate) fn local_addr(&self) -> Option<Addr> {
-        self.stream.as_ref()?.local_addr().ok()
+        self.transport.as_ref()?.local_addr().ok()
     }
 }
 
@@ -201,12 +202,12 @@ impl Conn {
         if !stream.short_is_proof() {
             self.set(Flags::DRAIN);
         }
-        self.stream = Some(stream);
+        self.transport = Some(Transport::Plain(stream));
     }
 
     /// Has it a stream? One that was refused at once never had.
     pub(crate) fn has_stream(&self) -> bool {
-        self.stream.is_some()
+        self.transport.is_some()
     }
 
     /// The connect is through.
@@ -283,8 +284,8 @@ impl Conn {
     /// Sends the FIN, once.
     pub(crate) fn shut(&mut self) {
         if self.raise(Flags::SHUT)
-            && let Some(stream) = &mut self.stream
-            && stream.shutdown_write().is_err()
+            && let Some(transport) = &mut self.transport
+            && transport.shutdown_write().is_err()
         {
             // It is gone already, of which a read tells.
             self.set(Flags::READABLE);
@@ -293,27 +294,27 @@ impl Conn {
 
     /// The coming end is a RST and not a FIN.
     pub(crate) fn reset_on_drop(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            stream.reset_on_drop();
+        if let Some(transport) = &mut self.transport {
+            transport.reset_on_drop();
         }
     }
 
     /// Is its connect through? `false`: not yet.
     pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
-        self.stream
+        self.transport
             .as_mut()
-            .map_or(Ok(false), Stream::finish_connect)
+            .map_or(Ok(false), Transport::finish_connect)
     }
 
     /// Takes the error that the socket has, if it has one: asking consumes it.
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
         self.clear(Flags::FAULTED);
-        self.stream.as_mut()?.take_error()
+        self.transport.as_mut()?.take_error()
     }
 
     /// Gives the descriptor back before the slot.
     pub(crate) fn release_stream(&mut self) {
-        self.stream = None;
+        self.transport = None;
     }
 }
 

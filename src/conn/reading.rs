@@ -3,6 +3,7 @@
 use super::{Conn, Flags, Phase};
 use crate::buffer::receive::{Leftover, Receive};
 use crate::readiness::Readiness;
+use crate::transport::Transport;
 use std::io;
 
 /// What a read gave.
@@ -80,7 +81,7 @@ impl Conn {
     /// One read of one receive buffer.
     #[inline(always)]
     pub(crate) fn read(&mut self, receive: &mut Receive) -> Read {
-        let Some(stream) = &mut self.stream else {
+        let Some(Transport::Plain(stream)) = &mut self.transport else {
             return Read::Nothing;
         };
         let buffer = receive.buffer();

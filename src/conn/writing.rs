@@ -7,6 +7,7 @@ use crate::buffer::outbox::Outbox;
 use crate::buffer::write_queue::{SLICES, Spare, WriteQueue};
 use crate::clock::Tick;
 use crate::config::Overflow;
+use crate::transport::Transport;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 
@@ -31,11 +32,41 @@ impl Conn {
         self.is_live() && self.flags.0 & (Flags::SHUT_ASKED.0 | Flags::WRITE_FAILED.0) == 0
     }
 
-    /// Bytes queued and not yet taken by the system.
+    /// Bytes that were sent and the system has not taken yet.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
+        self.queued() + self.transport.as_ref().map_or(0, Transport::held)
+    }
+
+    /// Those of them that the transport has not taken either.
+    #[inline]
+    fn queued(&self) -> usize {
         let part = (self.part.1 - self.part.0) as usize;
         self.queue.as_ref().map_or(part, |queue| queue.len())
+    }
+
+    /// Has the system taken everything, the transport's own words too?
+    #[inline]
+    pub(crate) fn is_all_out(&self) -> bool {
+        self.queued() == 0 && !self.owes()
+    }
+
+    /// Is there something to be written that is not, or not only, the connection's own?
+    #[inline]
+    pub(crate) fn owes(&self) -> bool {
+        self.transport.as_ref().is_some_and(Transport::owes)
+    }
+
+    /// If nothing more is to come, and the transport has all there was, it may end.
+    #[inline]
+    pub(crate) fn finish_transport(&mut self) {
+        let ends = self.phase == Phase::Closing || self.has(Flags::SHUT_ASKED);
+        if ends
+            && self.queued() == 0
+            && let Some(transport) = &mut self.transport
+        {
+            transport.finish();
+        }
     }
 
     /// What becomes of a send of so many bytes, with some of the input lent to it already. The hard
@@ -74,7 +105,7 @@ impl Conn {
     #[inline]
     pub(crate) fn wants_flush(&self) -> bool {
         match self.has(Flags::OPEN) {
-            true => self.queue.is_some(),
+            true => self.queue.is_some() || self.owes(),
             false => self.phase == Phase::Closing,
         }
     }
@@ -111,7 +142,7 @@ impl Conn {
             queue.push_slice(&block[part]);
         }
         push(queue, block);
-        queue.len()
+        self.pending()
     }
 
     /// Queues a chunk in front of everything else: it was lent before that was sent.
@@ -137,6 +168,9 @@ impl Conn {
     /// What is pending is lost.
     pub(crate) fn drop_output(&mut self, outbox: &mut Outbox) {
         self.lost += self.pending() as u64;
+        if let Some(transport) = &mut self.transport {
+            transport.drop_held();
+        }
         self.take_part();
         self.release_queue(outbox);
     }
@@ -209,7 +243,8 @@ impl Conn {
 
     #[inline]
     fn write_queue(&mut self) -> Written {
-        let (Some(stream), Some(queue)) = (&mut self.stream, &mut self.queue) else {
+        let (Some(Transport::Plain(stream)), Some(queue)) = (&mut self.transport, &mut self.queue)
+        else {
             return Written::Nothing;
         };
         let (offered, result) = match queue.as_slice() {
@@ -226,7 +261,7 @@ impl Conn {
     /// One write of bytes that are not queued.
     #[inline(always)]
     pub(crate) fn write_slice(&mut self, slice: &[u8]) -> Written {
-        let Some(stream) = &mut self.stream else {
+        let Some(Transport::Plain(stream)) = &mut self.transport else {
             return Written::Nothing;
         };
         let result = stream.write(slice);
@@ -258,7 +293,12 @@ impl Conn {
         match result {
             Ok(count) if count == offered => Written::Bytes(count),
             Ok(count) => {
-                if count == 0 || self.stream.as_ref().is_some_and(|s| s.short_is_proof()) {
+                if count == 0
+                    || self
+                        .transport
+                        .as_ref()
+                        .is_some_and(Transport::short_is_proof)
+                {
                     self.clear(Flags::WRITABLE);
                 }
                 Written::Bytes(count)

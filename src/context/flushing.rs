@@ -44,7 +44,7 @@ impl Context {
     #[inline(always)]
     pub(super) fn flush_now(&mut self, slot: u32) -> bool {
         let conn = self.conns.listed_mut(slot);
-        if conn.has(Flags::WRITABLE) && conn.pending() > 0 && conn.is_flushing() {
+        if conn.has(Flags::WRITABLE) && !conn.is_all_out() && conn.is_flushing() {
             match conn.write_pending(&mut self.outbox) {
                 Written::Bytes(count) => {
                     if conn.has_idle() {
@@ -52,7 +52,7 @@ impl Context {
                     }
                     self.stats.wrote(count);
                     // As almost always: all of it went out, and nothing waits for that.
-                    if conn.pending() == 0 && conn.is_at_ease() {
+                    if conn.is_all_out() && conn.is_at_ease() {
                         conn.end_limit();
                         conn.release_queue(&mut self.outbox);
                         return false;
@@ -75,7 +75,8 @@ impl Context {
         if !conn.is_flushing() || conn.has(Flags::WRITE_FAILED) {
             return drained;
         }
-        if conn.pending() > 0 {
+        conn.finish_transport();
+        if !conn.is_all_out() {
             // Either the system may take more, or an edge will tell when it does.
             if conn.has(Flags::WRITABLE) {
                 self.lists.want_flush(slot, conn);

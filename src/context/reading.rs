@@ -129,6 +129,10 @@ impl Context {
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
                 let more = conn.has(Flags::READABLE);
+                // The transport may have to answer.
+                if conn.owes() {
+                    self.lists.want_flush(slot, conn);
+                }
                 // What was left goes in front of it, if there is room; else it is offered apart.
                 if conn.has_left() {
                     let left = receive.put_in_front(conn.take_left());
