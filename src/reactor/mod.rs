@@ -263,17 +263,19 @@ impl<M> Reactor<M> {
     /// What is left although every connection should be gone, in words; empty: nothing.
     #[cfg(feature = "sim")]
     pub(crate) fn leaks(&self) -> String {
-        let mut left = self.cx.leaks();
-        left.push(("messages", self.mailbox.waiting()));
-        let left = left.iter().filter(|(_, count)| *count > 0);
-        left.map(|(what, count)| format!("{count} {what}; "))
+        let messages = ("messages", self.mailbox.waiting());
+        let [_, held @ ..] = self.cx.holds();
+        let left = held.into_iter().chain([messages]);
+        left.filter(|(_, count)| *count > 0)
+            .map(|(what, count)| format!("{count} {what}; "))
             .collect()
     }
 
     /// Connections and listeners.
     #[cfg(feature = "sim")]
     pub(crate) fn sockets(&self) -> usize {
-        self.cx.sockets()
+        let [(_, listeners), (_, connections), ..] = self.cx.holds();
+        listeners + connections
     }
 
     /// For questions only: `context` would end the time of the last turn.
