@@ -8,8 +8,8 @@
 //! - What was *taken* from the queue need not be *out*: the transport may still have it
 //!   ([`Transport::held`]), and may owe the peer words of its own ([`Transport::owes`]). So
 //!   backpressure, `pending` and what is lost count what is held, and a FIN, the end of a close and
-//! the end of a stall wait until nothing is owed. A read may have to be answered, so whoever reads
-//! asks for that, and lists the connection for a flush.
+//!   the end of a stall wait until nothing is owed. A read may have to be answered, so whoever
+//!   reads asks for that, and lists the connection for a flush.
 //! - That the stream has no more *bytes* does not say that there is no more *input*: what did not
 //!   fit into the receive buffer waits in the transport, and no edge will come for it. So only a
 //!   read that leaves nothing inside may clear `Flags::READABLE`.
