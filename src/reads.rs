@@ -14,7 +14,7 @@ pub struct Reads {
     receive: Receive,
     /// What each connection left.
     left: Vec<Option<Leftover>>,
-    in_place: Option<usize>,
+    leftover_of: Option<usize>,
 }
 
 impl Reads {
@@ -23,7 +23,7 @@ impl Reads {
         Reads {
             receive: Receive::new(receive_buffer, Hidden::default()),
             left: (0..conns).map(|_| None).collect(),
-            in_place: None,
+            leftover_of: None,
         }
     }
 
@@ -31,7 +31,10 @@ impl Reads {
     /// and the answer says how much.
     #[inline]
     pub fn read(&mut self, conn: usize, bytes: &[u8], on_data: impl FnOnce(&mut Input)) -> usize {
-        if self.in_place.is_none_or(|owner| !self.stays(owner, conn)) {
+        if self
+            .leftover_of
+            .is_none_or(|owner| !self.stays(owner, conn))
+        {
             self.receive.clear();
         }
         let buffer = self.receive.buffer();
@@ -40,9 +43,9 @@ impl Reads {
         self.receive.filled(count);
         let left = self.receive.put_in_front(self.left[conn].take());
         on_data(self.receive.offer(left));
-        self.in_place = None;
+        self.leftover_of = None;
         match self.receive.is_joined() {
-            false => self.in_place = (!self.receive.is_empty()).then_some(conn),
+            false => self.leftover_of = (!self.receive.is_empty()).then_some(conn),
             true => self.left[conn] = self.receive.leftover(),
         }
         count
@@ -53,7 +56,7 @@ impl Reads {
         let stays = owner == conn && self.receive.make_room();
         if !stays {
             self.left[owner] = self.receive.leftover();
-            self.in_place = None;
+            self.leftover_of = None;
         }
         stays
     }

@@ -55,7 +55,7 @@ pub(crate) struct Receive {
     /// ... and a few more, so that a read goes to the start of a cache line: here.
     base: usize,
     /// The length of the buffer if it is all here: not shared, and not copied to be changed.
-    whole: usize,
+    full_len: usize,
     /// Leftovers that are used up, to be filled again.
     spare: Vec<Leftover>,
 }
@@ -73,7 +73,7 @@ impl Receive {
             capacity,
             headroom,
             base: 0,
-            whole: 0,
+            full_len: 0,
             spare: Vec::new(),
         };
         receive.renew();
@@ -93,7 +93,7 @@ impl Receive {
     #[inline]
     pub(crate) fn make_room(&mut self) -> bool {
         let store = self.input.store();
-        if store.own.len() != self.whole {
+        if store.own.len() != self.full_len {
             return false;
         }
         let is_warm = store.end <= self.base + WARM.min(self.headroom);
@@ -120,7 +120,7 @@ impl Receive {
     /// The receive buffer, to read into, behind what is there; `filled` says how much was read.
     #[inline]
     pub(crate) fn buffer(&mut self) -> &mut [u8] {
-        if self.input.store().own.len() != self.whole {
+        if self.input.store().own.len() != self.full_len {
             self.renew();
         }
         let store = self.input.store_mut();
@@ -137,8 +137,8 @@ impl Receive {
         // run is the same wherever they are.
         let place = store.own.as_ptr().addr() + self.headroom;
         self.base = self.headroom + (place.next_multiple_of(LINE) - place);
-        self.whole = self.base + self.capacity;
-        store.own.truncate(self.whole);
+        self.full_len = self.base + self.capacity;
+        store.own.truncate(self.full_len);
         self.clear();
     }
 

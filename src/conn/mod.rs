@@ -60,8 +60,8 @@ pub(crate) struct Conn {
     phase: Phase,
     flags: Flags,
     queue: Option<Box<WriteQueue>>,
-    /// The part of the turn's block of broadcasts that is pending here; none beside a queue.
-    part: (u32, u32),
+    /// Which bytes of the turn's block of broadcasts are pending here; none beside a queue.
+    broadcast: (u32, u32),
     /// Input that the handler left, to be offered again.
     left: Option<Leftover>,
     reason: Option<Reason>,
@@ -108,7 +108,7 @@ impl Conn {
             phase,
             flags: Flags::default(),
             queue: None,
-            part: (0, 0),
+            broadcast: (0, 0),
             left: None,
             reason: None,
             lost: 0,

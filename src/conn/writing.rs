@@ -41,8 +41,8 @@ impl Conn {
     /// Those of them that the transport has not taken either.
     #[inline]
     fn queued(&self) -> usize {
-        let part = (self.part.1 - self.part.0) as usize;
-        self.queue.as_ref().map_or(part, |queue| queue.len())
+        let broadcast = (self.broadcast.1 - self.broadcast.0) as usize;
+        self.queue.as_ref().map_or(broadcast, |queue| queue.len())
     }
 
     /// Has the system taken everything, the transport's own words too?
@@ -134,12 +134,12 @@ impl Conn {
         outbox: &mut Outbox,
         push: impl FnOnce(&mut WriteQueue, &[u8]),
     ) -> usize {
-        let part = self.take_part();
+        let range = self.take_broadcast();
         let (block, spare) = outbox.split();
         let queue = self.queue.get_or_insert_with(|| spare.get());
         // Its part of the block came first.
-        if let Some(part) = part {
-            queue.push_slice(&block[part]);
+        if let Some(range) = range {
+            queue.push_slice(&block[range]);
         }
         push(queue, block);
         self.pending()
@@ -171,7 +171,7 @@ impl Conn {
         if let Some(transport) = &mut self.transport {
             transport.drop_held();
         }
-        self.take_part();
+        self.take_broadcast();
         self.release_queue(outbox);
     }
 
@@ -194,40 +194,40 @@ impl Conn {
     /// all there is to do: the connection sends as usual, and nothing but what lies right before it
     /// in the block is pending. Answers how much is pending then.
     #[inline]
-    pub(crate) fn join_part(&mut self, start: u32, end: u32) -> Option<usize> {
+    pub(crate) fn join_broadcast(&mut self, start: u32, end: u32) -> Option<usize> {
         use Flags as F;
         let usual = self.is(
             &[F::OPEN, F::WRITABLE],
             &[F::SHUT_ASKED, F::WAITING, F::WRITE_FAILED],
         );
-        let is_first = self.part.0 == self.part.1;
-        if !usual || self.queue.is_some() || !(is_first || self.part.1 == start) {
+        let is_first = self.broadcast.0 == self.broadcast.1;
+        if !usual || self.queue.is_some() || !(is_first || self.broadcast.1 == start) {
             return None;
         }
         if is_first {
-            self.part.0 = start;
+            self.broadcast.0 = start;
         }
-        self.part.1 = end;
-        Some((end - self.part.0) as usize)
+        self.broadcast.1 = end;
+        Some((end - self.broadcast.0) as usize)
     }
 
-    pub(crate) fn has_part(&self) -> bool {
-        self.part.0 < self.part.1
+    pub(crate) fn has_broadcast(&self) -> bool {
+        self.broadcast.0 < self.broadcast.1
     }
 
     /// Takes the part of the turn's block away from the connection.
     #[inline]
-    fn take_part(&mut self) -> Option<Range<usize>> {
-        let (start, end) = std::mem::take(&mut self.part);
+    fn take_broadcast(&mut self) -> Option<Range<usize>> {
+        let (start, end) = std::mem::take(&mut self.broadcast);
         (start < end).then_some(start as usize..end as usize)
     }
 
     /// Takes the part of the turn's block away, if that is all there is to flush.
     #[inline]
-    pub(crate) fn take_plain_part(&mut self) -> Option<Range<usize>> {
+    pub(crate) fn take_plain_broadcast(&mut self) -> Option<Range<usize>> {
         use Flags as F;
         match self.is(&[F::OPEN, F::WRITABLE], &[F::SHUT_ASKED, F::WAITING]) {
-            true => self.take_part(),
+            true => self.take_broadcast(),
             false => None,
         }
     }
@@ -235,8 +235,8 @@ impl Conn {
     /// One write of what is pending: of its part of the block, or of its queue.
     #[inline]
     pub(crate) fn write_pending(&mut self, outbox: &mut Outbox) -> Written {
-        match self.take_part() {
-            Some(part) => self.write_part(part, outbox),
+        match self.take_broadcast() {
+            Some(range) => self.write_broadcast(range, outbox),
             None => self.write_queue(),
         }
     }
@@ -270,20 +270,20 @@ impl Conn {
 
     /// One write of its part of the block; what the system does not take is queued.
     #[inline(always)]
-    pub(crate) fn write_part(&mut self, part: Range<usize>, outbox: &mut Outbox) -> Written {
+    pub(crate) fn write_broadcast(&mut self, range: Range<usize>, outbox: &mut Outbox) -> Written {
         let (block, spare) = outbox.split();
-        let part = &block[part];
-        let written = self.write_slice(part);
+        let bytes = &block[range];
+        let written = self.write_slice(bytes);
         match written {
-            Written::Bytes(count) if count == part.len() => {}
-            Written::Bytes(count) => self.queue_part(&part[count..], spare),
-            Written::Nothing | Written::Failed(_) => self.queue_part(part, spare),
+            Written::Bytes(count) if count == bytes.len() => {}
+            Written::Bytes(count) => self.queue_untaken(&bytes[count..], spare),
+            Written::Nothing | Written::Failed(_) => self.queue_untaken(bytes, spare),
         }
         written
     }
 
     #[cold]
-    fn queue_part(&mut self, rest: &[u8], spare: &mut Spare) {
+    fn queue_untaken(&mut self, rest: &[u8], spare: &mut Spare) {
         self.queue.insert(spare.get()).push_slice(rest);
     }
 

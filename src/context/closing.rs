@@ -15,7 +15,7 @@ impl Context {
             return false;
         };
         // What was lent goes out before the FIN.
-        self.lending.disturb();
+        self.lending.must_queue();
         if conn.raise(Flags::SHUT_ASKED) {
             self.lists.want_flush(id.0.slot, conn);
         }
@@ -88,7 +88,7 @@ impl Context {
     /// From open to closing. The flush phase does the rest.
     pub(super) fn begin_closing(&mut self, slot: u32) {
         let conn = self.conns.listed_mut(slot);
-        self.lending.disturb();
+        self.lending.must_queue();
         self.lending.hide(slot, true);
         conn.begin_closing();
         if conn.has(Flags::WRITE_FAILED) {

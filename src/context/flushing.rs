@@ -9,13 +9,13 @@ impl Context {
     /// Flushes a connection that has nothing pending but its part of the turn's block. `false`:
     /// there is more to it, which `flush` does.
     #[inline(always)]
-    pub(crate) fn flush_part(&mut self, slot: u32) -> bool {
+    pub(crate) fn flush_broadcast(&mut self, slot: u32) -> bool {
         let conn = self.conns.listed_mut(slot);
-        let Some(part) = conn.take_plain_part() else {
+        let Some(range) = conn.take_plain_broadcast() else {
             return false;
         };
-        let len = part.len();
-        match conn.write_part(part, &mut self.outbox) {
+        let len = range.len();
+        match conn.write_broadcast(range, &mut self.outbox) {
             Written::Bytes(count) => {
                 // Progress counts for those only who have an idle time: the others read no clock.
                 if conn.has_idle() {
@@ -150,8 +150,8 @@ impl Context {
     /// Clears the block if nobody has a part of it any more: a stream that always has more to
     /// write keeps the list of those to be flushed from being empty.
     pub(crate) fn clear_block(&mut self) {
-        let has_part = |slot: &u32| self.conns.listed(*slot).has_part();
-        if !self.outbox.is_clear() && !self.lists.dirty().iter().any(has_part) {
+        let has_broadcast = |slot: &u32| self.conns.listed(*slot).has_broadcast();
+        if !self.outbox.is_clear() && !self.lists.dirty().iter().any(has_broadcast) {
             self.outbox.clear();
         }
     }

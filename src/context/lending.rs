@@ -33,8 +33,8 @@ enum State {
     Nothing,
     /// Some of the input is lent.
     Lent,
-    /// Input is lent, and something was queued or ended since: what is lent cannot simply go out.
-    Disturbed,
+    /// Input is lent, and something was queued or ended since: what is lent goes through the queue.
+    MustQueue,
 }
 
 impl Lending {
@@ -66,12 +66,13 @@ impl Lending {
         self.high = conn.limits().high_watermark;
     }
 
-    /// Something is queued, for whomever, or a connection changes its state.
+    /// Something is queued, for whomever, or a connection changes its state: nothing more is lent,
+    /// and what is lent goes through the queue.
     #[inline]
-    pub(super) fn disturb(&mut self) {
+    pub(super) fn must_queue(&mut self) {
         self.is_offered = false;
         if self.state == State::Lent {
-            self.state = State::Disturbed;
+            self.state = State::MustQueue;
         }
     }
 
@@ -115,7 +116,7 @@ impl Lending {
     pub(super) fn forget(&mut self, slot: u32) -> usize {
         let lent = self.lent_to(slot);
         match lent {
-            0 => self.disturb(),
+            0 => self.must_queue(),
             _ => self.state = State::Nothing,
         }
         lent
@@ -166,7 +167,7 @@ impl Context {
     pub(crate) fn repay(&mut self, slot: u32, receive: &mut Receive, dirty_before: usize) {
         let (start, end) = (self.lending.lent.0 as usize, self.lending.lent.1 as usize);
         let state = std::mem::replace(&mut self.lending.state, State::Nothing);
-        if state == State::Disturbed {
+        if state == State::MustQueue {
             return self.queue_lent(slot, receive, start..end, dirty_before);
         }
         let Some(conn) = self.conns.peek(slot) else {

@@ -81,7 +81,7 @@ pub struct Context {
     outbox: Outbox,
     lending: Lending,
     /// Whose leftover still lies in the receive buffer, for a read behind it.
-    in_place: Option<Key>,
+    leftover_of: Option<Key>,
     schedule: Schedule,
     /// The tag of the event whose callback runs: what the callback creates inherits it.
     current_tag: Tag,
@@ -123,7 +123,7 @@ impl Context {
             lingerers: Lingerers::default(),
             outbox: Outbox::default(),
             lending: Lending::new(),
-            in_place: None,
+            leftover_of: None,
             current_tag: Tag::default(),
             stats: Stats::default(),
             stopping: false,

@@ -153,7 +153,7 @@ impl Context {
             }
             Read::Eof | Read::Nothing => {
                 // What was left is still there.
-                self.in_place = (!receive.is_empty()).then_some(key);
+                self.leftover_of = (!receive.is_empty()).then_some(key);
                 self.no_input(slot);
                 None
             }
@@ -163,7 +163,7 @@ impl Context {
     /// Clears the receive buffer for a read.
     #[inline]
     fn clear_input(&mut self, entry: Ready, receive: &mut Receive) {
-        match self.in_place {
+        match self.leftover_of {
             None => receive.clear(),
             Some(key) => self.make_way(key, entry, receive),
         }
@@ -173,7 +173,7 @@ impl Context {
     /// behind then; else its connection gets it.
     #[cold]
     fn make_way(&mut self, key: Key, entry: Ready, receive: &mut Receive) {
-        self.in_place = None;
+        self.leftover_of = None;
         if let Some(conn) = self.conns.get_mut(key) {
             if key.slot == entry.slot {
                 // The news first: they may be that this is no plain read.
@@ -306,7 +306,7 @@ impl Context {
         let (key, conn) = self.conns.listed_key(slot);
         let stays = conn.phase() == Phase::Open && !conn.has(Flags::PAUSED);
         if stays && (1..=conn.input_limit()).contains(&receive.len()) {
-            self.in_place = Some(key);
+            self.leftover_of = Some(key);
             return self.lists.want_read(slot, conn);
         }
         self.after_input(slot, receive.leftover());

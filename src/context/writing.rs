@@ -106,11 +106,11 @@ impl Context {
         let mut broadcast = Broadcast::default();
         if payload.len() < BLOCK_BELOW && self.outbox.takes_more() {
             // One copy for all: each member remembers its part of the block.
-            let part = self.outbox.append(payload);
-            self.lending.disturb();
+            let range = self.outbox.append(payload);
+            self.lending.must_queue();
             let borrower = self.lending.borrower();
             for conn in conns {
-                broadcast.count(self.share(conn, &part, borrower));
+                broadcast.count(self.share(conn, &range, borrower));
             }
         } else {
             // Shared one by one: a member who reads slowly holds no copy of its own.
@@ -140,11 +140,11 @@ impl Context {
     /// Makes a part of the turn's block pending. Whoever has more pending than what lies right
     /// before it there gets a copy.
     #[inline]
-    fn share(&mut self, id: ConnId, part: &Range<usize>, borrower: Option<u32>) -> Sent {
+    fn share(&mut self, id: ConnId, range: &Range<usize>, borrower: Option<u32>) -> Sent {
         let slot = id.0.slot;
         if let Some(conn) = self.conns.get_mut(id.0)
             && borrower != Some(slot)
-            && let Some(pending) = conn.join_part(part.start as u32, part.end as u32)
+            && let Some(pending) = conn.join_broadcast(range.start as u32, range.end as u32)
         {
             self.lists.want_flush(slot, conn);
             if pending <= conn.limits().high_watermark {
@@ -154,8 +154,8 @@ impl Context {
             self.lists.crowd();
             return Sent::Wait;
         }
-        let push = |queue: &mut WriteQueue, block: &[u8]| queue.push_slice(&block[part.clone()]);
-        self.queue(id, part.len(), push)
+        let push = |queue: &mut WriteQueue, block: &[u8]| queue.push_slice(&block[range.clone()]);
+        self.queue(id, range.len(), push)
     }
 
     /// Queues what `push` pushes, which may be a part of the turn's block.
@@ -180,7 +180,7 @@ impl Context {
         }
         // An empty send changes nothing, and asks for no write.
         if len > 0 {
-            self.lending.disturb();
+            self.lending.must_queue();
             let pending = conn.push(&mut self.outbox, push) + self.lending.lent_to(slot);
             if pending > conn.limits().high_watermark {
                 conn.set(Flags::WAITING);

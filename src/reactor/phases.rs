@@ -278,7 +278,7 @@ impl<M> Reactor<M> {
         let count = self.cx.parts().lists.dirty_len();
         for index in 0..count {
             let slot = self.cx.parts().lists.dirty_at(index);
-            if self.cx.flush_part(slot) || !self.cx.flush(slot) {
+            if self.cx.flush_broadcast(slot) || !self.cx.flush(slot) {
                 continue;
             }
             if let Some((conn, tag)) = self.cx.end_wait(slot) {

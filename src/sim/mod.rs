@@ -54,8 +54,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use trace::Trace;
 
-/// Turns at one moment of virtual time after which it is a spin: work is claimed for ever. More than
-/// the bytes that may be pending, for they may leave one at a time.
+/// Turns at one moment of virtual time after which it is a spin: work is claimed for ever. They are
+/// more than the bytes that may be pending, for these may leave one at a time.
 const SPIN: usize = 1_000_000;
 
 /// The seeds that a test is to try: these, or the one that the environment names (`SOCKEYE_SEED`),

@@ -17,7 +17,7 @@
 //! A plain stream is read and written by the connection itself (`conn/reading.rs`,
 //! `conn/writing.rs`): an answer that fitted every kind would cost each echo four instructions. So
 //! a further kind is a further arm there, and the flag that tells of it keeps the connection out of
-//! the shortcuts (`is_plainly_readable`, `can_borrow`, `is_at_ease`, `join_part`).
+//! the shortcuts (`is_plainly_readable`, `can_borrow`, `is_at_ease`, `join_broadcast`).
 
 use crate::addr::Addr;
 use crate::backend::Stream;
