@@ -121,32 +121,13 @@ pub trait Handler<M = ()> {
     fn on_ready(&mut self, cx: &mut Context, watch: WatchId, readiness: Readiness) {}
 
     /// Everything but messages comes through here. The default calls the method above that is for
-    /// it; an application of several parts overrides it with one `match event.tag`, and hands the
-    /// event to the part's own `on_event`. Its own other methods are then not called, unless it
-    /// calls them.
+    /// it ([`Event::dispatch`]); an application of several parts overrides it with one
+    /// `match event.tag`, and hands the event to the part's own `on_event`. What it does not hand on
+    /// it must [`dispatch`](Event::dispatch) to itself, or that event's default is lost: an end does
+    /// not close then.
     #[inline(always)]
     fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
-        match event.kind {
-            EventKind::Accept {
-                listener,
-                peer,
-                verdict,
-            } => {
-                *verdict = self.on_accept(cx, listener, peer);
-            }
-            EventKind::Open { conn, origin } => self.on_open(cx, conn, origin),
-            EventKind::Data { conn, input } => self.on_data(cx, conn, input),
-            EventKind::Drain { conn } => self.on_drain(cx, conn),
-            EventKind::Eof { conn, input } => self.on_eof(cx, conn, input),
-            EventKind::Deadline { conn, which } => self.on_deadline(cx, conn, which),
-            EventKind::Finish { conn } => self.on_finish(cx, conn),
-            EventKind::Close { conn, closed } => self.on_close(cx, conn, closed),
-            EventKind::Timer { timer, key } => self.on_timer(cx, timer, key),
-            EventKind::AcceptError { listener, error } => {
-                self.on_accept_error(cx, listener, error);
-            }
-            EventKind::Ready { watch, readiness } => self.on_ready(cx, watch, readiness),
-        }
+        event.dispatch(self, cx);
     }
 }
 
@@ -207,5 +188,34 @@ pub enum EventKind<'a> {
 impl<'a> Event<'a> {
     pub(crate) fn new(tag: Tag, kind: EventKind<'a>) -> Event<'a> {
         Event { tag, kind }
+    }
+
+    /// Calls the method of the handler that is for this event, as `on_event` does by default. An
+    /// `on_event` of your own that looks at some events only hands the others on with it:
+    /// `event.dispatch(self, cx)`. Dropped instead, an event loses its default, too: an end that
+    /// nobody closes, a deadline that passes without effect.
+    #[inline(always)]
+    pub fn dispatch<M, H: Handler<M> + ?Sized>(self, handler: &mut H, cx: &mut Context) {
+        match self.kind {
+            EventKind::Accept {
+                listener,
+                peer,
+                verdict,
+            } => {
+                *verdict = handler.on_accept(cx, listener, peer);
+            }
+            EventKind::Open { conn, origin } => handler.on_open(cx, conn, origin),
+            EventKind::Data { conn, input } => handler.on_data(cx, conn, input),
+            EventKind::Drain { conn } => handler.on_drain(cx, conn),
+            EventKind::Eof { conn, input } => handler.on_eof(cx, conn, input),
+            EventKind::Deadline { conn, which } => handler.on_deadline(cx, conn, which),
+            EventKind::Finish { conn } => handler.on_finish(cx, conn),
+            EventKind::Close { conn, closed } => handler.on_close(cx, conn, closed),
+            EventKind::Timer { timer, key } => handler.on_timer(cx, timer, key),
+            EventKind::AcceptError { listener, error } => {
+                handler.on_accept_error(cx, listener, error);
+            }
+            EventKind::Ready { watch, readiness } => handler.on_ready(cx, watch, readiness),
+        }
     }
 }

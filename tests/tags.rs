@@ -5,7 +5,10 @@
 mod kit;
 
 use kit::{PATIENCE, peer, read_all, read_n, spawn, write};
-use sockeye::{Addr, Connect, Context, Event, EventKind, Handler, Interest, Listen, Reactor, Tag};
+use sockeye::{
+    Addr, ConnId, Connect, Context, Event, EventKind, Handler, Input, Interest, Listen, Reactor,
+    Tag,
+};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -33,6 +36,46 @@ impl<F: FnMut(&mut Context, Event<'_>)> Handler<u64> for Parts<F> {
         self.seen.push((event.tag, name));
         (self.react)(cx, event);
     }
+}
+
+/// Looks at one kind of event, and hands the others on.
+struct CountsOpens(usize);
+
+impl Handler for CountsOpens {
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        cx.send(conn, input.take_all());
+    }
+
+    fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
+        match event.kind {
+            EventKind::Open { .. } => self.0 += 1,
+            _ => event.dispatch(self, cx),
+        }
+    }
+}
+
+#[test]
+fn what_an_on_event_dispatches_keeps_its_default() {
+    let mut reactor = Reactor::new().unwrap();
+    let listener = reactor.listen("127.0.0.1:0").unwrap();
+    let cx = reactor.context();
+    let addr = cx.listener_addr(listener).and_then(Addr::ip).unwrap();
+    let client = spawn(move || {
+        let mut peer = peer(addr);
+        write(&mut peer, b"hello");
+        peer.shutdown(Shutdown::Write).unwrap();
+        read_all(&mut peer)
+    });
+    let mut app = CountsOpens(0);
+    let since = Instant::now();
+    // The default of `on_eof` closes it.
+    while app.0 == 0 || reactor.context().connections().count() > 0 {
+        assert!(since.elapsed() < PATIENCE);
+        let soon = Some(Duration::from_millis(20));
+        reactor.turn(&mut app, soon).unwrap();
+    }
+    assert_eq!(client.join().unwrap(), b"hello");
+    assert_eq!(app.0, 1);
 }
 
 struct Bench<F> {

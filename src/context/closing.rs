@@ -57,7 +57,9 @@ impl Context {
     }
 
     /// Ends a connection now: RST to the peer, what is pending is dropped, `on_close` with reason
-    /// `Aborted`. A Unix socket has no RST: its peer sees an end.
+    /// `Aborted`. A Unix socket has no RST: its peer sees an end. While a child of fork(2) without
+    /// exec(2) lives, it has the socket too: the RST, and the FIN of a close after the peer's end,
+    /// come with the last close(2) only.
     /// `false`: no such connection, or it is over already. A closing one can be aborted.
     pub fn abort(&mut self, id: ConnId) -> bool {
         let over = |phase| phase == Phase::Dead;
