@@ -122,9 +122,9 @@ pub trait Handler<M = ()> {
 
     /// Everything but messages comes through here. The default calls the method above that is for
     /// it ([`Event::dispatch`]); an application of several parts overrides it with one
-    /// `match event.tag`, and hands the event to the part's own `on_event`. What it does not hand on
-    /// it must [`dispatch`](Event::dispatch) to itself, or that event's default is lost: an end does
-    /// not close then.
+    /// `match event.tag`, and hands the event to the part's own `on_event`. What it does not hand
+    /// on it must [`dispatch`](Event::dispatch) to itself, or that event's default is lost: an end
+    /// does not close then.
     #[inline(always)]
     fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
         event.dispatch(self, cx);

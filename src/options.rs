@@ -170,8 +170,8 @@ impl Listen {
     }
 
     /// `SO_REUSEPORT` (Unix only): several sockets share the port, and the system spreads
-    /// connections over them; default `false`. Each has a backlog of its own: who waits in that of a
-    /// listener that closes is reset, though another could take it, unless Linux moves it there
+    /// connections over them; default `false`. Each has a backlog of its own: who waits in that of
+    /// a listener that closes is reset, though another could take it, unless Linux moves it there
     /// (`net.ipv4.tcp_migrate_req`, ip-sysctl). So close one only when its process ends anyway.
     pub fn reuse_port(mut self, on: bool) -> Listen {
         self.reuse_port = on;

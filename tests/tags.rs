@@ -23,7 +23,7 @@ struct Parts<F> {
 }
 
 impl<F: FnMut(&mut Context, Event<'_>)> Handler<u64> for Parts<F> {
-    fn on_data(&mut self, _: &mut Context, _: sockeye::ConnId, _: &mut sockeye::Input) {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {
         unreachable!("on_event handles everything");
     }
 
@@ -232,12 +232,12 @@ fn an_application_of_parts_hands_each_event_to_the_part_that_it_is_for() {
     struct Upper;
     struct Lower;
     impl Handler<u64> for Upper {
-        fn on_data(&mut self, cx: &mut Context, conn: sockeye::ConnId, input: &mut sockeye::Input) {
+        fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
             cx.send(conn, input.take_all().to_ascii_uppercase());
         }
     }
     impl Handler<u64> for Lower {
-        fn on_data(&mut self, cx: &mut Context, conn: sockeye::ConnId, input: &mut sockeye::Input) {
+        fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
             cx.send(conn, input.take_all().to_ascii_lowercase());
         }
     }
