@@ -258,7 +258,8 @@ fn long_functions(path: &str, text: &str) -> Vec<String> {
 
 fn panics(path: &str, text: &str) -> Vec<String> {
     // The simulation is a test harness: its assertions are what it is for.
-    if !is_shipped(path) || path.starts_with("src/sim/") || path.starts_with("src/backend/sim/") {
+    if !is_shipped(path) || path.starts_with("src/sim/") || path.starts_with("src/backend/simnet/")
+    {
         return Vec::new();
     }
     let code = shipped_code(text);

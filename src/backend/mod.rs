@@ -9,7 +9,7 @@ mod os;
 #[cfg(test)]
 pub(crate) mod script;
 #[cfg(feature = "sim")]
-pub(crate) mod sim;
+pub(crate) mod simnet;
 
 pub(crate) use os::is_exhaustion;
 
@@ -42,7 +42,7 @@ pub(crate) enum Stream {
     #[cfg(test)]
     Script(script::Stream),
     #[cfg(feature = "sim")]
-    Sim(sim::Stream),
+    Sim(simnet::Stream),
 }
 
 /// A socket that listens. Dropping it closes it.
@@ -51,7 +51,7 @@ pub(crate) enum Acceptor {
     #[cfg(test)]
     Script(script::Acceptor),
     #[cfg(feature = "sim")]
-    Sim(sim::Acceptor),
+    Sim(simnet::Acceptor),
 }
 
 /// Where readiness and time come from.
@@ -60,7 +60,7 @@ pub(crate) enum Backend {
     #[cfg(test)]
     Script(script::Script),
     #[cfg(feature = "sim")]
-    Sim(sim::Sim),
+    Sim(simnet::Sim),
 }
 
 /// The clock alone: it goes on while its backend is in use.
@@ -69,7 +69,7 @@ pub(crate) enum Clock {
     #[cfg(test)]
     Script(script::Script),
     #[cfg(feature = "sim")]
-    Sim(sim::SharedNet),
+    Sim(simnet::SharedNet),
 }
 
 impl Clock {

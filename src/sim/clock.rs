@@ -1,7 +1,7 @@
 //! The virtual clock, for a handler.
 
-use crate::backend::sim::SharedNet;
-use crate::backend::sim::net::nanos;
+use crate::backend::simnet::SharedNet;
+use crate::backend::simnet::net::nanos;
 use std::time::{Duration, Instant};
 
 /// The clock of a world, for a handler under test: what it finds when it looks at the time itself,

@@ -32,13 +32,13 @@ mod node;
 mod peer;
 mod trace;
 
-pub use crate::backend::sim::faults::{Faults, Link};
+pub use crate::backend::simnet::faults::{Faults, Link};
 pub use clock::Clock;
 pub use node::Node;
 pub use peer::{Pace, Peer, PeerListener, Traffic};
 
 use crate::addr::{Target, ToAddr};
-use crate::backend::sim::{Net, SharedNet};
+use crate::backend::simnet::{Net, SharedNet};
 use crate::clock::after;
 use crate::config::Config;
 use crate::context::Context;

@@ -2,7 +2,7 @@
 
 use super::trace::{NodeTrace, Traced};
 use crate::backend::Backend;
-use crate::backend::sim::{SharedNet, Sim};
+use crate::backend::simnet::{SharedNet, Sim};
 use crate::config::Config;
 use crate::context::Context;
 use crate::handler::Handler;

@@ -1,10 +1,10 @@
 //! A scripted peer: the other end of a connection, as a test plays it.
 
 use crate::addr::{Addr, Target, ToAddr};
-use crate::backend::sim::Owner;
-use crate::backend::sim::State;
-use crate::backend::sim::net::nanos;
-use crate::backend::sim::{SharedNet, SockId};
+use crate::backend::simnet::Owner;
+use crate::backend::simnet::State;
+use crate::backend::simnet::net::nanos;
+use crate::backend::simnet::{SharedNet, SockId};
 use crate::options::{Listen, SocketOptions};
 use std::fmt;
 use std::net::IpAddr;

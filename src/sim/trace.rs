@@ -1,6 +1,6 @@
 //! What happened, as text that can be compared.
 
-use crate::backend::sim::{SharedNet, name_of_exhausted};
+use crate::backend::simnet::{SharedNet, name_of_exhausted};
 use crate::buffer::input::Input;
 use crate::closed::{Closed, Reason};
 use crate::context::Context;
