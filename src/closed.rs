@@ -66,11 +66,11 @@ impl fmt::Display for Discreet<'_> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Reason {
-    /// `close` was called, and the peer had not finished sending.
+    /// `close` was called, and the peer had sent no end.
     Local,
     /// `abort` was called.
     Aborted,
-    /// The peer finished sending (`recv` gave 0 bytes), and then this side closed too.
+    /// The peer sent its end (`recv` gave 0 bytes), and then this side closed too.
     Eof,
     /// The peer reset the connection (RST: `ECONNRESET` or `EPIPE`).
     Reset,

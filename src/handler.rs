@@ -75,7 +75,7 @@ pub trait Handler<M = ()> {
     /// wait, never from inside a `send`, and not after `close`. Default: nothing.
     fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {}
 
-    /// The peer has finished sending (`recv` gave 0 bytes): it closed, or it shut its writing side
+    /// The peer sends no more (`recv` gave 0 bytes): it closed, or it shut its writing side
     /// down and waits for an answer, which look the same. At most once; no `on_data` follows.
     /// `input` is what was never consumed: mostly a truncated message. Sending is still possible.
     /// Default: close, after a flush, which is right for both.

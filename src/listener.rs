@@ -31,7 +31,7 @@ impl Listener {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AcceptFailure {
     /// Nobody waits.
-    Drained,
+    Nobody,
     /// One peer is lost (or a signal came): the next may be there.
     PeerLost,
     /// No descriptors or memory, or the listener itself is broken: try again later, for trying at
@@ -43,7 +43,7 @@ impl AcceptFailure {
     pub(crate) fn from_io(error: &io::Error) -> AcceptFailure {
         use io::ErrorKind::*;
         match error.kind() {
-            WouldBlock => AcceptFailure::Drained,
+            WouldBlock => AcceptFailure::Nobody,
             // The system's backend names all errors that concern one peer so.
             Interrupted | ConnectionAborted => AcceptFailure::PeerLost,
             _ => AcceptFailure::Rest,

@@ -132,7 +132,7 @@ fn a_large_stream_is_read_one_buffer_a_turn_and_arrives_whole() {
     kit.end();
 }
 
-/// A peer that finishes sending first, and gets 10 MiB nevertheless.
+/// A peer that sends its end first, and gets 10 MiB nevertheless.
 fn answers_after_the_end(over_unix: bool) {
     const SIZE: usize = 10 << 20;
     let answer = pattern(SIZE);

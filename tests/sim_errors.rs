@@ -68,7 +68,7 @@ fn a_peer_that_has_closed_or_finished_does_not_send() {
     let ann = world.connect("10.0.0.1:7");
     ann.shutdown();
     let text = said(|| ann.send("late"));
-    assert!(text.contains("has finished sending"), "{text}");
+    assert!(text.contains("has shut its writing side"), "{text}");
     world.settle();
     ann.close();
     let text = said(|| ann.send("late"));

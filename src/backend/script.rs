@@ -266,8 +266,8 @@ impl Stream {
             !socket.stays
         });
         if answers {
-            let end = Readiness::READABLE | Readiness::HANG_UP;
-            self.script.edge(self.index, end);
+            let eof = Readiness::READABLE | Readiness::HANG_UP;
+            self.script.edge(self.index, eof);
         }
         Ok(())
     }

@@ -90,19 +90,19 @@ impl InputBuffer {
     pub fn append(&mut self, bytes: &[u8]) {
         let store = &mut self.store;
         store.unshare();
-        let own = &mut store.own;
-        own.truncate(store.end);
-        let is_full = own.capacity() - own.len() < bytes.len() || store.start == store.end;
+        let buffer = &mut store.buffer;
+        buffer.truncate(store.end);
+        let is_full = buffer.capacity() - buffer.len() < bytes.len() || store.start == store.end;
         if is_full {
-            own.drain(..store.start);
+            buffer.drain(..store.start);
             store.start = 0;
         }
-        own.extend_from_slice(bytes);
-        store.end = own.len();
+        buffer.extend_from_slice(bytes);
+        store.end = buffer.len();
     }
 
     pub(super) fn over(
-        own: Vec<u8>,
+        buffer: Vec<u8>,
         range: Range<usize>,
         pool: Pool,
         hidden: Hidden,
@@ -111,8 +111,8 @@ impl InputBuffer {
             store: Store {
                 start: range.start,
                 end: range.end,
-                share_from: SHARE_FROM.max(own.len() / 8),
-                own,
+                share_from: SHARE_FROM.max(buffer.len() / 8),
+                buffer,
                 shared: None,
                 pool,
                 hidden,
@@ -279,7 +279,7 @@ impl Hidden {
 /// Bytes, and which of them have been taken.
 pub(crate) struct Store {
     /// The bytes, and more room: all of it is initialized. Empty when they are shared.
-    pub(super) own: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     /// Some of it was kept by the handler or by a queue, without a copy: then here is all of it.
     pub(super) shared: Option<Bytes>,
     pub(super) start: usize,
@@ -300,7 +300,7 @@ impl Store {
 
     /// All that is there, seen or not.
     #[inline]
-    pub(super) fn rest(&self) -> &[u8] {
+    pub(super) fn untaken(&self) -> &[u8] {
         self.range(self.start..self.end)
     }
 
@@ -326,7 +326,7 @@ impl Store {
     /// Bytes that were taken and lent: they stay where they are until the next read.
     #[inline]
     pub(super) fn range(&self, range: Range<usize>) -> &[u8] {
-        match self.own.get(range.clone()) {
+        match self.buffer.get(range.clone()) {
             Some(bytes) => bytes,
             None => self.shared_range(range),
         }
@@ -343,14 +343,14 @@ impl Store {
     #[inline]
     fn range_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         self.unshare();
-        self.own.get_mut(range).unwrap_or_default()
+        self.buffer.get_mut(range).unwrap_or_default()
     }
 
     /// Copies what is shared, for what others have kept must not change.
     #[inline]
     fn unshare(&mut self) {
         if let Some(shared) = self.shared.take() {
-            self.own = shared.slice(..self.end).to_vec();
+            self.buffer = shared.slice(..self.end).to_vec();
         }
     }
 
@@ -364,9 +364,9 @@ impl Store {
     }
 
     fn share(&mut self, start: usize, end: usize) -> Bytes {
-        let (own, pool) = (&mut self.own, &self.pool);
+        let (buffer, pool) = (&mut self.buffer, &self.pool);
         let shared = self.shared.get_or_insert_with(|| {
-            Bytes::from_owner(Pooled::new(std::mem::take(own), pool.clone()))
+            Bytes::from_owner(Pooled::new(std::mem::take(buffer), pool.clone()))
         });
         shared.slice(start..end)
     }

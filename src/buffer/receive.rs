@@ -93,7 +93,7 @@ impl Receive {
     #[inline]
     pub(crate) fn make_room(&mut self) -> bool {
         let store = self.input.store();
-        if store.own.len() != self.full_len {
+        if store.buffer.len() != self.full_len {
             return false;
         }
         let is_warm = store.end <= self.base + WARM.min(self.headroom);
@@ -105,12 +105,12 @@ impl Receive {
         let (base, headroom) = (self.base, self.headroom);
         let store = self.input.store_mut();
         let len = store.len();
-        let has_room = store.own.len() - store.end >= (2 * headroom).max(1);
+        let has_room = store.buffer.len() - store.end >= (2 * headroom).max(1);
         // Each byte that moves makes up for one that was taken since the last move.
         let is_cheap = store.start >= base + len;
         if len <= headroom && (is_cheap || !has_room) {
             let start = base - len;
-            store.own.copy_within(store.start..store.end, start);
+            store.buffer.copy_within(store.start..store.end, start);
             (store.start, store.end) = (start, base);
             return true;
         }
@@ -120,11 +120,11 @@ impl Receive {
     /// The receive buffer, to read into, behind what is there; `filled` says how much was read.
     #[inline]
     pub(crate) fn buffer(&mut self) -> &mut [u8] {
-        if self.input.store().own.len() != self.full_len {
+        if self.input.store().buffer.len() != self.full_len {
             self.renew();
         }
         let store = self.input.store_mut();
-        &mut store.own[store.end..]
+        &mut store.buffer[store.end..]
     }
 
     #[cold]
@@ -132,13 +132,13 @@ impl Receive {
         let store = self.input.store_mut();
         // First drop our share: if it was the last one, the same buffer comes back.
         store.shared = None;
-        store.own = store.pool.get();
+        store.buffer = store.pool.get();
         // Nothing but the place of the bytes in memory depends on this padding, so that a simulated
         // run is the same wherever they are.
-        let place = store.own.as_ptr().addr() + self.headroom;
+        let place = store.buffer.as_ptr().addr() + self.headroom;
         self.base = self.headroom + (place.next_multiple_of(LINE) - place);
         self.full_len = self.base + self.capacity;
-        store.own.truncate(self.full_len);
+        store.buffer.truncate(self.full_len);
         self.clear();
     }
 
@@ -160,7 +160,7 @@ impl Receive {
             return Some(left);
         }
         let start = store.start - len;
-        store.own[start..store.start].copy_from_slice(&left.0.bytes[left.0.start..]);
+        store.buffer[start..store.start].copy_from_slice(&left.0.bytes[left.0.start..]);
         store.start = start;
         self.put_by(left);
         None
@@ -182,7 +182,7 @@ impl Receive {
         let Left { mut bytes, start } = std::mem::take(&mut *left.0);
         self.put_by(left);
         let store = self.input.store();
-        bytes.extend_from_slice(store.rest());
+        bytes.extend_from_slice(store.untaken());
         let (range, pool, hidden) = (start..bytes.len(), store.pool.clone(), store.hidden());
         let joined = InputBuffer::over(bytes, range, pool, hidden.clone());
         self.joined.insert(joined)
@@ -241,11 +241,11 @@ impl Receive {
     /// used up.
     fn leftover_of(&mut self, joined: Store) -> Option<Leftover> {
         let (len, mut start) = (joined.len(), joined.start);
-        let is_small = joined.own.capacity() <= SPARE_CAPACITY;
-        if joined.shared.is_some() || !(is_small || len > joined.own.len() / 2) {
+        let is_small = joined.buffer.capacity() <= SPARE_CAPACITY;
+        if joined.shared.is_some() || !(is_small || len > joined.buffer.len() / 2) {
             return copied(&joined, &mut self.spare);
         }
-        let mut bytes = joined.own;
+        let mut bytes = joined.buffer;
         bytes.truncate(joined.end);
         if len <= start {
             bytes.drain(..start);
@@ -282,6 +282,6 @@ fn copied(store: &Store, spare: &mut Vec<Leftover>) -> Option<Leftover> {
         false => Leftover::default(),
     };
     left.0.bytes.reserve_exact(len);
-    left.0.bytes.extend_from_slice(store.rest());
+    left.0.bytes.extend_from_slice(store.untaken());
     Some(left)
 }

@@ -4,7 +4,7 @@ use super::{CodecError, Decoder, Encoder};
 use crate::buffer::input::{Chunk, Input};
 use crate::buffer::payload::Payload;
 
-/// All that comes until the peer finishes sending is one frame; so is nothing at all.
+/// All that comes until the peer sends no more is one frame; so is nothing at all.
 ///
 /// It waits in memory, so it has a maximum. For more than that, take bytes as they come, in
 /// `on_data`. To send such a frame, send its bytes, then `shutdown_write` or `close`.

@@ -110,7 +110,7 @@ impl Context {
                 limits: listener.limits.clone(),
             }),
             Err(error) => match AcceptFailure::from_io(&error) {
-                AcceptFailure::Drained => {
+                AcceptFailure::Nobody => {
                     listener.ready = false;
                     Accepted::Nothing
                 }

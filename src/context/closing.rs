@@ -7,8 +7,8 @@ use crate::id::{ConnId, Tag};
 use std::io;
 
 impl Context {
-    /// Finishes sending: FIN after the last pending byte (shutdown(2), `SHUT_WR`). Reading goes on;
-    /// when the peer finishes too, `on_close` comes with `Eof`. Sends answer `Gone` from now on.
+    /// Sends no more: FIN after the last pending byte (shutdown(2), `SHUT_WR`). Reading goes on;
+    /// when the peer does the same, `on_close` comes with `Eof`. Sends answer `Gone` from now on.
     /// `false`: no such connection, or it is closing.
     pub fn shutdown_write(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
@@ -24,9 +24,9 @@ impl Context {
 
     /// Closes after a flush: what is pending is sent, then FIN; input is discarded, and in a
     /// callback of this connection the rest of it looks empty. From now on only `on_close` comes,
-    /// with reason `Local`, or `Eof` if the peer had finished before.
+    /// with reason `Local`, or `Eof` if the peer had sent its end before.
     ///
-    /// It comes when the peer has finished too, or has been silent for
+    /// It comes when the peer has sent its end too, or has been silent for
     /// [`Limits::linger_silence`](crate::Limits::linger_silence): a socket that is closed earlier
     /// answers what still arrives with a reset, which destroys what the peer has not read yet. A
     /// peer that takes nothing is given up after
@@ -154,7 +154,7 @@ impl Context {
 
     /// An `on_close` has returned: the slot is free, and the descriptor goes.
     pub(crate) fn bury(&mut self, slot: u32) {
-        self.conns.discard(slot);
+        self.conns.free(slot);
         self.lists.buried();
     }
 }

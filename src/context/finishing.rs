@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(crate) struct Finishing {
     /// Connections that are still to be told.
     pub(crate) to_tell: VecDeque<ConnId>,
-    /// The end of the grace.
+    /// The timer of the grace.
     grace: Key,
     pub(crate) report: Report,
 }
@@ -28,9 +28,9 @@ impl Context {
     /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
     /// turn at the latest.
     pub fn finish(&mut self, grace: Duration) {
-        let end = self.schedule.after(grace);
+        let at = self.schedule.after(grace);
         if let Some(finishing) = &self.finishing {
-            return self.schedule.bring_nearer(finishing.grace, end);
+            return self.schedule.bring_nearer(finishing.grace, at);
         }
         log::debug!(target: "sockeye", "finishing within {grace:?}");
         let listeners: Vec<Key> = self.listeners.iter().map(|(key, _)| key).collect();
@@ -38,7 +38,7 @@ impl Context {
             self.unlisten(ListenerId(key));
         }
         let to_tell = self.connections().collect();
-        let grace = self.schedule.set(end, Due::Grace);
+        let grace = self.schedule.set(at, Due::Grace);
         self.finishing = Some(Finishing {
             to_tell,
             grace,
@@ -51,7 +51,7 @@ impl Context {
     }
 
     /// The report of a graceful stop that has come to its end; then it is none any more.
-    pub(crate) fn end_finishing(&mut self) -> Option<Report> {
+    pub(crate) fn take_report(&mut self) -> Option<Report> {
         let finishing = match self.is_over() {
             true => self.finishing.take()?,
             false => return None,

@@ -53,7 +53,7 @@ use std::sync::Arc;
 /// | [`unlisten`](Self::unlisten) | its result |
 /// | [`connect`](Self::connect) | `on_open`; or `on_close`: `ConnectFailed`, `ConnectTimedOut` |
 /// | [`send`](Self::send), [`broadcast`](Self::broadcast) | [`Sent`]; after `Wait`: `on_drain` |
-/// | [`shutdown_write`](Self::shutdown_write) | `on_close`, once the peer has finished too |
+/// | [`shutdown_write`](Self::shutdown_write) | `on_close`, once the peer has sent its end too |
 /// | [`close`](Self::close), [`close_because`](Self::close_because) | `on_close`, after a flush |
 /// | [`close_timed_out`](Self::close_timed_out) | the same |
 /// | [`abort`](Self::abort) | `on_close` |

@@ -61,7 +61,7 @@ impl Context {
     }
 
     /// Ends a pause: `on_data` comes with what was left over, then with what has arrived meanwhile,
-    /// with no new packet needed; then `on_eof`, if the peer has finished.
+    /// with no new packet needed; then `on_eof`, if the peer sends no more.
     /// Without a pause it does nothing. `false`: no such connection, or it is closing.
     pub fn resume_reads(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
@@ -264,7 +264,7 @@ impl Context {
         self.end_if_over(slot);
     }
 
-    /// The peer has finished: if we have, too, there is nothing left to say. And a read says no
+    /// The peer sends no more: if nor do we, there is nothing left to say. And a read says no
     /// more, also when a reset follows (Linux: tcp_recvmsg() looks at SOCK_DONE before sk_err). So
     /// the socket itself is asked, for a handler that only waits would never hear of it.
     pub(super) fn end_if_over(&mut self, slot: u32) {

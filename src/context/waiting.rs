@@ -21,9 +21,9 @@ impl Context {
         } = self;
         // With no work left over, each connection of the batch is looked up once: in the read
         // phase, which tells it the news too. Otherwise the list could grow without end.
-        let at_rest = lists.ready_len() == 0;
+        let none_left_over = lists.ready_len() == 0;
         let (count, full) = backend.wait(timeout, |source, news| match source {
-            Source::Conn(slot) if at_rest => lists.tell(slot, news),
+            Source::Conn(slot) if none_left_over => lists.tell(slot, news),
             Source::Conn(slot) => {
                 if let Some(conn) = conns.peek(slot) {
                     conn.on_readiness(news);

@@ -157,7 +157,7 @@ impl<M> Reactor<M> {
     /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it. Ask after
     /// every turn: [`next_wakeup`](Reactor::next_wakeup) is due until it is taken.
     pub fn take_report(&mut self) -> Option<Report> {
-        self.cx.end_finishing()
+        self.cx.take_report()
     }
 
     /// One pass, which sleeps for `timeout` at most; `None`: until there is something to do.

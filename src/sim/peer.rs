@@ -78,8 +78,8 @@ impl Peer {
     ///
     /// # Panics
     ///
-    /// When this peer has closed or finished sending, or its connect was refused: then the test is
-    /// wrong.
+    /// When this peer has closed or shut its writing side, or its connect was refused: then the
+    /// test is wrong.
     #[track_caller]
     pub fn send(&self, bytes: impl AsRef<[u8]>) {
         self.check_sends();
@@ -93,7 +93,7 @@ impl Peer {
         let wrong = match (socket.state, socket.shut, socket.was_refused()) {
             (.., true) => Some("its connect was refused: nobody listens there"),
             (State::Closed, ..) => Some("this peer has closed"),
-            (_, true, _) => Some("this peer has finished sending"),
+            (_, true, _) => Some("this peer has shut its writing side"),
             _ => None,
         };
         drop(net);
@@ -108,8 +108,8 @@ impl Peer {
         let mut bytes = self.received_bytes();
         let mut net = self.net.lock();
         let socket = net.peer(self.id);
-        if !socket.has_ended() {
-            socket.heard = bytes.split_off(bytes.len() - unfinished(&bytes));
+        if !socket.is_at_eof() {
+            socket.heard = bytes.split_off(bytes.len() - begun_character(&bytes));
         }
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -140,7 +140,8 @@ impl Peer {
     }
 
     /// Sends at this pace, the first piece when the first time is over. What else it sends comes
-    /// after that; if it finishes or closes earlier, the rest goes at once.
+    /// after that; if it shuts its writing side or closes earlier, what is
+    /// left goes at once.
     ///
     /// # Panics
     ///
@@ -157,7 +158,7 @@ impl Peer {
         self.net.lock().peer_hurries(self.id);
     }
 
-    /// Finishes sending: FIN after the last byte.
+    /// Sends no more: FIN after the last byte.
     pub fn shutdown(&self) {
         // It fails only when the connection is gone, which `is_closed` tells.
         let _ = self.net.lock().shutdown_write(self.id);
@@ -185,9 +186,9 @@ impl Peer {
         self.net.lock().peer(self.id).is_open()
     }
 
-    /// Has the other side finished sending, or is the connection gone?
+    /// Does the other side send no more, or is the connection gone?
     pub fn is_closed(&self) -> bool {
-        self.net.lock().peer(self.id).has_ended()
+        self.net.lock().peer(self.id).is_at_eof()
     }
 
     /// Was the peer reset or refused?
@@ -265,12 +266,12 @@ pub struct Traffic {
 }
 
 /// How many bytes at the end are the beginning of a character.
-fn unfinished(mut bytes: &[u8]) -> usize {
+fn begun_character(mut bytes: &[u8]) -> usize {
     while let Err(error) = std::str::from_utf8(bytes) {
-        let rest = &bytes[error.valid_up_to()..];
+        let tail = &bytes[error.valid_up_to()..];
         match error.error_len() {
-            None => return rest.len(),
-            Some(wrong) => bytes = &rest[wrong..],
+            None => return tail.len(),
+            Some(wrong) => bytes = &tail[wrong..],
         }
     }
     0

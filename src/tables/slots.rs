@@ -57,8 +57,9 @@ impl<T> Slots<T> {
         Some(value)
     }
 
-    /// Removes a value that is not needed any more: dropped where it is, not moved out first.
-    pub(crate) fn discard(&mut self, slot: u32) {
+    /// Frees the slot of a value that nobody needs any more: it is dropped where it is, not moved
+    /// out first.
+    pub(crate) fn free(&mut self, slot: u32) {
         if let Some((generation, _)) = self.slab.get(slot as usize) {
             self.generations[slot as usize] = generation.wrapping_add(1);
             drop(self.slab.remove(slot as usize));

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn drain(timers: &mut Timers<u64>, now: Tick) -> Vec<u64> {
+    fn pop_all(timers: &mut Timers<u64>, now: Tick) -> Vec<u64> {
         let mark = timers.mark();
         std::iter::from_fn(|| timers.pop_due(now, mark))
             .map(|(_, value)| value)
@@ -195,7 +195,7 @@ mod tests {
         for (at, value) in [(20, 3), (10, 1), (20, 4), (10, 2), (30, 5)] {
             timers.set(at, value);
         }
-        assert_eq!(drain(&mut timers, 25), [1, 2, 3, 4]);
+        assert_eq!(pop_all(&mut timers, 25), [1, 2, 3, 4]);
         assert_eq!((timers.next(), timers.len()), (Some(30), 1));
     }
 
@@ -211,7 +211,7 @@ mod tests {
             fired.push(value);
         }
         assert_eq!(fired, [0, 1]);
-        assert_eq!(drain(&mut timers, 9), [0, 1]);
+        assert_eq!(pop_all(&mut timers, 9), [0, 1]);
     }
 
     /// A model that is too simple to be wrong, and a hundred thousand steps against it.
@@ -253,7 +253,7 @@ mod tests {
                         .collect();
                     model.retain(|id, _| id.0 > now);
                     let due: Vec<_> = due.into_iter().map(|(_, value)| value).collect();
-                    assert_eq!(drain(&mut timers, now), due);
+                    assert_eq!(pop_all(&mut timers, now), due);
                 }
             }
             assert_eq!(timers.next(), model.keys().next().map(|(at, _)| *at));

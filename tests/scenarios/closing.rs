@@ -212,7 +212,7 @@ fn a_close_with_unread_input_does_not_kill_the_answer(on: On) {
         peer.count() == 5000 && peer.is_closed()
     });
     assert!(!peer.was_reset());
-    // It lingers until the peer has finished, too.
+    // It lingers until the peer has sent its end, too.
     assert_eq!(edge.log().closed(), 0);
     peer.close();
     edge.until_all_closed();

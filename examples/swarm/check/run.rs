@@ -419,7 +419,7 @@ impl Run {
                 let over = live && life.shut && life.eof && cx.pending(*conn) == 0;
                 assert!(
                     !over,
-                    "{conn} of n{name}: both ends have finished, and it is not over"
+                    "{conn} of n{name}: both sides have sent a FIN, and it is not over"
                 );
                 let late = life.deadline.is_some_and(|at| live && at < now);
                 assert!(!late, "{conn} of n{name}: its deadline has not come");

@@ -147,19 +147,19 @@ impl Os {
     /// Asks again and again, and sleeps for the rest of the timeout if there was nothing.
     fn poll_busily(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let started = Instant::now();
-        let mut rest = timeout;
-        while rest != Some(Duration::ZERO) {
+        let mut remaining = timeout;
+        while remaining != Some(Duration::ZERO) {
             self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
             let spent = started.elapsed();
             if !self.events.is_empty() {
                 return Ok(());
             }
-            rest = timeout.map(|timeout| timeout.saturating_sub(spent));
+            remaining = timeout.map(|timeout| timeout.saturating_sub(spent));
             if spent >= self.busy_poll {
                 break;
             }
         }
-        self.poll.poll(&mut self.events, rest)
+        self.poll.poll(&mut self.events, remaining)
     }
 
     pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {

@@ -137,8 +137,8 @@ impl Stream {
     fn is_itself(&self, peer: &SockAddr) -> bool {
         match self {
             Stream::Tcp(stream) => {
-                let own = stream.local_addr().ok();
-                own.is_some() && own == peer.as_socket()
+                let local = stream.local_addr().ok();
+                local.is_some() && local == peer.as_socket()
             }
             #[cfg(unix)]
             Stream::Unix(_) => false,
@@ -395,13 +395,13 @@ mod tests {
             } else if addr.is_ipv4() {
                 socket.bind(&addr.into()).unwrap();
             }
-            let own = socket.local_addr().unwrap();
-            socket.connect(&own).unwrap();
+            let local = socket.local_addr().unwrap();
+            socket.connect(&local).unwrap();
             let mut stream = Stream::Tcp(TcpStream::from_std(socket.into()));
             let error = stream.finish_connect().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
             drop(stream);
-            std::net::TcpListener::bind(own.as_socket().unwrap()).unwrap();
+            std::net::TcpListener::bind(local.as_socket().unwrap()).unwrap();
         }
     }
 

@@ -166,12 +166,12 @@ impl Net {
 
     /// Time passes while a process is busy, or stopped: the network goes on meanwhile.
     pub(crate) fn pass(&mut self, time: u64) {
-        let end = self.now.saturating_add(time);
-        while let Some(at) = self.next_arrival().filter(|at| *at <= end) {
+        let until = self.now.saturating_add(time);
+        while let Some(at) = self.next_arrival().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             self.deliver_due();
         }
-        self.now = self.now.max(end);
+        self.now = self.now.max(until);
     }
 
     /// A callback has taken long, perhaps.

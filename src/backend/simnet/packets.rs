@@ -53,10 +53,10 @@ impl Net {
         let available = self.socket(id).inbox.len().min(buffer.len());
         if available > 0 {
             let count = self.maybe_short(id, available);
-            let drained = self.socket(id).inbox.drain(..count);
+            let taken = self.socket(id).inbox.drain(..count);
             buffer
                 .iter_mut()
-                .zip(drained)
+                .zip(taken)
                 .for_each(|(to, byte)| *to = byte);
             self.socket(id).times.read = Some(self.now);
             self.tell_window(id);
@@ -266,7 +266,7 @@ impl Net {
         self.flush_unix(id);
         let socket = self.socket(id);
         let was_dead = std::mem::replace(&mut socket.dead, true);
-        // Both have finished: there is nothing left to reset (tcp_need_reset() in tcp.c).
+        // Both have sent a FIN: there is nothing left to reset (tcp_need_reset() in tcp.c).
         let over = socket.fin_sent && socket.fin_received && !socket.is_unix();
         socket.outbox.clear();
         if let (Some(other), false) = (socket.other, was_dead || over) {

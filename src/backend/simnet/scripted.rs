@@ -97,12 +97,12 @@ impl Net {
         self.transmit(id);
     }
 
-    /// The peer ends: what it is still to send at a pace goes at once.
+    /// What a peer is still to send at a pace goes at once.
     pub(super) fn hurry(&mut self, id: SockId) {
         let socket = self.socket(id);
         if !socket.dead {
-            let rest = std::mem::take(&mut socket.drip);
-            socket.outbox.extend(rest);
+            let unsent = std::mem::take(&mut socket.drip);
+            socket.outbox.extend(unsent);
         }
     }
 

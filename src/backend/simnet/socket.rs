@@ -163,13 +163,13 @@ impl Socket {
         }
     }
 
-    /// Connected, and nobody has finished or reset?
+    /// Connected, and nobody has sent a FIN or a reset?
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open && !self.dead && !self.fin_received && !self.shut
     }
 
-    /// The other side has finished, and a scripted peer that reads has read all before that.
-    pub(crate) fn has_ended(&self) -> bool {
+    /// The other side sends no more, and a scripted peer that reads has read all before that.
+    pub(crate) fn is_at_eof(&self) -> bool {
         let unread = self.slow && !self.deaf && !self.inbox.is_empty();
         self.dead || (self.fin_received && !unread)
     }

@@ -66,13 +66,13 @@ impl World {
     /// As `settle` does.
     #[track_caller]
     pub fn advance(&mut self, time: Duration) {
-        let end = after(self.net.lock().now, time);
+        let until = after(self.net.lock().now, time);
         self.settle();
-        while self.jump(end) {
+        while self.jump(until) {
             self.settle();
         }
         let mut net = self.net.lock();
-        net.now = net.now.max(end);
+        net.now = net.now.max(until);
     }
 
     /// Lets time pass until nothing more will ever happen by itself, or `horizon` is over. Answers
@@ -83,18 +83,18 @@ impl World {
     /// As `settle` does.
     #[track_caller]
     pub fn rest(&mut self, horizon: Duration) -> bool {
-        let end = after(self.net.lock().now, horizon);
+        let until = after(self.net.lock().now, horizon);
         self.settle();
-        while self.jump(end) {
+        while self.jump(until) {
             self.settle();
         }
         self.next_moment().is_none()
     }
 
-    /// Jumps to the next moment at which something happens, if that is not after `end`.
-    fn jump(&mut self, end: u64) -> bool {
+    /// Jumps to the next moment at which something happens, if that is not after `until`.
+    fn jump(&mut self, until: u64) -> bool {
         match self.next_moment() {
-            Some(at) if at <= end => {
+            Some(at) if at <= until => {
                 let mut net = self.net.lock();
                 net.now = net.now.max(at);
                 true
