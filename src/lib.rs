@@ -78,7 +78,7 @@
 //! than asked, where that proves the same). Slots are freed in the last phase only, so an event
 //! never reaches the wrong connection.
 //!
-//! Everything that is a socket, a thread or a clock is behind one internal seam. The rest is
+//! Everything that is a socket, a thread or a clock is behind one internal edge. The rest is
 //! plain state machines, tested without an operating system. `docs/architecture.md` in the
 //! repository has the details, and `docs/design.md` the reasons.
 //!
