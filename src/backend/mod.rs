@@ -169,8 +169,8 @@ impl Stream {
     ///
     /// An error is the connect's, and asking consumes it. After `true` the stream reads and writes.
     /// Asked only until then, after each event: writable is not connected.
-    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
-        on!(Stream, self, stream => stream.finish_connect())
+    pub(crate) fn is_connected(&mut self) -> io::Result<bool> {
+        on!(Stream, self, stream => stream.is_connected())
     }
 
     /// The socket's error (`SO_ERROR`), if it has one. Asking consumes it, and nothing else: no

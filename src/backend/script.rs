@@ -34,7 +34,7 @@ pub(crate) struct Socket {
     pub(crate) stays: bool,
     pub(crate) reset: bool,
     pub(crate) dropped: bool,
-    /// What `finish_connect` answers, in turn; then that it is through.
+    /// What `is_connected` answers, in turn; then that it is through.
     pub(crate) connects: VecDeque<io::Result<bool>>,
     /// Is a short read or write proof?
     pub(crate) proof: bool,
@@ -276,12 +276,12 @@ impl Stream {
         self.with(|socket| socket.reset = true);
     }
 
-    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
+    pub(crate) fn is_connected(&mut self) -> io::Result<bool> {
         self.with(|socket| socket.connects.pop_front().unwrap_or(Ok(true)))
     }
 
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
-        self.finish_connect().err()
+        self.is_connected().err()
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {

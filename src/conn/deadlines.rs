@@ -48,9 +48,9 @@ impl Conn {
         self.limit_at != NEVER
     }
 
-    /// Everything is out: there is nothing to wait for.
+    /// Everything is out: there is nothing to wait for, and no limit to it.
     #[inline]
-    pub(crate) fn end_limit(&mut self) {
+    pub(crate) fn lift_limit(&mut self) {
         self.limit_at = NEVER;
     }
 

@@ -14,7 +14,7 @@ impl Flags {
     pub(crate) const WRITABLE: Flags = Flags(1 << 1);
     /// A short read does not prove that no more is there: with this kind of socket, or because an
     /// end, an error or urgent data was seen.
-    pub(crate) const DRAIN: Flags = Flags(1 << 2);
+    pub(crate) const READ_ON: Flags = Flags(1 << 2);
     pub(crate) const PAUSED: Flags = Flags(1 << 3);
     /// Reads were resumed: what is left over is to be offered again.
     pub(crate) const RESUMED: Flags = Flags(1 << 4);

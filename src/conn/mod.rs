@@ -200,7 +200,7 @@ impl Conn {
     /// Gives it its stream.
     pub(crate) fn attach(&mut self, stream: Stream) {
         if !stream.short_is_proof() {
-            self.set(Flags::DRAIN);
+            self.set(Flags::READ_ON);
         }
         self.transport = Some(Transport::Plain(stream));
     }
@@ -300,10 +300,10 @@ impl Conn {
     }
 
     /// Is its connect through? `false`: not yet.
-    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
+    pub(crate) fn is_connected(&mut self) -> io::Result<bool> {
         self.transport
             .as_mut()
-            .map_or(Ok(false), Transport::finish_connect)
+            .map_or(Ok(false), Transport::is_connected)
     }
 
     /// Takes the error that the socket has, if it has one: asking consumes it.

@@ -61,7 +61,7 @@ impl Conn {
         self.flags.0 |= u16::from(readiness.directions());
         if readiness.is_unusual() {
             self.set(Flags::READABLE);
-            self.set(Flags::DRAIN);
+            self.set(Flags::READ_ON);
             if readiness.is_error() {
                 self.set(Flags::WRITABLE);
                 self.set(Flags::FAULTED);
@@ -91,7 +91,7 @@ impl Conn {
                 Read::Eof
             }
             Ok(count) => {
-                if count < buffer.len() && !self.has(Flags::DRAIN) {
+                if count < buffer.len() && !self.has(Flags::READ_ON) {
                     self.clear(Flags::READABLE);
                 }
                 receive.filled(count);

@@ -57,15 +57,15 @@ impl Conn {
         self.transport.as_ref().is_some_and(Transport::owes)
     }
 
-    /// If nothing more is to come, and the transport has all there was, it may end.
+    /// If nothing more is to come, and the transport has all there was, it may tell the peer so.
     #[inline]
-    pub(crate) fn finish_transport(&mut self) {
-        let ends = self.phase == Phase::Closing || self.has(Flags::SHUT_ASKED);
-        if ends
+    pub(crate) fn announce_eof(&mut self) {
+        let is_last = self.phase == Phase::Closing || self.has(Flags::SHUT_ASKED);
+        if is_last
             && self.queued() == 0
             && let Some(transport) = &mut self.transport
         {
-            transport.finish();
+            transport.announce_eof();
         }
     }
 
@@ -181,7 +181,7 @@ impl Conn {
         self.drop_output(outbox);
         self.set(Flags::WRITE_FAILED);
         self.set(Flags::READABLE);
-        self.set(Flags::DRAIN);
+        self.set(Flags::READ_ON);
         self.wait_for_reads(now);
     }
 
@@ -283,8 +283,8 @@ impl Conn {
     }
 
     #[cold]
-    fn queue_untaken(&mut self, rest: &[u8], spare: &mut Spare) {
-        self.queue.insert(spare.get()).push_slice(rest);
+    fn queue_untaken(&mut self, untaken: &[u8], spare: &mut Spare) {
+        self.queue.insert(spare.get()).push_slice(untaken);
     }
 
     /// What a write says about the next one.

@@ -123,7 +123,7 @@ impl Context {
         if let Some(timer) = conn.take_timer() {
             self.schedule.cancel(timer);
         }
-        self.lists.bury(slot, conn);
+        self.lists.want_burial(slot, conn);
     }
 
     /// Answers how many are over. They leave the other lists, for their slots are about to be free.

@@ -79,7 +79,7 @@ impl Context {
     }
 
     /// The grace of `finish` is over.
-    pub(crate) fn end_grace(&mut self) {
+    pub(crate) fn abort_remaining(&mut self) {
         let slots: Vec<u32> = self
             .conns
             .iter()
@@ -104,7 +104,7 @@ impl Context {
     }
 
     /// The next connection that is to be told of a graceful stop.
-    pub(crate) fn next_to_finish(&mut self) -> Option<(ConnId, Tag)> {
+    pub(crate) fn next_to_tell(&mut self) -> Option<(ConnId, Tag)> {
         let to_tell = &mut self.finishing.as_mut()?.to_tell;
         while let Some(conn) = to_tell.pop_front() {
             if let Some(conn_state) = self.conns.get(conn.0).filter(|conn| conn.is_live()) {

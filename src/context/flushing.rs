@@ -53,7 +53,7 @@ impl Context {
                     self.stats.wrote(count);
                     // As almost always: all of it went out, and nothing waits for that.
                     if conn.is_all_out() && conn.is_at_ease() {
-                        conn.end_limit();
+                        conn.lift_limit();
                         conn.release_queue(&mut self.outbox);
                         return false;
                     }
@@ -75,7 +75,7 @@ impl Context {
         if !conn.is_flushing() || conn.has(Flags::WRITE_FAILED) {
             return drained;
         }
-        conn.finish_transport();
+        conn.announce_eof();
         if !conn.is_all_out() {
             // Either the system may take more, or an edge will tell when it does.
             if conn.has(Flags::WRITABLE) {
@@ -91,9 +91,9 @@ impl Context {
         conn.release_queue(&mut self.outbox);
         // All is out: that is what a close or a shutdown has waited for.
         match conn.phase() {
-            Phase::Closing => self.finish_closing(slot),
+            Phase::Closing => self.linger_or_end(slot),
             _ => {
-                conn.end_limit();
+                conn.lift_limit();
                 if conn.has(Flags::SHUT_ASKED) {
                     conn.shut();
                     self.end_if_over(slot);
@@ -106,8 +106,8 @@ impl Context {
     /// A callback has returned: if it queued bytes for its own connection and no other, they go out
     /// now. Otherwise everything waits for the flush phase, where each connection is written once.
     #[inline]
-    pub(crate) fn flush_own(&mut self, slot: u32, dirty_before: usize) {
-        if self.lists.unlist_own(slot, dirty_before) && self.flush(slot) {
+    pub(crate) fn flush_if_alone(&mut self, slot: u32, dirty_before: usize) {
+        if self.lists.unlist_if_alone(slot, dirty_before) && self.flush(slot) {
             self.lists.want_flush(slot, self.conns.listed_mut(slot));
         }
     }
@@ -132,7 +132,7 @@ impl Context {
     }
 
     /// The handler is about to be told that the wait is over, unless the flush was the last one.
-    pub(crate) fn end_wait(&mut self, slot: u32) -> Option<(ConnId, Tag)> {
+    pub(crate) fn take_drain(&mut self, slot: u32) -> Option<(ConnId, Tag)> {
         let (key, conn) = self.conns.at(slot)?;
         if !conn.has_drained() {
             return None;

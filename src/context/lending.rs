@@ -143,9 +143,9 @@ impl Context {
     ) -> Option<Sent> {
         let lending = &mut self.lending;
         let len = end - start;
-        let is_own = store.is_of(&lending.hidden);
+        let is_ours = store.is_of(&lending.hidden);
         // A call that writes nothing would tell of room that nobody needs.
-        if !lending.is_offered || !is_own || lending.borrower != id.0 || len == 0 {
+        if !lending.is_offered || !is_ours || lending.borrower != id.0 || len == 0 {
             return None;
         }
         lending.is_offered = false;
@@ -202,6 +202,6 @@ impl Context {
         let conn = self.conns.listed_mut(slot);
         conn.push_first(&mut self.outbox, receive.chunk_of(lent));
         self.lists.want_flush(slot, self.conns.listed_mut(slot));
-        self.flush_own(slot, before);
+        self.flush_if_alone(slot, before);
     }
 }

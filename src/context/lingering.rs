@@ -49,7 +49,7 @@ impl Context {
     /// The last byte of a closing connection is out. A FIN says so to the peer, and then its own
     /// end is awaited. Closing the socket at once would answer whatever it still sends with a RST,
     /// which takes from it what it has not read yet (RFC 9112, section 9.6).
-    pub(super) fn finish_closing(&mut self, slot: u32) {
+    pub(super) fn linger_or_end(&mut self, slot: u32) {
         let (key, conn) = self.conns.listed_key(slot);
         // Its end has come already, or nobody wants to wait for it.
         if conn.has(Flags::EOF) || conn.limits().linger_time.is_zero() {

@@ -169,17 +169,17 @@ impl Lists {
 
     /// Takes back what was listed since there were `before`, if that is this one connection.
     #[inline]
-    pub(super) fn unlist_own(&mut self, slot: u32, before: usize) -> bool {
-        let own = self.dirty.len() == before + 1 && self.dirty[before] == slot;
-        if own {
+    pub(super) fn unlist_if_alone(&mut self, slot: u32, before: usize) -> bool {
+        let alone = self.dirty.len() == before + 1 && self.dirty[before] == slot;
+        if alone {
             self.dirty.truncate(before);
         }
-        own
+        alone
     }
 
     // ---- Connections that are over ----
 
-    pub(super) fn bury(&mut self, slot: u32, conn: &Conn) {
+    pub(super) fn want_burial(&mut self, slot: u32, conn: &Conn) {
         self.ended.push(slot);
         self.over += 1;
         self.stale |= conn.has_any(Flags::IN_READY, Flags::IN_DIRTY);

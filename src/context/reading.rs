@@ -215,7 +215,7 @@ impl Context {
     fn come_through(&mut self, slot: u32) -> Option<Next> {
         let conn = self.conns.listed_mut(slot);
         let mut reset = false;
-        let connected = conn.finish_connect().or_else(|error| {
+        let connected = conn.is_connected().or_else(|error| {
             // A connect that is not through is refused, never reset: so this one was through, and
             // the peer may have said why it left. Asking consumed the error; no read will tell it.
             reset = matches!(error.kind(), ConnectionReset | BrokenPipe);

@@ -123,7 +123,7 @@ impl<M> Reactor<M> {
         self.turn.callbacks += 1;
         if step.next != Next::Data {
             self.open_or_end(app, step);
-            return self.cx.flush_own(slot, before);
+            return self.cx.flush_if_alone(slot, before);
         }
         let (cx, input) = (&mut self.cx, self.receive.offer(step.left));
         enter(cx, app, step.tag, EventKind::Data { conn, input });
@@ -134,7 +134,7 @@ impl<M> Reactor<M> {
             }
         } else {
             cx.parts().lending.close();
-            cx.flush_own(slot, before);
+            cx.flush_if_alone(slot, before);
         }
         self.after_data(slot);
     }
@@ -188,7 +188,7 @@ impl<M> Reactor<M> {
     pub(super) fn deliver<H: Handler<M>>(&mut self, app: &mut H) {
         self.deliver_messages(app);
         for _ in 0..self.cx.parts().config.messages_per_turn {
-            let Some((conn, tag)) = self.cx.next_to_finish() else {
+            let Some((conn, tag)) = self.cx.next_to_tell() else {
                 break;
             };
             self.call_for(app, conn, tag, EventKind::Finish { conn });
@@ -236,7 +236,7 @@ impl<M> Reactor<M> {
                 }
                 Due::Conn(slot) => self.expire_conn(app, slot),
                 Due::Rested(slot) => self.cx.rested(slot),
-                Due::Grace => self.cx.end_grace(),
+                Due::Grace => self.cx.abort_remaining(),
             }
         }
         let left = self.cx.schedule().has_due(due);
@@ -281,7 +281,7 @@ impl<M> Reactor<M> {
             if self.cx.flush_broadcast(slot) || !self.cx.flush(slot) {
                 continue;
             }
-            if let Some((conn, tag)) = self.cx.end_wait(slot) {
+            if let Some((conn, tag)) = self.cx.take_drain(slot) {
                 self.call(app, tag, EventKind::Drain { conn });
             }
         }
@@ -312,7 +312,7 @@ impl<M> Reactor<M> {
     ) {
         let before = self.cx.parts().lists.dirty_len();
         self.call(app, tag, kind);
-        self.cx.flush_own(conn.0.slot, before);
+        self.cx.flush_if_alone(conn.0.slot, before);
     }
 
     fn call<H: Handler<M>>(&mut self, app: &mut H, tag: Tag, kind: EventKind<'_>) {

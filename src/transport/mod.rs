@@ -51,7 +51,7 @@ impl Transport {
     /// Nothing more is written: a transport with an end of its own says it now, and owes that until
     /// it is out. Only then comes `shutdown_write`.
     #[inline(always)]
-    pub(crate) fn finish(&mut self) {
+    pub(crate) fn announce_eof(&mut self) {
         match self {
             Transport::Plain(_) => {}
         }
@@ -92,8 +92,8 @@ impl Transport {
         self.stream().local_addr()
     }
 
-    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
-        self.stream_mut().finish_connect()
+    pub(crate) fn is_connected(&mut self) -> io::Result<bool> {
+        self.stream_mut().is_connected()
     }
 
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {

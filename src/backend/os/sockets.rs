@@ -112,7 +112,7 @@ impl Stream {
 
     /// Writable is not connected, and neither is a hang-up: `SO_ERROR` says whether it failed, and
     /// only a peer address says that it is through (connect(2); cr.yp.to/docs/connect.html).
-    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
+    pub(crate) fn is_connected(&mut self) -> io::Result<bool> {
         let known = on!(self, stream => {
             if let Some(error) = stream.take_error()? {
                 return Err(error);
@@ -398,7 +398,7 @@ mod tests {
             let local = socket.local_addr().unwrap();
             socket.connect(&local).unwrap();
             let mut stream = Stream::Tcp(TcpStream::from_std(socket.into()));
-            let error = stream.finish_connect().unwrap_err();
+            let error = stream.is_connected().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
             drop(stream);
             std::net::TcpListener::bind(local.as_socket().unwrap()).unwrap();

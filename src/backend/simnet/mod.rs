@@ -205,12 +205,12 @@ impl Stream {
         self.net.lock().reset_on_close(self.id);
     }
 
-    pub(crate) fn finish_connect(&mut self) -> io::Result<bool> {
-        self.net.enter().finish_connect(self.id)
+    pub(crate) fn is_connected(&mut self) -> io::Result<bool> {
+        self.net.enter().is_connected(self.id)
     }
 
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
-        self.finish_connect().err()
+        self.is_connected().err()
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {

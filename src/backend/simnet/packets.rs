@@ -137,7 +137,7 @@ impl Net {
         }
     }
 
-    pub(crate) fn finish_connect(&mut self, id: SockId) -> io::Result<bool> {
+    pub(crate) fn is_connected(&mut self, id: SockId) -> io::Result<bool> {
         if self.socket(id).state == State::Open && self.blocks_for_once(id) {
             return Ok(false);
         }
