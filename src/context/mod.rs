@@ -165,6 +165,7 @@ impl Context {
     }
 
     /// Where readiness comes from.
+    #[cfg(any(feature = "sim", all(unix, not(mio_unsupported_force_poll_poll))))]
     pub(crate) fn backend(&self) -> &Backend {
         &self.backend
     }
