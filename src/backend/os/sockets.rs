@@ -50,7 +50,7 @@ macro_rules! on {
 impl Stream {
     /// `true`: connected already, as Unix sockets are.
     pub(super) fn connect(connect: &Connect, addr: &Addr) -> io::Result<(Stream, bool)> {
-        let (socket, addr) = match addr {
+        let (socket, addr): (Socket, SockAddr) = match addr {
             Addr::Ip(ip) => (
                 Socket::new(Domain::for_address(*ip), Type::STREAM, None)?,
                 (*ip).into(),
