@@ -85,8 +85,8 @@ pub enum Reason {
     /// The handler left more input unconsumed than
     /// [`Limits::input_limit`](crate::Limits::input_limit). What is pending was sent first.
     InputLimit,
-    /// After a `Sent::Wait` more was sent than [`Limits::hard_limit`](crate::Limits::hard_limit)
-    /// allows, and the overflow policy is `Close`.
+    /// Something was sent after a `Sent::Wait`, the peer had left more of what came before than
+    /// [`Limits::hard_limit`](crate::Limits::hard_limit) allows, and the policy is `Close`.
     PendingLimit,
     /// `close_because` was called; the caller's own error.
     Protocol(io::Error),

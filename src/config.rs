@@ -86,8 +86,14 @@ pub struct Limits {
     /// Pending bytes at which `on_drain` ends the wait; default 16 KiB, so that the socket does not
     /// run dry while the handler refills.
     pub low_watermark: usize,
-    /// Pending bytes that sends after a `Wait` may not exceed; default 1 MiB: memory per connection
-    /// stays bounded also for handlers that ignore `Wait`.
+    /// Pending bytes that a send after a `Wait` may not exceed; default 1 MiB: memory per
+    /// connection stays bounded also for handlers that ignore `Wait`.
+    ///
+    /// It judges the peer, so what counts is what the last flush of the connection has left, and
+    /// the send itself. What was queued since the peer has had no chance to take; and while a flush
+    /// leaves less than the high watermark, sends of any size are taken. So the bound is this
+    /// limit, and what is sent between two flushes: in one callback to its own connection, or in
+    /// one turn.
     pub hard_limit: usize,
     /// What to do with a send above the hard limit; default `Close`.
     pub overflow: Overflow,

@@ -111,10 +111,16 @@ fn a_frame_above_the_maximum_closes_its_connection_with_a_last_word() {
 #[test]
 fn a_last_word_above_the_hard_limit_ends_as_pending_limit() {
     let (mut kit, seen) = framed(LengthPrefixed::u32(1024), |cx, conn, _| {
-        cx.send(conn, vec![0; 3 << 20]);
+        cx.send(conn, vec![0; 16 << 20]);
     });
     let mut peer = peer(kit.listen());
-    write(&mut peer, b"\0\0\0\x02ok\x7f\xff\xff\xff");
+    write(&mut peer, b"\0\0\0\x02ok");
+    kit.until_cx("some of it is left", |_, cx| {
+        cx.connections()
+            .next()
+            .is_some_and(|conn| cx.pending(conn) > 0)
+    });
+    write(&mut peer, b"\x7f\xff\xff\xff");
     all_closed(&mut kit, 1);
     let life = kit.log().life(kit.log().ids[0]);
     assert!(matches!(life.reason(), Reason::PendingLimit));

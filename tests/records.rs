@@ -42,6 +42,7 @@ fn session() {
     config.limits.input_limit = 100;
     config.limits.hard_limit = 100_000;
     config.limits.write_stall = Duration::from_millis(30);
+    let mut much = None;
     let mut kit = Kit::with_config(config, |cx, event| match event {
         EventKind::Data { conn, input } => match input.len() {
             // A partial message, too large in the end.
@@ -51,9 +52,9 @@ fn session() {
                 input.take_all();
             }
             _ if input.starts_with(b"much") => {
-                for _ in 0..20 {
-                    cx.send(conn, SECRET.repeat(1000));
-                }
+                cx.send(conn, SECRET.repeat(100_000));
+                much = Some(conn);
+                cx.set_timer(Duration::ZERO, 0);
                 input.take_all();
             }
             _ if input.starts_with(b"rude") => {
@@ -66,6 +67,7 @@ fn session() {
             }
             _ => drop(cx.send(conn, SECRET)),
         },
+        EventKind::Timer { .. } => drop(cx.send(much.unwrap(), SECRET)),
         other => default(cx, other),
     });
     let listen = Listen::new("127.0.0.1:0").send_buffer(4096);

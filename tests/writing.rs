@@ -88,14 +88,23 @@ fn what_is_sent_after_a_wait_meets_the_hard_limit_which_closes_with_its_reason()
         let hard = 4 * HIGH;
         let mut kit = Kit::with_config(config(limits(hard)), |cx, event| match event {
             EventKind::Open { conn, .. } => {
-                while cx.send(conn, &[0; 100]) == Sent::Queued {}
-                loop {
-                    match cx.send(conn, &[0; 100]) {
-                        Sent::Wait => assert!(cx.pending(conn) <= hard),
-                        answer => break assert_eq!(answer, Sent::Gone),
+                // More than the system takes for a peer that does not read.
+                assert_eq!(cx.send(conn, vec![0; 3 * HIGH]), Sent::Wait);
+                cx.set_timer(Duration::ZERO, 0);
+            }
+            // One send a flush.
+            EventKind::Timer { .. } => {
+                let conn = cx.connections().next().unwrap();
+                match cx.send(conn, &[0; 100]) {
+                    Sent::Wait => {
+                        assert!(cx.pending(conn) <= hard);
+                        cx.set_timer(Duration::ZERO, 0);
+                    }
+                    answer => {
+                        assert_eq!(answer, Sent::Gone);
+                        assert!(!cx.is_open(conn) && !cx.close(conn) && !cx.abort(conn));
                     }
                 }
-                assert!(!cx.is_open(conn) && !cx.close(conn) && !cx.abort(conn));
             }
             other => default(cx, other),
         });
@@ -120,23 +129,27 @@ fn the_policy_drop_newest_drops_whole_sends_and_keeps_the_rest() {
         let mut limits = limits(2 * HIGH);
         limits.overflow = Overflow::DropNewest;
         let mut kit = Kit::with_config(config(limits), |cx, event| match event {
-            EventKind::Open { conn, .. } => {
-                for number in 0..100u8 {
-                    // The longer ones no longer fit, and the shorter ones still do.
-                    let frame = vec![number; 300 + 400 * (number as usize % 2)];
-                    match cx.send(conn, &frame) {
-                        Sent::Dropped => dropped.set(dropped.get() + 1),
-                        Sent::Gone => panic!("it is open"),
-                        _ => kept.borrow_mut().extend(frame),
-                    }
-                    assert!(cx.pending(conn) <= 2 * HIGH);
+            EventKind::Open { .. } => _ = cx.set_timer(Duration::ZERO, 0),
+            // One send a flush.
+            EventKind::Timer { key, .. } if key < 150 => {
+                let conn = cx.connections().next().unwrap();
+                // The longer ones no longer fit, and the shorter ones still do.
+                let frame = vec![key as u8; 300 + 400 * (key as usize % 2)];
+                match cx.send(conn, &frame) {
+                    Sent::Dropped => dropped.set(dropped.get() + 1),
+                    Sent::Gone => panic!("it is open"),
+                    _ => kept.borrow_mut().extend(frame),
                 }
+                assert!(cx.pending(conn) <= 2 * HIGH);
+                cx.set_timer(Duration::ZERO, key + 1);
             }
             EventKind::Drain { conn } => drop(cx.close(conn)),
             other => default(cx, other),
         });
         let addr = kit.listen_on(listen);
-        let reader = spawn(move || read_all(any_peer(&addr)));
+        let peer = any_peer(&addr);
+        kit.until("all were sent", |log| log.timers.len() == 151);
+        let reader = spawn(move || read_all(peer));
         assert!(kit.until_done(reader) == *kept.borrow());
         assert!(dropped.get() > 20 && kit.log().count("drain") == 1);
         kit.end();

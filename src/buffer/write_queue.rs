@@ -15,6 +15,8 @@ pub(crate) struct WriteQueue {
     tail: Vec<u8>,
     taken: usize,
     len: usize,
+    /// Bytes that the last flush has left.
+    offered: usize,
 }
 
 /// Entries of one system call; the limit of the system (IOV_MAX, 1024 on Linux) is far above it.
@@ -31,6 +33,18 @@ impl WriteQueue {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes that the last flush has left: the peer has had its chance to take them.
+    #[inline]
+    pub(crate) fn offered(&self) -> usize {
+        self.offered
+    }
+
+    /// A flush has left what is here.
+    #[inline]
+    pub(crate) fn note_offered(&mut self) {
+        self.offered = self.len;
     }
 
     #[inline]
@@ -180,8 +194,7 @@ impl WriteQueue {
         if self.blocks.capacity() > SLICES {
             self.blocks.shrink_to(SLICES);
         }
-        self.taken = 0;
-        self.len = 0;
+        (self.taken, self.len, self.offered) = (0, 0, 0);
     }
 
     /// Bytes that it takes when it is empty.

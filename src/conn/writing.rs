@@ -45,6 +45,22 @@ impl Conn {
         self.queue.as_ref().map_or(broadcast, |queue| queue.len())
     }
 
+    /// Pending bytes that the last flush has left.
+    #[inline]
+    fn offered(&self) -> usize {
+        let queued = self.queue.as_ref().map_or(0, |queue| queue.offered());
+        queued + self.transport.as_ref().map_or(0, Transport::held)
+    }
+
+    /// A flush has come to the connection: what is pending now it did not take, be it that the
+    /// system had no room, or that there is no connection yet.
+    #[inline]
+    pub(crate) fn note_offered(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.note_offered();
+        }
+    }
+
     /// Has the system taken everything, the transport's own words too?
     #[inline]
     pub(crate) fn is_all_out(&self) -> bool {
@@ -69,16 +85,18 @@ impl Conn {
         }
     }
 
-    /// What becomes of a send of so many bytes, with some of the input lent to it already. The hard
-    /// limit governs only what is sent after a `Wait` and above the high mark, so a send below it
-    /// is taken whatever its size.
+    /// What becomes of a send of so many bytes. The hard limit governs only what is sent after a
+    /// `Wait`, and it judges the peer by what the last flush left, not by what it had no chance to
+    /// take yet. Where that is below the high mark, a send is taken whatever its size.
     #[inline]
-    pub(crate) fn admit(&self, lent: usize, bytes: usize) -> Admission {
+    pub(crate) fn admit(&self, bytes: usize) -> Admission {
         if !self.has(Flags::WAITING) || bytes == 0 {
             return Admission::Queue;
         }
-        let (pending, limits) = (self.pending() + lent, &self.limits);
-        if pending < limits.high_watermark || pending.saturating_add(bytes) <= limits.hard_limit {
+        let (offered, limits) = (self.offered(), &self.limits);
+        // The high mark may be zero.
+        let is_fresh = offered == 0 || offered < limits.high_watermark;
+        if is_fresh || offered.saturating_add(bytes) <= limits.hard_limit {
             return Admission::Queue;
         }
         match limits.overflow {

@@ -70,6 +70,7 @@ impl Context {
     /// What follows from a flush: another one, a FIN, the end, an `on_drain`.
     pub(super) fn after_flush(&mut self, slot: u32) -> bool {
         let conn = self.conns.listed_mut(slot);
+        conn.note_offered();
         // Asked before the end of a close can come of it: then no `on_drain` is told.
         let drained = conn.has_drained();
         if !conn.is_flushing() || conn.has(Flags::WRITE_FAILED) {

@@ -18,7 +18,8 @@ pub enum Sent {
     /// The bytes are queued, but more is pending than the high watermark: send no more until
     /// `on_drain`. Every send until then answers so.
     Wait,
-    /// Nothing is queued: the hard limit is reached, and the overflow policy is `DropNewest`.
+    /// Nothing is queued: what the last flush left has reached the hard limit, and the overflow
+    /// policy is `DropNewest`.
     Dropped,
     /// Nothing is queued: no such connection, or it is closing, or its writing side is shut or
     /// failed; or this very send met the hard limit, with the policy `Close`.
@@ -59,9 +60,10 @@ impl Context {
     /// Queues bytes; the loop writes them, as much as the system takes, in the order of the calls.
     ///
     /// Takes `&[u8]`, `&str`, `String`, `Vec<u8>`, `Bytes`, a [`Chunk`](crate::Chunk) of input, or
-    /// a pair of these. After [`Sent::Wait`], `on_drain` says when to go on. A send made while less
-    /// is pending than the high watermark is taken whatever its size; what is sent after a `Wait`
-    /// meets [`Limits::hard_limit`](crate::Limits::hard_limit).
+    /// a pair of these. After [`Sent::Wait`], `on_drain` says when to go on. What is sent after a
+    /// `Wait` meets [`Limits::hard_limit`](crate::Limits::hard_limit), which counts what the last
+    /// flush left. What was queued since does not count, so until a callback has returned nothing
+    /// but `Wait` says that it has sent enough.
     ///
     /// Bytes sent while connecting go out when the connection is open. "Queued" does not mean that
     /// the peer has them: only its answer can say so.
@@ -168,7 +170,7 @@ impl Context {
             return Sent::Gone;
         }
         // The limits first, so that nothing is half queued.
-        match conn.admit(self.lending.lent_to(slot), len) {
+        match conn.admit(len) {
             Admission::Queue => {}
             Admission::Drop => return Sent::Dropped,
             Admission::Close => {
@@ -184,8 +186,9 @@ impl Context {
             let pending = conn.push(&mut self.outbox, push) + self.lending.lent_to(slot);
             if pending > conn.limits().high_watermark {
                 conn.set(Flags::WAITING);
-                // It may well be reading: what others send it must not pile up before a flush.
-                if conn.has(Flags::WRITABLE) {
+                // It may well be reading: what others send it must not pile up before a flush. Nor
+                // if it does not: only a flush makes that count.
+                if conn.has(Flags::WRITABLE) || pending > conn.limits().hard_limit {
                     self.lists.crowd();
                 }
             }

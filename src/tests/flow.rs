@@ -107,12 +107,13 @@ fn wait_and_drain_alternate() {
 fn the_hard_limit_governs_what_is_sent_after_a_wait_and_above_the_high_mark() {
     let mut bench = Bench::new();
     let (socket, conn) = bench.accept();
-    bench.write_steps(socket, [BLOCK, BLOCK]);
+    bench.write_steps(socket, [BLOCK]);
     assert_eq!(
         bench.cx().send(conn, vec![0; 3 * MIB]),
         Sent::Wait,
         "below the mark: any size"
     );
+    bench.settle();
     assert_eq!(
         bench.cx().send(conn, "x"),
         Sent::Gone,
@@ -124,6 +125,80 @@ fn the_hard_limit_governs_what_is_sent_after_a_wait_and_above_the_high_mark() {
     assert!(bench.script.socket(socket, |socket| socket.reset));
 }
 
+// J5
+#[test]
+fn what_was_queued_since_the_last_flush_is_not_laid_to_the_peer() {
+    for overflow in [crate::Overflow::Close, crate::Overflow::DropNewest] {
+        let mut config = Config::default();
+        config.limits.overflow = overflow;
+        let refused = match overflow {
+            crate::Overflow::Close => Sent::Gone,
+            crate::Overflow::DropNewest => Sent::Dropped,
+        };
+        let mut bench = Bench::with_config(config);
+        let (socket, conn) = bench.accept();
+        // Above the limit, more than once, and it is taken by a peer that takes it.
+        bench.write_steps(socket, [WriteStep::Take(50_000)]);
+        bench.cx().send(conn, vec![0; 100_000]);
+        bench.settle();
+        let left = bench.cx().pending(conn);
+        assert_eq!(left, 50_000);
+        for _ in 0..200 {
+            assert_eq!(bench.cx().send(conn, &[0; 10_000]), Sent::Wait);
+        }
+        assert_eq!(bench.cx().broadcast([conn], vec![0; 10_000]).waiting, 1);
+        // A flush that finds no room has been the chance, and so has one without an attempt.
+        bench.write_steps(socket, [WriteStep::Take(left + 2_010_000 - (MIB - 20))]);
+        bench.script.edge(socket, Readiness::WRITABLE);
+        bench.settle();
+        assert_eq!(bench.cx().pending(conn), MIB - 20);
+        assert_eq!(bench.cx().send(conn, vec![0; 20]), Sent::Wait);
+        bench.settle();
+        assert_eq!(bench.cx().pending(conn), MIB);
+        assert_eq!(bench.cx().send(conn, "x"), refused);
+        bench.settle();
+    }
+}
+
+// J5
+#[test]
+fn the_limit_counts_what_a_connect_that_takes_its_time_has_left_waiting() {
+    let mut bench = Bench::new();
+    let conn = bench.cx().connect("127.0.0.1:7");
+    for _ in 0..200 {
+        assert_ne!(bench.cx().send(conn, vec![0; 10_000]), Sent::Gone);
+    }
+    bench.settle();
+    assert_eq!(bench.cx().send(conn, "x"), Sent::Gone);
+    bench.settle();
+    assert_eq!(bench.seen().len(), 1);
+}
+
+// J5: two that send in one turn to one that takes nothing.
+#[test]
+fn what_many_send_to_one_that_takes_nothing_is_bounded_by_a_flush_between_them() {
+    let mut config = Config::default();
+    config.limits.overflow = crate::Overflow::DropNewest;
+    let mut bench = Bench::with_config(config);
+    let (listener, target) = bench.accept();
+    bench.write_steps(listener, [BLOCK]);
+    bench.cx().send(target, vec![0; MIB]);
+    bench.settle();
+    bench.write_steps(listener, [WriteStep::Take(MIB / 2), BLOCK]);
+    bench.script.edge(listener, Readiness::WRITABLE);
+    bench.settle();
+    for _ in 0..20 {
+        let (speaker, _) = bench.accept();
+        bench.app.on_data.push_back(Box::new(move |cx, _| {
+            cx.send(target, vec![b'x'; MIB / 2 - 1]);
+        }));
+        bench.script.arrives(speaker, b"!");
+    }
+    bench.settle();
+    bench.settle();
+    assert!(bench.cx().pending(target) < 2 * MIB);
+}
+
 #[test]
 fn drop_newest_drops_whole_sends_and_keeps_the_connection() {
     let mut config = Config::default();
@@ -132,8 +207,8 @@ fn drop_newest_drops_whole_sends_and_keeps_the_connection() {
     let (socket, conn) = bench.accept();
     bench.write_steps(socket, [BLOCK]);
     assert_eq!(bench.cx().send(conn, vec![1; MIB]), Sent::Wait);
-    assert_eq!(bench.cx().send(conn, vec![2; 10]), Sent::Dropped);
     bench.settle();
+    assert_eq!(bench.cx().send(conn, vec![2; 10]), Sent::Dropped);
     bench.script.edge(socket, Readiness::WRITABLE);
     bench.settle();
     assert_eq!(bench.cx().send(conn, vec![3; 10]), Sent::Queued);

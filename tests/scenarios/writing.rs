@@ -11,6 +11,7 @@ on_both_edges! {
     waits_and_drains_alternate_while_a_peer_reads_slowly,
     a_send_above_the_hard_limit_closes,
     a_send_above_the_hard_limit_may_be_dropped,
+    many_sends_in_one_callback_reach_a_peer_that_reads,
     refilling_in_on_drain_a_hundred_times_loses_no_drain,
     bytes_from_all_callbacks_arrive_in_the_order_of_the_calls,
     a_reset_in_the_middle_of_a_write_ends_one_and_no_other,
@@ -119,6 +120,33 @@ fn a_send_above_the_hard_limit_may_be_dropped(on: On) {
     edge.until("all has come", |_| peer.count() == 200_005);
     assert_eq!(&peer.received()[200_000..], b"again");
     edge.end();
+}
+
+// J5
+fn many_sends_in_one_callback_reach_a_peer_that_reads(on: On) {
+    for overflow in [Overflow::Close, Overflow::DropNewest] {
+        let mut config = low_marks();
+        config.limits.hard_limit = 64 * 1024;
+        config.limits.overflow = overflow;
+        let all = pattern(400_000);
+        let reply = all.clone();
+        let mut edge = on.edge_with(config, move |cx, event| match event {
+            EventKind::Data { conn, input } => {
+                input.take_all();
+                for line in reply.chunks(2000) {
+                    assert!(matches!(cx.send(conn, line), Sent::Queued | Sent::Wait));
+                }
+            }
+            other => default(cx, other),
+        });
+        let addr = edge.listen_on(small("127.0.0.1:0"));
+        let peer = edge.peer(&addr);
+        peer.send("LIST\n");
+        edge.until("all has come", |_| peer.count() == all.len());
+        assert!(peer.received() == all);
+        assert_eq!(edge.log().count("drain"), 1);
+        edge.end();
+    }
 }
 
 // W2

@@ -51,6 +51,12 @@ pub struct Life {
     pub left: usize,
     /// Pending after the last send that was taken, or the last turn.
     pub most_pending: usize,
+    /// In which callback bytes were last taken, and how many in it so far.
+    pub taken_in: (u64, usize),
+    /// Bytes taken since the last turn, and between the last two.
+    pub taken_since: (usize, usize),
+    /// A send was refused, and the peer has left as much as that needs.
+    pub over_limit: bool,
     pub finish_told: bool,
     pub deadline: Option<Instant>,
     pub idle: Option<Duration>,
@@ -99,6 +105,8 @@ pub struct Actor {
     fired: Option<(u64, Instant, u64)>,
     inside: bool,
     pub expiring: bool,
+    /// Counts callbacks, and the gaps between turns.
+    callbacks: u64,
 }
 
 impl Actor {
@@ -126,6 +134,7 @@ impl Actor {
             fired: None,
             inside: false,
             expiring: false,
+            callbacks: 0,
         }
     }
 
@@ -166,6 +175,9 @@ impl Actor {
             taken: 0,
             left: 0,
             most_pending: 0,
+            taken_in: (0, 0),
+            taken_since: (0, 0),
+            over_limit: false,
             finish_told: false,
             deadline: None,
             idle: self.plan.config.limits.idle,
@@ -224,7 +236,7 @@ impl Actor {
             Reason::TimedOut(Deadline::CloseFlush) if self.plan.patient => asked.is_some(),
             Reason::TimedOut(_) | Reason::ConnectTimedOut => !self.plan.patient,
             Reason::InputLimit => asked == Some(Asked::InputLimit),
-            Reason::PendingLimit => asked.is_some(),
+            Reason::PendingLimit => life.over_limit,
             Reason::Protocol(_) => asked.is_some(),
             Reason::Finished => self.finishing,
             Reason::ConnectFailed(_) => !life.opened,
@@ -238,8 +250,31 @@ impl Actor {
         );
     }
 
+    /// Bytes of this connection that its peer may have had a chance to take, at most: what was
+    /// pending when the running callback began.
+    pub fn had_chance(&self, life: &Life) -> usize {
+        let in_this = match life.taken_in.0 == self.callbacks {
+            true => life.taken_in.1,
+            false => 0,
+        };
+        life.most_pending.saturating_sub(in_this)
+    }
+
+    /// A send was taken.
+    pub fn note_taken(&mut self, conn: ConnId, len: usize) {
+        let number = self.callbacks;
+        if let Some(life) = self.lives.get_mut(&conn) {
+            if life.taken_in.0 != number {
+                life.taken_in = (number, 0);
+            }
+            life.taken_in.1 += len;
+            life.taken_since.0 += len;
+        }
+    }
+
     /// What must hold after every turn.
     pub fn after_turn(&mut self, cx: &Context) {
+        self.callbacks += 1;
         assert!(!self.inside, "a turn ended inside a callback");
         let mut pending = 0;
         for (conn, life) in &mut self.lives {
@@ -250,6 +285,7 @@ impl Actor {
                 "{conn}: {now} bytes are pending, after {most} and no send"
             );
             life.most_pending = now;
+            life.taken_since = (0, life.taken_since.0);
             pending += now as u64;
             let open = cx.is_open(*conn);
             assert!(
@@ -300,6 +336,7 @@ impl Handler<Note> for Actor {
     fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
         assert!(!self.inside, "a callback inside a callback: {event:?}");
         self.inside = true;
+        self.callbacks += 1;
         self.expiring = matches!(
             event.kind,
             EventKind::Timer { .. } | EventKind::Deadline { .. }
@@ -370,6 +407,7 @@ impl Handler<Note> for Actor {
     fn on_message(&mut self, cx: &mut Context, note: Note) {
         assert!(!self.inside, "a message inside a callback");
         self.inside = true;
+        self.callbacks += 1;
         self.ledger.borrow_mut().message(self.index, note.id);
         if note.resume {
             self.resume_all(cx);

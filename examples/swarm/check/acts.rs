@@ -93,10 +93,13 @@ impl Actor {
         let limits = self.limits();
         let (high, hard, overflow) = (limits.high_watermark, limits.hard_limit, limits.overflow);
         let (pending, len) = (cx.pending(conn), bytes.len());
+        let behind = self.is_behind(conn, len);
         let Some(life) = self.lives.get_mut(&conn) else {
             return assert!(sent == Sent::Gone, "{conn} is stale, and {sent:?}");
         };
         let usable = life.asked.is_none() && !life.shut;
+        // What was taken before the turn before this one was offered since, or it is gone.
+        let (since, waited) = (life.taken_since.0 + life.taken_since.1, life.waiting);
         let accepted = matches!(sent, Sent::Queued | Sent::Wait);
         assert!(
             usable || !accepted,
@@ -114,27 +117,40 @@ impl Actor {
                 "{conn}: Wait with {pending} of {high} bytes"
             ),
             Sent::Dropped => assert!(
-                life.waiting && overflow == Overflow::DropNewest && pending + len > hard,
-                "{conn}: Dropped with {pending} of {hard} bytes"
+                life.waiting && overflow == Overflow::DropNewest && behind,
+                "{conn}: {len} bytes Dropped with {pending} of {hard} bytes"
             ),
             Sent::Gone if usable && !cx.is_open(conn) => {
                 life.asked = Some(Asked::Gone);
+                life.over_limit = life.waiting && overflow == Overflow::Close && behind;
                 let end = life.end;
                 self.no_longer_live(end);
             }
             Sent::Gone => {}
         }
         if accepted {
+            let old = (pending - len).saturating_sub(since);
             assert!(
-                pending <= hard.max(high + len),
-                "{conn}: {pending} bytes are pending"
+                !waited || old == 0 || old < high || old + len <= hard,
+                "{conn}: {len} bytes are taken after {old} of {hard} that were left"
             );
             self.took(cx, conn, bytes, sent);
         }
     }
 
+    /// May a send be refused? Only for what the peer has had a chance to take.
+    fn is_behind(&self, conn: ConnId, len: usize) -> bool {
+        let offered = self
+            .lives
+            .get(&conn)
+            .map_or(0, |life| self.had_chance(life));
+        let limits = self.limits();
+        offered > 0 && offered >= limits.high_watermark && offered + len > limits.hard_limit
+    }
+
     fn took(&mut self, cx: &Context, conn: ConnId, bytes: &[u8], sent: Sent) {
         let now = self.clock.now();
+        self.note_taken(conn, bytes.len());
         let Some(life) = self.lives.get_mut(&conn) else {
             return;
         };
@@ -179,12 +195,14 @@ impl Actor {
         let mut seen = sockeye::Broadcast::default();
         for (conn, before) in to.into_iter().zip(before) {
             let pending = cx.pending(conn);
-            let waits = self.lives.get(&conn).is_some_and(|life| life.waiting);
+            let life = self.lives.get(&conn);
+            let waits = life.is_some_and(|life| life.waiting);
+            let usable = life.is_some_and(|life| life.asked.is_none() && !life.shut);
             let drops = self.limits().overflow == Overflow::DropNewest;
             let sent = match (pending == before + frame.len(), waits) {
                 (true, waits) if waits || pending > high => Sent::Wait,
                 (true, _) => Sent::Queued,
-                (false, true) if drops && pending >= high => Sent::Dropped,
+                (false, true) if drops && usable && pending >= high.max(1) => Sent::Dropped,
                 (false, _) => Sent::Gone,
             };
             let counter = match sent {
@@ -194,8 +212,12 @@ impl Actor {
                 Sent::Gone => &mut seen.gone,
             };
             *counter += 1;
-            if sent != Sent::Dropped {
-                self.judge(cx, conn, frame, sent);
+            match sent {
+                Sent::Dropped => assert!(
+                    self.is_behind(conn, frame.len()),
+                    "{conn}: a broadcast is dropped with {pending} bytes"
+                ),
+                sent => self.judge(cx, conn, frame, sent),
             }
         }
         let (is, was) = (seen.dropped + seen.gone, answer.dropped + answer.gone);
