@@ -212,6 +212,34 @@ fn a_call_that_would_block_for_no_reason_is_made_again() {
     }
 }
 
+// J8
+#[test]
+fn a_shortage_of_memory_at_reads_and_writes_ends_nothing_and_does_not_spin() {
+    for seed in seeds(0..5) {
+        let (mut world, node) = world(seed, |faults| faults.shortages = 500);
+        let peers: Vec<_> = (0..4).map(|_| world.connect(PLACE)).collect();
+        for peer in &peers {
+            echoes(&mut world, peer, &bytes(100_000));
+        }
+        assert!(world.faults_met() > 5);
+        // And one that does not end for a while.
+        let mut faults = Faults::default();
+        faults.shortages = 1000;
+        world.faults(faults);
+        peers.iter().for_each(|peer| peer.send("hello"));
+        let turns = world.turns();
+        world.advance(Duration::from_secs(100));
+        let turns = world.turns() - turns;
+        assert!(turns < 50_000, "it spins: {turns} turns");
+        world.faults(Faults::default());
+        world.advance(ms(20));
+        for peer in &peers {
+            assert!(peer.received_bytes() == b"hello", "{peer:?}");
+        }
+        assert!(world.app(node).reasons.is_empty());
+    }
+}
+
 #[test]
 fn late_and_reordered_readiness_loses_nothing() {
     for seed in seeds(0..5) {

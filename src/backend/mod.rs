@@ -32,7 +32,7 @@ pub(crate) mod script;
 #[cfg(feature = "sim")]
 pub(crate) mod simnet;
 
-pub(crate) use os::is_exhaustion;
+pub(crate) use os::{is_exhaustion, is_shortage};
 
 use crate::addr::{Addr, Target};
 use crate::options::{Connect, Listen};

@@ -67,12 +67,19 @@ impl Conn {
         if at == NEVER || self.phase == Phase::Dead {
             return;
         }
+        if let Some(timer) = self.timer
+            && timers.at(timer).is_none_or(|set| at >= set)
+        {
+            return;
+        }
+        let now = now();
+        // What has passed in a shortage waits for the end of that: to ask at once would spin.
+        if at <= now && self.has(Flags::SHORT) {
+            return;
+        }
         match self.timer {
-            None => self.timer = Some(timers.set(at.max(now()), due())),
-            Some(timer) if timers.at(timer).is_some_and(|set| at < set) => {
-                timers.reset(timer, at.max(now()));
-            }
-            Some(_) => {}
+            None => self.timer = Some(timers.set(at.max(now), due())),
+            Some(timer) => drop(timers.reset(timer, at.max(now))),
         }
     }
 
@@ -108,11 +115,21 @@ impl Conn {
         }
     }
 
+    /// Tries again what a shortage has kept from being done: a read or a write.
+    pub(crate) fn end_shortage(&mut self) {
+        self.clear(Flags::SHORT);
+        self.set(Flags::READABLE);
+        self.set(Flags::WRITABLE);
+    }
+
     /// The timer fired, and the connection has been asked: which deadline has passed, if any? One
     /// that moved on has not. What is told again counts from `fresh`, the time of this moment.
     pub(crate) fn expire(&mut self, now: Tick, fresh: Tick) -> Expired {
         // The limit of its phase comes first: it ends what the others would only tell of.
-        if self.limit_at <= now {
+        // A shortage of memory is no answer, and not the peer's fault: what only bounds a silence
+        // is judged when it is over.
+        let is_short = self.has(Flags::SHORT);
+        if self.limit_at <= now && !is_short {
             if self.is_owed_answer() {
                 return Expired::Nothing;
             }
@@ -138,7 +155,7 @@ impl Conn {
             };
         }
         // Told again after another idle time, if the handler leaves it open.
-        if self.idle_at() <= now && !self.is_unread() && !self.is_unwritten() {
+        if self.idle_at() <= now && !self.is_unread() && !self.is_unwritten() && !is_short {
             self.progress = fresh;
             return Expired::Tell(Deadline::Idle);
         }

@@ -34,6 +34,8 @@ impl Flags {
     pub(crate) const IN_DIRTY: Flags = Flags(1 << 12);
     /// The system has reported an error of the socket, and nobody has asked for it yet.
     pub(crate) const FAULTED: Flags = Flags(1 << 14);
+    /// The system was short of memory at a read or a write, and a timer is set to try again.
+    pub(crate) const SHORT: Flags = Flags(1 << 15);
     /// The phase is `Open`: here again, so that the usual case is one comparison.
     pub(super) const OPEN: Flags = Flags(1 << 13);
 }

@@ -1,6 +1,7 @@
 //! Reading from one connection: when it is worth a call, and what the call says.
 
 use super::{Conn, Flags, Phase};
+use crate::backend::is_shortage;
 use crate::buffer::receive::{Leftover, Receive};
 use crate::readiness::Readiness;
 use crate::transport::Transport;
@@ -11,6 +12,8 @@ pub(crate) enum Read {
     Data(usize),
     Eof,
     Nothing,
+    /// The system is short of memory, and no edge will tell that this is over.
+    Later,
     Failed(io::Error),
 }
 
@@ -103,6 +106,10 @@ impl Conn {
                     Read::Nothing
                 }
                 io::ErrorKind::Interrupted => Read::Nothing,
+                _ if is_shortage(&error) => {
+                    self.clear(Flags::READABLE);
+                    Read::Later
+                }
                 _ => Read::Failed(error),
             },
         }

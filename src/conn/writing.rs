@@ -1,7 +1,7 @@
 //! Writing to one connection: what is pending, what a send may add, and what a call says.
 
 use super::{Conn, Flags, Phase};
-use crate::backend::Stream;
+use crate::backend::{Stream, is_shortage};
 use crate::buffer::input::Chunk;
 use crate::buffer::outbox::Outbox;
 use crate::buffer::write_queue::{SLICES, Spare, WriteQueue};
@@ -15,6 +15,8 @@ use std::ops::Range;
 pub(crate) enum Written {
     Bytes(usize),
     Nothing,
+    /// The system is short of memory, and no edge will tell that this is over.
+    Later,
     Failed(io::Error),
 }
 
@@ -295,7 +297,9 @@ impl Conn {
         match written {
             Written::Bytes(count) if count == bytes.len() => {}
             Written::Bytes(count) => self.queue_untaken(&bytes[count..], spare),
-            Written::Nothing | Written::Failed(_) => self.queue_untaken(bytes, spare),
+            Written::Nothing | Written::Later | Written::Failed(_) => {
+                self.queue_untaken(bytes, spare);
+            }
         }
         written
     }
@@ -327,6 +331,10 @@ impl Conn {
                     Written::Nothing
                 }
                 io::ErrorKind::Interrupted => Written::Nothing,
+                _ if is_shortage(&error) => {
+                    self.clear(Flags::WRITABLE);
+                    Written::Later
+                }
                 _ => Written::Failed(error),
             },
         }

@@ -109,7 +109,7 @@ impl Context {
     }
 
     /// A connection is over. `on_close` comes in the reap phase, and the descriptor goes with it:
-    /// by a RST if bytes are lost, for an error may be the system's own (`ENOBUFS`) and the peer
+    /// by a RST if bytes are lost, for an error may be this system's own (`EPERM`) and the peer
     /// alive.
     pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
         let conn = self.conns.listed_mut(slot);

@@ -26,6 +26,7 @@ impl Context {
                 return count == len;
             }
             Written::Nothing => {}
+            Written::Later => self.retry_later(slot),
             Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
         }
         false
@@ -61,6 +62,7 @@ impl Context {
                     conn.restart_limit(self.schedule.fresh());
                 }
                 Written::Nothing => {}
+                Written::Later => self.retry_later(slot),
                 Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
             }
         }

@@ -186,6 +186,10 @@ impl Context {
                 conn.push_first(&mut self.outbox, receive.chunk_of(start + count..end));
             }
             Written::Nothing => conn.push_first(&mut self.outbox, receive.chunk_of(start..end)),
+            Written::Later => {
+                conn.push_first(&mut self.outbox, receive.chunk_of(start..end));
+                self.retry_later(slot);
+            }
             Written::Failed(error) => {
                 conn.lose(bytes.len());
                 self.write_failed(slot, Reason::from_io(error));

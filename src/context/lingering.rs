@@ -101,6 +101,7 @@ impl Context {
                 }
                 self.lists.want_read(slot, conn);
             }
+            Read::Later => self.retry_later(slot),
             Read::Nothing => self.lists.want_read(slot, conn),
             Read::Eof => {
                 conn.set(Flags::EOF);

@@ -151,10 +151,10 @@ impl Context {
                 self.end(slot, Reason::from_io(error));
                 None
             }
-            Read::Eof | Read::Nothing => {
+            nothing @ (Read::Eof | Read::Nothing | Read::Later) => {
                 // What was left is still there.
                 self.leftover_of = (!receive.is_empty()).then_some(key);
-                self.no_input(slot);
+                self.no_input(slot, matches!(nothing, Read::Later));
                 None
             }
         }
@@ -253,9 +253,12 @@ impl Context {
         }
     }
 
-    /// There is nothing to read any more. After a failed write that was the last of the input, and
-    /// what made the write fail is the reason: the first error wins.
-    fn no_input(&mut self, slot: u32) {
+    /// There is nothing to read any more, or not until later. After a failed write that was the
+    /// last of the input, and what made the write fail is the reason: the first error wins.
+    fn no_input(&mut self, slot: u32, later: bool) {
+        if later {
+            return self.retry_later(slot);
+        }
         let conn = self.conns.listed_mut(slot);
         if conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {
             return self.end(slot, Reason::Reset);

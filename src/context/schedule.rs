@@ -14,6 +14,8 @@ pub(crate) enum Due {
     Timer { tag: Tag, key: u64 },
     /// The earliest deadline of a connection.
     Conn(u32),
+    /// The system was short of memory at a read or write of this connection, which may be gone.
+    Retry(Key),
     /// A listener has rested.
     Rested(u32),
     /// The grace of `finish` is over.

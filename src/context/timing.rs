@@ -3,8 +3,8 @@
 use super::{Context, Due};
 use crate::clock::NEVER;
 use crate::closed::{Deadline, Reason};
-use crate::conn::{Expired, Phase};
-use crate::id::{ConnId, TimerId};
+use crate::conn::{Expired, Flags, Phase};
+use crate::id::{ConnId, Key, TimerId};
 use std::time::Duration;
 
 impl Context {
@@ -67,6 +67,37 @@ impl Context {
         state.set_idle(idle, now);
         self.schedule.arm(conn.0.slot, state);
         true
+    }
+
+    /// A read or a write has found the system short of memory (`ENOBUFS`, `ENOMEM`), which says
+    /// nothing of the peer. No edge tells that this is over, so a timer does.
+    #[cold]
+    pub(super) fn retry_later(&mut self, slot: u32) {
+        /// Long enough to be no spin, and a delay that a peer hardly notices.
+        const PAUSE: Duration = Duration::from_millis(10);
+
+        let (key, conn) = self.conns.listed_key(slot);
+        // One for both directions.
+        if conn.raise(Flags::SHORT) {
+            log::debug!(
+                target: "sockeye",
+                "{} {}: the system is short of memory; tried again later", ConnId(key), conn.peer()
+            );
+            let at = self.schedule.after(PAUSE);
+            self.schedule.set(at, Due::Retry(key));
+        }
+    }
+
+    /// Tries again after a shortage, if the connection is still there.
+    pub(crate) fn retry(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        conn.end_shortage();
+        self.lists.want_read(key.slot, conn);
+        self.lists.want_flush_if_writable(key.slot, conn);
+        // A deadline may have passed meanwhile.
+        self.schedule.arm(key.slot, conn);
     }
 
     /// A connection's timer fired. If a deadline has passed by the clock, asks the connection by

@@ -235,6 +235,7 @@ impl<M> Reactor<M> {
                     self.call(app, tag, EventKind::Timer { timer, key: user });
                 }
                 Due::Conn(slot) => self.expire_conn(app, slot),
+                Due::Retry(key) => self.cx.retry(key),
                 Due::Rested(slot) => self.cx.rested(slot),
                 Due::Grace => self.cx.abort_remaining(),
             }

@@ -8,6 +8,7 @@ mod hiding;
 mod hosts;
 mod lent;
 mod lingering;
+mod shortage;
 mod time;
 
 use crate::backend::script::{Script, WriteStep};

@@ -250,7 +250,13 @@ fn faults(random: &mut Random) -> Faults {
     let mut faults = Faults::some();
     // Some seeds have a lot of a few faults, and some a little of all.
     let (keep, times) = *random.pick(&[(30, 3), (60, 1), (100, 1), (20, 1)]);
-    each_fault(&mut faults, |_, chance| {
+    // By itself, so that what was found before this fault was known is found by the same seeds.
+    let mut aside = Random::new(!random.clone().next());
+    each_fault(&mut faults, |name, chance| {
+        let random = match name {
+            "shortages" => &mut aside,
+            _ => &mut *random,
+        };
         *chance = match random.percent(keep) {
             true => (*chance * times).min(900),
             false => 0,
@@ -267,6 +273,7 @@ fn each_fault(faults: &mut Faults, mut each: impl FnMut(&str, &mut u16)) {
     each("short_io", &mut faults.short_io);
     each("no_proof", &mut faults.no_proof);
     each("would_block", &mut faults.would_block);
+    each("shortages", &mut faults.shortages);
     each("spurious", &mut faults.spurious);
     each("late_edges", &mut faults.late_edges);
     each("reordered", &mut faults.reordered);

@@ -39,6 +39,15 @@ pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
         .is_some_and(|code| codes.contains(&code))
 }
 
+/// Is the system short of memory for now? It says so of a send or a receive, too.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let code = rustix::io::Errno::NOBUFS.raw_os_error();
+    #[cfg(not(unix))]
+    let code = 10055; // WSAENOBUFS
+    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error() == Some(code)
+}
+
 /// Bits of a token that say what kind of thing it is for; the slot is above them.
 const KIND_BITS: u32 = 3;
 const KIND: usize = (1 << KIND_BITS) - 1;

@@ -20,6 +20,9 @@ pub struct Faults {
     /// need not; an edge follows later. Reads of a socket whose own side is shut are spared: the
     /// loop trusts the last read before a close, as it may trust a kernel.
     pub would_block: u16,
+    /// Of a read or write: the system is short of buffers or memory (ENOBUFS, ENOMEM), and no edge
+    /// tells that it has some again.
+    pub shortages: u16,
     /// Of a wait: readiness is reported for a connection or listener that has none.
     pub spurious: u16,
     /// Of readiness: it is reported late, by up to a millisecond, and once.
@@ -59,6 +62,7 @@ impl Faults {
             short_io: 200,
             no_proof: 500,
             would_block: 50,
+            shortages: 5,
             spurious: 50,
             late_edges: 100,
             reordered: 500,
@@ -107,6 +111,12 @@ const ENOMEM: i32 = ENOBUFS;
 /// One of the errors of a system that has run out of something.
 pub(super) fn exhausted(random: &mut Random) -> io::Error {
     let which = random.below(EXHAUSTED.len() as u64) as usize;
+    io::Error::from_raw_os_error(EXHAUSTED[which].0)
+}
+
+/// One of the errors of a system that is short of memory for now.
+pub(super) fn short(random: &mut Random) -> io::Error {
+    let which = 2 + random.below(2) as usize;
     io::Error::from_raw_os_error(EXHAUSTED[which].0)
 }
 

@@ -1,6 +1,6 @@
 //! TCP as a program sees it: what reads and writes do, and what travels between the two ends.
 
-use super::faults::Link;
+use super::faults::{Link, short};
 use super::net::{Net, nanos};
 use super::socket::{Owner, SockId, Socket, State};
 use crate::addr::Addr;
@@ -45,6 +45,9 @@ impl Net {
         if self.random.chance(self.faults.interrupts) {
             return Err(ErrorKind::Interrupted.into());
         }
+        if self.random.chance(self.faults.shortages) {
+            return Err(short(&mut self.random));
+        }
         // The loop's last read before a close decides whether it lingers, so it must not be lied
         // to; no kernel does (docs/simulation.md).
         if !self.socket(id).shut && self.blocks_for_once(id) {
@@ -81,6 +84,9 @@ impl Net {
         self.socket(id).times.write_tried = Some(self.now);
         if self.random.chance(self.faults.interrupts) {
             return Err(ErrorKind::Interrupted.into());
+        }
+        if self.random.chance(self.faults.shortages) {
+            return Err(short(&mut self.random));
         }
         if self.blocks_for_once(id) {
             // The edge that follows may find no room: then there is another one when there is.
