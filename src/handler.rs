@@ -71,7 +71,8 @@ pub trait Handler<M = ()> {
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input);
 
     /// What was pending has fallen to the low watermark, or can never be sent because a write
-    /// failed: the wait that a [`Sent::Wait`](crate::Sent::Wait) began is over. Once for each such
+    /// failed: the wait that a [`Sent::Wait`](crate::Sent::Wait) or
+    /// [`Context::await_drain`](crate::Context::await_drain) began is over. Once for each such
     /// wait, never from inside a `send`, and not after `close`. Default: nothing.
     fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {}
 

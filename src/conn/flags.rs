@@ -23,7 +23,7 @@ impl Flags {
     /// `shutdown_write` was asked for; `SHUT`: and done.
     pub(crate) const SHUT_ASKED: Flags = Flags(1 << 6);
     pub(crate) const SHUT: Flags = Flags(1 << 7);
-    /// A `Sent::Wait` was answered, and its `on_drain` is still to come.
+    /// A `Sent::Wait` was answered, or `await_drain` was called; its `on_drain` is still to come.
     pub(crate) const WAITING: Flags = Flags(1 << 8);
     /// A write failed: nothing more can be sent, but there may be input.
     pub(crate) const WRITE_FAILED: Flags = Flags(1 << 9);

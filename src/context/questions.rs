@@ -16,11 +16,22 @@ impl Context {
     }
 
     /// Bytes queued and not yet taken by the system; 0 for a stale id.
+    ///
+    /// Who pauses by this number begins a wait with [`await_drain`](Context::await_drain), for
+    /// `on_drain` comes at the end of a wait only.
     pub fn pending(&self, conn: ConnId) -> usize {
         let lent = self.lending.lent_to(conn.0.slot);
         self.conns
             .get(conn.0)
             .map_or(0, |conn| conn.pending() + lent)
+    }
+
+    /// Is a wait on, which an `on_drain` will end? A [`Sent::Wait`](crate::Sent::Wait) has begun
+    /// it, or [`await_drain`](Context::await_drain).
+    pub fn is_waiting(&self, conn: ConnId) -> bool {
+        self.conns
+            .get(conn.0)
+            .is_some_and(|conn| conn.is_live() && conn.has(Flags::WAITING))
     }
 
     /// Is a connection open: connected, and neither closing nor closed?

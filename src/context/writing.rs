@@ -95,6 +95,23 @@ impl Context {
         self.queue(conn, payload.len(), |queue, _| queue.push(payload))
     }
 
+    /// Begins a wait on purpose, as a [`Sent::Wait`] does: `on_drain` comes once, when no more is
+    /// pending than the low watermark, which may be so already; never from inside this
+    /// call. Until then sends answer `Wait`. It is for a handler that holds back below the high
+    /// watermark, too: without a wait no `on_drain` comes, however much was pending. If a wait is
+    /// on, nothing changes. `false`: no such connection, or it is closing.
+    pub fn await_drain(&mut self, conn: ConnId) -> bool {
+        let slot = conn.0.slot;
+        let Some(conn) = self.conns.get_mut(conn.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        conn.set(Flags::WAITING);
+        // Who waits borrows nothing; and a flush finds that the wait may be over.
+        self.lending.must_queue();
+        self.lists.want_flush(slot, conn);
+        true
+    }
+
     /// Sends the same bytes to many, each by its own limits. The bytes are copied when few and
     /// shared when many. A member that fails meanwhile does not keep them from the others: its
     /// `on_close` comes later. `conns` may come from [`ConnMap::ids`](crate::ConnMap::ids); an id

@@ -125,6 +125,61 @@ fn the_hard_limit_governs_what_is_sent_after_a_wait_and_above_the_high_mark() {
     assert!(bench.script.socket(socket, |socket| socket.reset));
 }
 
+// F7
+#[test]
+fn a_wait_begun_on_purpose_is_ended_where_nothing_is_pending() {
+    for echo in [false, true] {
+        for first in [false, true] {
+            let mut bench = Bench::new();
+            bench.app.echo = echo;
+            let (socket, conn) = bench.accept();
+            bench.app.on_data.push_back(Box::new(move |cx, conn| {
+                if first {
+                    assert!(cx.await_drain(conn) && cx.is_waiting(conn));
+                    // Until it is over sends answer so.
+                    assert_eq!(cx.send(conn, "!"), Sent::Wait);
+                }
+                cx.pause_reads(conn);
+                assert!(cx.await_drain(conn) && cx.await_drain(conn));
+            }));
+            bench.app.on_drain.push_back(Box::new(|cx, conn| {
+                assert!(!cx.is_waiting(conn) && cx.resume_reads(conn));
+            }));
+            bench.script.arrives(socket, b"hello");
+            bench.settle();
+            bench.script.arrives(socket, b"more");
+            bench.settle();
+            assert_eq!(bench.seen(), ["open", "data 5", "drain", "data 4"]);
+            assert!(!bench.cx().is_waiting(conn));
+            bench.cx().close(conn);
+            assert!(!bench.cx().await_drain(conn) && !bench.cx().is_waiting(conn));
+            bench.settle();
+            assert!(!bench.seen().contains(&"drain".to_owned()));
+        }
+    }
+}
+
+// F7: what is lent after it is queued, and a connect has its drain when it is through.
+#[test]
+fn a_wait_begun_on_purpose_holds_for_an_echo_and_for_a_connect() {
+    let mut bench = Bench::new();
+    let conn = bench.cx().connect("127.0.0.1:7");
+    assert!(bench.cx().await_drain(conn));
+    bench.settle();
+    assert!(bench.seen().is_empty());
+    bench.script.edge(0, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.seen(), ["connected", "drain"]);
+    let (socket, conn) = bench.accept();
+    bench.app.echo = true;
+    bench.cx().await_drain(conn);
+    bench.script.arrives(socket, b"hello");
+    bench.settle();
+    assert_eq!(bench.app.sent, [Sent::Wait]);
+    assert_eq!(bench.seen(), ["open", "data 5", "drain"]);
+    assert_eq!(bench.written(socket), b"hello");
+}
+
 // J5
 #[test]
 fn what_was_queued_since_the_last_flush_is_not_laid_to_the_peer() {

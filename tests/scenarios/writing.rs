@@ -11,6 +11,7 @@ on_both_edges! {
     waits_and_drains_alternate_while_a_peer_reads_slowly,
     a_send_above_the_hard_limit_closes,
     a_send_above_the_hard_limit_may_be_dropped,
+    a_wait_begun_on_purpose_is_ended_by_one_drain,
     many_sends_in_one_callback_reach_a_peer_that_reads,
     refilling_in_on_drain_a_hundred_times_loses_no_drain,
     bytes_from_all_callbacks_arrive_in_the_order_of_the_calls,
@@ -119,6 +120,34 @@ fn a_send_above_the_hard_limit_may_be_dropped(on: On) {
     assert_eq!(edge.cx().send(id, "again"), Sent::Queued);
     edge.until("all has come", |_| peer.count() == 200_005);
     assert_eq!(&peer.received()[200_000..], b"again");
+    edge.end();
+}
+
+// F7
+fn a_wait_begun_on_purpose_is_ended_by_one_drain(on: On) {
+    let waits = Rc::new(Cell::new(0));
+    let begun = waits.clone();
+    // Below the high mark, which is 64 KiB.
+    let mut edge = on.edge_with(Config::default(), move |cx, event| match event {
+        EventKind::Data { conn, input } => {
+            cx.send(conn, input.take_all());
+            if cx.pending(conn) > 1000 && cx.await_drain(conn) {
+                cx.pause_reads(conn);
+                begun.set(begun.get() + 1);
+            }
+        }
+        EventKind::Drain { conn } => drop(cx.resume_reads(conn)),
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    let all = pattern(50_000);
+    peer.send(all.clone());
+    edge.until("it comes back", |_| peer.count() == all.len());
+    peer.send("more");
+    edge.until("it goes on", |_| peer.count() == all.len() + 4);
+    assert!(waits.get() > 0);
+    assert_eq!(edge.log().count("drain"), waits.get());
     edge.end();
 }
 

@@ -79,6 +79,8 @@ pub struct Actor {
     pub index: usize,
     pub plan: NodePlan,
     pub random: Random,
+    /// For what was added later, so that the rest of a seed stays as it is.
+    pub aside: Random,
     pub fuel: usize,
     /// It does nothing of its own any more.
     pub quiet: bool,
@@ -114,6 +116,7 @@ impl Actor {
         Actor {
             index,
             random: Random::new(plan.seed),
+            aside: Random::new(!plan.seed),
             fuel: plan.fuel,
             plan,
             quiet: false,

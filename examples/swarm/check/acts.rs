@@ -278,6 +278,13 @@ impl Actor {
     }
 
     fn pause(&mut self, cx: &mut Context, conn: ConnId) {
+        if self.aside.percent(40) {
+            let waits = cx.await_drain(conn);
+            assert!(cx.is_waiting(conn) == waits, "{conn}: {waits}");
+            if let Some(life) = self.lives.get_mut(&conn) {
+                life.waiting |= waits;
+            }
+        }
         let done = cx.pause_reads(conn);
         if let Some(life) = self.lives.get_mut(&conn) {
             life.paused |= done;
