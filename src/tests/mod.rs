@@ -10,6 +10,7 @@ mod lent;
 mod lingering;
 mod shortage;
 mod time;
+mod waits;
 
 use crate::backend::script::{Script, WriteStep};
 use crate::buffer::input::Input;
