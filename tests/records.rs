@@ -116,12 +116,37 @@ fn crowd<F: FnMut(&mut Context, EventKind<'_>)>(kit: &mut Kit<F>, addr: SocketAd
     kit.until_all_closed();
 }
 
+/// Listeners that find no descriptors for a hundred times.
+#[cfg(feature = "sim")]
+fn exhausted() {
+    use sockeye::sim::{Faults, World};
+
+    struct Silent;
+
+    impl sockeye::Handler for Silent {
+        fn on_data(&mut self, _: &mut Context, _: sockeye::ConnId, _: &mut sockeye::Input) {}
+    }
+
+    let mut faults = Faults::default();
+    faults.accept_fails = 1000;
+    let mut world = World::seeded(1, faults);
+    let node = world.start("server", Silent, |reactor| {
+        reactor.listen("10.0.0.1:1").map(drop)
+    });
+    let _peer = world.connect("10.0.0.1:1");
+    world.advance(Config::default().accept_backoff * 100);
+    let errors = world.with(node, |_, cx| cx.stats().accept_errors);
+    assert!(errors >= 100, "{errors}");
+}
+
 // J9
 #[test]
 fn records_have_the_target_sockeye_and_never_show_payload() {
     log::set_logger(&Keeper).unwrap();
     log::set_max_level(LevelFilter::Trace);
     session();
+    #[cfg(feature = "sim")]
+    exhausted();
     log::set_max_level(LevelFilter::Off);
     let records = std::mem::take(&mut *RECORDS.lock().unwrap());
     let ours: Vec<_> = records
@@ -160,6 +185,15 @@ fn records_have_the_target_sockeye_and_never_show_payload() {
         warned.filter(|(.., text)| text.contains("refuses")).count(),
         4
     );
+    // A listener that cannot accept tries again ten times a second, as long as peers stay.
+    #[cfg(feature = "sim")]
+    {
+        let rests = |level: Level| {
+            let those = ours.iter().filter(|(l, ..)| *l == level);
+            those.filter(|(.., text)| text.contains("rests")).count()
+        };
+        assert_eq!((rests(Level::Warn), rests(Level::Debug) >= 93), (7, true));
+    }
     has(Level::Trace, "Data");
     has(Level::Trace, "Open");
     has(Level::Trace, "Close");
