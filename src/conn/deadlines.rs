@@ -197,19 +197,14 @@ impl Conn {
         self.limit_at = after(now, self.limits.write_stall);
     }
 
-    /// Bytes are left that the system does not take: the time of the phase begins, and after a
-    /// close the time that it may take in all.
-    pub(crate) fn begin_limit(&mut self, now: Tick) {
-        self.restart_limit(now);
-        if self.phase == Phase::Closing && self.deadline == NEVER {
-            self.deadline = after(now, self.limits.close_time);
-        }
-    }
-
     /// Starts the clock of its phase anew, as bytes move or a new phase begins: `now` is that very
     /// moment, for a turn that began long ago must not make it shorter.
     #[inline]
     pub(crate) fn restart_limit(&mut self, now: Tick) {
+        // The flush of a close has a time in all, too, which begins once and which nothing moves.
+        if self.phase == Phase::Closing && self.deadline == NEVER {
+            self.deadline = after(now, self.limits.close_time);
+        }
         self.limit_at = match self.phase {
             Phase::Connecting => after(now, self.limits.connect_timeout),
             Phase::Open if !self.is_all_out() => after(now, self.limits.write_stall),

@@ -86,7 +86,7 @@ impl Context {
             }
             // The time of the phase begins with the first write that leaves something.
             if !conn.has_limit() {
-                conn.begin_limit(self.schedule.fresh());
+                conn.restart_limit(self.schedule.fresh());
             }
             self.schedule.arm(slot, conn);
             return drained;

@@ -296,6 +296,28 @@ fn a_peer_that_drips_is_given_up_when_the_close_has_taken_long_enough_in_all() {
     assert_eq!(bench.seen(), [end]);
 }
 
+// J2
+#[test]
+fn a_close_has_its_time_in_all_also_if_the_first_write_after_it_moves_bytes() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.write_steps(socket, [WriteStep::Take(1)]);
+    bench.cx().send(conn, vec![0; 1000]);
+    bench.cx().close(conn);
+    bench.settle();
+    bench.seen();
+    for _ in 0..10 {
+        bench.write_steps(socket, [WriteStep::Take(1)]);
+        bench.script.edge(socket, Readiness::WRITABLE);
+        bench.pass(SECOND * 59);
+    }
+    assert!(bench.seen().is_empty());
+    bench.write_steps(socket, [WriteStep::Take(1)]);
+    bench.pass(SECOND * 10);
+    let end = "close timed out (close flush), 988 bytes undelivered";
+    assert_eq!(bench.seen(), [end]);
+}
+
 /// In the middle of a turn that began so long ago, does this.
 fn late(bench: &mut Bench, by: Duration, act: impl Fn(&mut Context, ConnId) + 'static) -> usize {
     let (socket, _) = bench.accept();

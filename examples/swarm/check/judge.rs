@@ -137,6 +137,21 @@ impl Actor {
         }
     }
 
+    /// What a close may take in all has a bound that nothing moves, not even a peer that reads and
+    /// sends on: its flush, then its lingering.
+    pub fn no_close_is_endless(&self) {
+        let now = self.clock.now();
+        let limits = self.limits();
+        // A loop that is late now and then sees it later.
+        let most = limits.close_time + limits.linger_time + ARRIVES;
+        for (conn, life) in &self.lives {
+            let closes = matches!(life.asked, Some(Asked::Close | Asked::Because));
+            let since = life.asked_at.filter(|_| closes && life.opened);
+            let endless = since.is_some_and(|since| now > since + most);
+            assert!(!endless, "{conn}: a close takes longer than it may in all");
+        }
+    }
+
     /// Nothing of the peer's is on its way to a socket that is closed: then it gets everything.
     pub fn owes(&mut self, life: &Life, reason: &Reason) {
         let well = matches!(reason, Reason::Local) && life.asked == Some(Asked::Close);

@@ -231,6 +231,10 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
     }
     let gives_way = config.max_connections < 1000;
     let asks = random.percent(50);
+    // By itself, so that older seeds keep the rest of their plans.
+    if !patient && random.clone().percent(50) {
+        config.limits.close_time = config.limits.close_flush * 3 / 2;
+    }
     NodePlan {
         role,
         config,

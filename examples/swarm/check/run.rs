@@ -236,7 +236,13 @@ impl Run {
                 self.send(peer, len, Some(pace));
             }
             Step::Settle => self.world.settle(),
-            Step::Advance(micros) => self.world.advance(Duration::from_micros(micros)),
+            Step::Advance(micros) => {
+                self.world.advance(Duration::from_micros(micros));
+                for node in self.nodes.clone() {
+                    self.world
+                        .with(node, |actor, _| actor.no_close_is_endless());
+                }
+            }
             Step::Cut(one, other) => self.cut(one, other),
             Step::Heal => self.heal(),
             Step::Post { node, acts } => self.post(node, acts),
@@ -377,8 +383,10 @@ impl Run {
         // What was cut, and what is late; listeners that rest; the handlers' own timers.
         self.world.advance(Duration::from_secs(2));
         for node in self.nodes.clone() {
-            self.world
-                .with(node, |actor, _| actor.nobody_hides_an_end());
+            self.world.with(node, |actor, _| {
+                actor.nobody_hides_an_end();
+                actor.no_close_is_endless();
+            });
         }
         for node in self.nodes.clone() {
             let app = self.world.app(node);
