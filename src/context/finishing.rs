@@ -80,13 +80,7 @@ impl Context {
 
     /// The grace of `finish` is over.
     pub(crate) fn abort_remaining(&mut self) {
-        let slots: Vec<u32> = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| conn.phase() != Phase::Dead)
-            .map(|(key, _)| key.slot)
-            .collect();
-        for slot in slots {
+        for slot in self.remaining() {
             // Whoever lingers has got everything.
             if self
                 .conns
@@ -101,6 +95,15 @@ impl Context {
             }
             self.reset(slot, Reason::Finished);
         }
+    }
+
+    /// The slots of all connections that are not over.
+    pub(crate) fn remaining(&self) -> Vec<u32> {
+        let alive = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.phase() != Phase::Dead);
+        alive.map(|(key, _)| key.slot).collect()
     }
 
     /// The next connection that is to be told of a graceful stop.

@@ -100,15 +100,18 @@ impl Context {
         self.schedule.arm(key.slot, conn);
     }
 
-    /// A connection's timer fired. If a deadline has passed by the clock, asks the connection by
-    /// one write, and answers that it is to be asked by a read, too: what the last wait told may be
-    /// old. A callback may have taken long, the process may have been stopped, or the batch of
-    /// events was full; the peer must not pay for that.
-    pub(crate) fn ask_overdue(&mut self, slot: u32) -> bool {
+    /// A connection's timer fired, or (`grace`) the grace of a finish is over. If a deadline has
+    /// passed by the clock, or in any case for the grace, asks the connection by one write, and
+    /// answers that it is to be asked by a read, too: what the last wait told may be old. A
+    /// callback may have taken long, the process may have been stopped, or the batch of events was
+    /// full; the peer must not pay for that.
+    pub(crate) fn ask_overdue(&mut self, slot: u32, grace: bool) -> bool {
         let now = self.schedule.tick();
         let conn = self.conns.listed_mut(slot);
-        conn.take_timer();
-        if conn.phase() == Phase::Dead || conn.next_deadline() > now {
+        if !grace {
+            conn.take_timer();
+        }
+        if conn.phase() == Phase::Dead || !grace && conn.next_deadline() > now {
             return false;
         }
         conn.doubt_readiness();

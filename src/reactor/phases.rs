@@ -237,7 +237,7 @@ impl<M> Reactor<M> {
                 Due::Conn(slot) => self.expire_conn(app, slot),
                 Due::Retry(key) => self.cx.retry(key),
                 Due::Rested(slot) => self.cx.rested(slot),
-                Due::Grace => self.cx.abort_remaining(),
+                Due::Grace => self.end_grace(app),
             }
         }
         let left = self.cx.schedule().has_due(due);
@@ -249,13 +249,25 @@ impl<M> Reactor<M> {
     /// asked, once: by one write attempt if bytes are pending, and by one read. What moves then is
     /// progress; what is there to be read is delivered before a deadline that nothing moves.
     fn expire_conn<H: Handler<M>>(&mut self, app: &mut H, slot: u32) {
-        if self.cx.ask_overdue(slot) {
+        if self.cx.ask_overdue(slot, false) {
             self.read_asked(app, slot);
         }
         if let Some((conn, which)) = self.cx.expire_conn(slot) {
             let tag = self.cx.tag(conn).unwrap_or_default();
             self.call_for(app, conn, tag, EventKind::Deadline { conn, which });
         }
+    }
+
+    /// The grace of `finish` is over, which nothing moves. What is there to be read is delivered
+    /// before, and what can go out goes: a callback may have taken the last of the grace.
+    #[cold]
+    fn end_grace<H: Handler<M>>(&mut self, app: &mut H) {
+        for slot in self.cx.remaining() {
+            if self.cx.ask_overdue(slot, true) {
+                self.read_asked(app, slot);
+            }
+        }
+        self.cx.abort_remaining();
     }
 
     /// 6 and 7, until they come to rest or a number of rounds is over.

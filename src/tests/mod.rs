@@ -46,6 +46,8 @@ struct Recorder {
     keep_open: bool,
     /// `on_deadline` leaves the connection open.
     keep_late: bool,
+    /// `on_finish` leaves the connection open.
+    keep_on: bool,
     conns: Vec<ConnId>,
     sent: Vec<Sent>,
     undelivered: u64,
@@ -99,6 +101,12 @@ impl Handler<u64> for Recorder {
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
         self.seen.push(format!("deadline {which}"));
         if !self.keep_late {
+            cx.close(conn);
+        }
+    }
+
+    fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
+        if !self.keep_on {
             cx.close(conn);
         }
     }

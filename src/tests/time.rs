@@ -122,7 +122,7 @@ fn the_end_of_the_grace_aborts_what_is_left() {
     let mut bench = Bench::new();
     let (stubborn, conn) = bench.accept();
     bench.accept();
-    bench.write_steps(stubborn, [BLOCK]);
+    bench.fill(stubborn, true);
     bench.cx().send(conn, "unsent");
     bench.settle();
     bench.cx().finish(SECOND);
@@ -141,6 +141,30 @@ fn the_end_of_the_grace_aborts_what_is_left() {
         (report.closed, report.aborted, report.bytes_lost),
         (1, 1, 6)
     );
+}
+
+// J1
+#[test]
+fn what_came_before_the_end_of_the_grace_is_told_though_a_callback_has_taken_the_last_of_it() {
+    let mut bench = Bench::new();
+    bench.app.keep_on = true;
+    let (quiet, _) = bench.accept();
+    let (slow, conn) = bench.accept();
+    bench.write_steps(slow, [BLOCK]);
+    bench.cx().send(conn, "answer");
+    bench.cx().finish(SECOND);
+    bench.settle();
+    bench.seen();
+    let script = bench.script.clone();
+    bench.app.on_data.push_back(Box::new(move |_, _| {
+        script.arrives(quiet, b"hello");
+        script.pass(SECOND * 2);
+    }));
+    bench.script.arrives(slow, b"x");
+    bench.settle();
+    let end = "close still open at the end of the grace";
+    assert_eq!(bench.seen(), ["data 1", "data 5", end, end]);
+    assert_eq!(bench.written(slow), b"answer");
 }
 
 // T8
