@@ -108,7 +108,8 @@ pub struct Limits {
     /// How long a connect may take; default 10 s (Linux itself gives up after about two minutes).
     pub connect_timeout: Duration,
     /// How long a peer may take none of the bytes that are pending before it is reset; default
-    /// 60 s. Every byte taken starts it anew.
+    /// 60 s. Every byte that the system takes starts it anew, so that a peer which reads nothing at
+    /// all may be kept for twice as long: the kernel's buffer may grow once more.
     pub write_stall: Duration,
     /// How long, after `close`, a peer may take none of the bytes that are pending before it is
     /// reset; default 60 s. Every byte taken starts it anew.
@@ -120,7 +121,10 @@ pub struct Limits {
     /// 30 s, as nginx does. Input is discarded meanwhile, so that no RST destroys what the peer has
     /// not read yet (RFC 9112, section 9.6). Zero: it does not wait.
     pub linger_time: Duration,
-    /// How long the peer may send nothing meanwhile; default 5 s. Every byte starts it anew.
+    /// How long the peer may send nothing meanwhile; default 5 s. Every byte starts it anew. It
+    /// begins when the kernel has taken the last byte, which may be long before the peer has read
+    /// it: a peer that then reads on, silent for so long, and sends again is reset. For slow peers
+    /// that speak while they read, set it and `linger_time` higher.
     pub linger_silence: Duration,
 }
 
