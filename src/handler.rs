@@ -84,9 +84,9 @@ pub trait Handler<M = ()> {
         cx.close(conn);
     }
 
-    /// A deadline has passed: `Set` once for each `set_deadline`, `Idle` each time that nothing has
-    /// moved for the idle time; no other kind comes here. Also while connecting.
-    /// Default: close after a flush, with reason `TimedOut(which)`.
+    /// A deadline has passed: `Set` once for each `set_deadline`, with its key; `Idle` each time
+    /// that nothing has moved for the idle time; no other kind comes here. Also while connecting.
+    /// Default: close after a flush, with reason `TimedOut(which)`, whatever the key.
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
         cx.close_timed_out(conn, which);
     }
@@ -105,7 +105,9 @@ pub trait Handler<M = ()> {
     fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {}
 
     /// A timer of [`Context::set_timer`] has fired: once, unless it was cancelled; its id is stale
-    /// now. `key` is what it was set with. Default: nothing.
+    /// now. Or one of [`Context::set_interval`] has ticked: it stays set, and
+    /// [`Context::missed_ticks`] says how many ticks a late loop has skipped.
+    /// `key` is what it was set with. Default: nothing.
     fn on_timer(&mut self, cx: &mut Context, timer: TimerId, key: u64) {}
 
     /// A message from another thread: once for each, in the order of posting. It does not pass

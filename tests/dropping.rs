@@ -22,7 +22,7 @@ impl Handler<Arc<()>> for Silent {
     fn on_event(&mut self, cx: &mut Context, event: sockeye::Event<'_>) {
         if let sockeye::EventKind::Open { conn, .. } = event.kind {
             cx.send(conn, vec![0; 8 << 20]);
-            cx.set_deadline(conn, Duration::from_secs(900));
+            cx.set_deadline(conn, 0, Duration::from_secs(900));
         } else {
             assert!(matches!(event.kind, sockeye::EventKind::Accept { .. }));
         }

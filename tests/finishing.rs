@@ -309,7 +309,7 @@ fn the_stats_count_what_has_happened() {
     kit.until_cx("it opens", |log, cx| {
         cx.is_open(ours) && log.count("open") == 3
     });
-    kit.cx().set_deadline(ours, ms(1));
+    kit.cx().set_deadline(ours, 0, ms(1));
     kit.cx().set_timer(ms(1), 1);
     kit.until("the timer fires", |log| log.timers == [1]);
     kit.until_all_closed();

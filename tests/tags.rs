@@ -121,7 +121,7 @@ fn an_accepted_connection_has_the_tag_of_its_listener_for_all_its_events() {
     let mut bench = Bench::new(|cx, event| match event.kind {
         EventKind::Open { conn, .. } => {
             assert_eq!(cx.tag(conn), Some(event.tag));
-            cx.set_deadline(conn, Duration::from_millis(1));
+            cx.set_deadline(conn, 0, Duration::from_millis(1));
         }
         EventKind::Data { conn, input } => {
             // More than the watermark: the drain has the tag too.

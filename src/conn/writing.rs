@@ -187,7 +187,7 @@ impl Conn {
 
     /// What is pending is lost.
     pub(crate) fn drop_output(&mut self, outbox: &mut Outbox) {
-        self.lost += self.pending() as u64;
+        self.lose(self.pending());
         if let Some(transport) = &mut self.transport {
             transport.drop_held();
         }
@@ -203,11 +203,6 @@ impl Conn {
         self.set(Flags::READABLE);
         self.set(Flags::READ_ON);
         self.wait_for_reads(now);
-    }
-
-    /// So many bytes more are lost.
-    pub(crate) fn lose(&mut self, bytes: usize) {
-        self.lost += bytes as u64;
     }
 
     /// Makes a broadcast that lies here in the turn's block the next bytes to go out, if that is

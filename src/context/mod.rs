@@ -63,6 +63,7 @@ use std::sync::Arc;
 /// | [`set_deadline`](Self::set_deadline), [`set_idle`](Self::set_idle) | `on_deadline` |
 /// | [`clear_deadline`](Self::clear_deadline), [`cancel_timer`](Self::cancel_timer) | its result |
 /// | [`set_timer`](Self::set_timer), [`reset_timer`](Self::reset_timer) | `on_timer` |
+/// | [`set_interval`](Self::set_interval) | `on_timer`, again and again |
 /// | [`watch`](Self::watch), [`rearm`](Self::rearm) | `on_ready` |
 /// | [`finish`](Self::finish) | `on_finish` for each connection; then `run` returns |
 /// | [`stop`](Self::stop) | `run` returns |

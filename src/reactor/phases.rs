@@ -229,6 +229,8 @@ impl<M> Reactor<M> {
                 return;
             };
             match what {
+                // One that is periodic comes as one that fires once.
+                Due::Periodic(_) => {}
                 Due::Timer { tag, key: user } => {
                     self.cx.parts().stats.timers += 1;
                     let timer = TimerId(key);

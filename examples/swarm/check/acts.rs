@@ -396,10 +396,11 @@ impl Actor {
     fn set_deadline(&mut self, cx: &mut Context, conn: ConnId) {
         let delay = Duration::from_micros(self.random.skewed(1_000_000) as u64);
         let at = self.clock.now() + delay;
-        if cx.set_deadline(conn, delay)
+        let key = self.random.range(0, 3) as u32;
+        if cx.set_deadline(conn, key, delay)
             && let Some(life) = self.lives.get_mut(&conn)
         {
-            life.deadline = Some(at);
+            life.deadlines.insert(key, at);
         }
     }
 
@@ -468,9 +469,10 @@ impl Actor {
             62..66 => self.shut(cx, conn),
             66..70 => self.set_deadline(cx, conn),
             70..71 => {
-                let done = cx.clear_deadline(conn);
+                let key = self.random.range(0, 3) as u32;
+                let done = cx.clear_deadline(conn, key);
                 if let Some(life) = self.lives.get_mut(&conn).filter(|_| done) {
-                    life.deadline = None;
+                    life.deadlines.remove(&key);
                 }
             }
             71..74 => self.set_idle(cx, conn),
