@@ -38,7 +38,7 @@ const LAYERS: &[&[&str]] = &[
     PURE,
     &["backend"],
     &["stats", "options"],
-    &["id", "addr", "config", "closed", "readiness"],
+    &["hold", "id", "addr", "config", "closed", "readiness"],
 ];
 
 /// The one layer whose modules may use each other: they do no I/O, so there is no order to keep.

@@ -80,8 +80,8 @@ pub(crate) struct Conn {
     limit_at: Tick,
     /// The one timer of all these deadlines.
     timer: Option<Key>,
-    /// Where unconsumed input may be above the one in `limits`; `u32::MAX`: it may be any.
-    raised_input: u32,
+    /// The reasons for which the handler has paused reads, a bit each; see `Flags::PAUSED`.
+    holds: u8,
     /// What few connections have.
     rare: Option<Box<Rare>>,
 }
@@ -121,7 +121,7 @@ impl Conn {
             deadline_key: 0,
             limit_at: NEVER,
             timer: None,
-            raised_input: 0,
+            holds: 0,
             rare: None,
             limits,
         }
@@ -234,7 +234,7 @@ impl Conn {
     pub(crate) fn begin_closing(&mut self) {
         self.enter(Phase::Closing);
         self.left = None;
-        self.clear(Flags::PAUSED);
+        self.forget_holds();
         self.limit_at = NEVER;
         self.forget_deadlines();
     }

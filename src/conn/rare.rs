@@ -10,6 +10,8 @@ pub(super) struct Rare {
     pub(super) deadlines: Vec<(u32, Tick)>,
     /// Bytes that were queued when the write side failed.
     lost: u64,
+    /// How much unconsumed input there may be, where that is more than in the connection's limits.
+    pub(super) raised_input: usize,
 }
 
 impl Conn {

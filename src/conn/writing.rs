@@ -107,10 +107,10 @@ impl Conn {
         }
     }
 
-    /// Is an `on_drain` due?
+    /// Is a wait over, so that an `on_drain` is due, or the end of a pause?
     #[inline]
     pub(crate) fn has_drained(&self) -> bool {
-        self.has(Flags::WAITING)
+        self.has_any(Flags::WAITING, Flags::UNTIL_DRAINED)
             && self.phase == Phase::Open
             && self.pending() <= self.limits.low_watermark
     }
@@ -133,7 +133,8 @@ impl Conn {
     /// Is it open, with nothing that would follow from an empty queue?
     #[inline]
     pub(crate) fn is_at_ease(&self) -> bool {
-        self.is(&[Flags::OPEN], &[Flags::WAITING, Flags::SHUT_ASKED])
+        use Flags as F;
+        self.is(&[F::OPEN], &[F::WAITING, F::UNTIL_DRAINED, F::SHUT_ASKED])
     }
 
     /// May it borrow input: open, nothing queued, and sending as usual?
@@ -241,7 +242,8 @@ impl Conn {
     #[inline]
     pub(crate) fn take_plain_broadcast(&mut self) -> Option<Range<usize>> {
         use Flags as F;
-        match self.is(&[F::OPEN, F::WRITABLE], &[F::SHUT_ASKED, F::WAITING]) {
+        let unusual = [F::SHUT_ASKED, F::WAITING, F::UNTIL_DRAINED];
+        match self.is(&[F::OPEN, F::WRITABLE], &unusual) {
             true => self.take_broadcast(),
             false => None,
         }

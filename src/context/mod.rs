@@ -59,6 +59,9 @@ use std::sync::Arc;
 /// | [`abort`](Self::abort) | `on_close` |
 /// | [`pause_reads`](Self::pause_reads) | nothing: no data and no end until `resume_reads` |
 /// | [`resume_reads`](Self::resume_reads) | `on_data`, `on_eof`, if there is something |
+/// | [`pause_reads_for`](Self::pause_reads_for) | nothing, until `resume_reads_for` |
+/// | [`resume_reads_for`](Self::resume_reads_for) | `on_data`, `on_eof`, if no reason is left |
+/// | [`pause_until_drained`](Self::pause_until_drained) | its result; then `on_data`, `on_eof` |
 /// | [`raise_input_limit`](Self::raise_input_limit) | nothing |
 /// | [`set_deadline`](Self::set_deadline), [`set_idle`](Self::set_idle) | `on_deadline` |
 /// | [`clear_deadline`](Self::clear_deadline), [`cancel_timer`](Self::cancel_timer) | its result |

@@ -61,6 +61,13 @@ impl Context {
             .is_some_and(|conn| conn.is_live() && !conn.has(Flags::PAUSED) && !conn.has(Flags::EOF))
     }
 
+    /// Are reads paused, for whatever reason? `false` for a stale id, and after a close.
+    pub fn is_paused(&self, conn: ConnId) -> bool {
+        self.conns
+            .get(conn.0)
+            .is_some_and(|conn| conn.is_live() && conn.has(Flags::PAUSED))
+    }
+
     /// Which part of the application it belongs to; `None` for a stale id.
     pub fn tag(&self, conn: ConnId) -> Option<Tag> {
         self.conns.get(conn.0).map(Conn::tag)
