@@ -51,6 +51,8 @@ use std::sync::Arc;
 /// |---|---|
 /// | [`listen`](Self::listen) | its result, at once; then `on_accept`, `on_open` |
 /// | [`unlisten`](Self::unlisten) | its result |
+/// | [`pause_accepts`](Self::pause_accepts) | nothing: nobody is accepted until `resume_accepts` |
+/// | [`resume_accepts`](Self::resume_accepts) | `on_accept`, `on_open` |
 /// | [`connect`](Self::connect) | `on_open`; or `on_close`: `ConnectFailed`, `ConnectTimedOut` |
 /// | [`send`](Self::send), [`broadcast`](Self::broadcast) | [`Sent`]; after `Wait`: `on_drain` |
 /// | [`shutdown_write`](Self::shutdown_write) | `on_close`, once the peer has sent its end too |
@@ -135,7 +137,8 @@ impl Context {
         }
     }
 
-    /// Leaves `run` at the end of this turn. Connections stay as they are, and `run` may be called
+    /// Leaves `run` at the end of this turn; from other threads:
+    /// [`Sender::stop`](crate::Sender::stop). Connections stay as they are, and `run` may be called
     /// again. Called before `run`, it is remembered: `run` then makes one turn.
     pub fn stop(&mut self) {
         self.stopping = true;

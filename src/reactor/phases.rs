@@ -67,7 +67,7 @@ impl<M> Reactor<M> {
         }
         if verdict == Accept::Refuse || !self.cx.has_room(true) {
             self.cx.parts().stats.refused += 1;
-            return;
+            return newcomer.refuse();
         }
         match self.cx.keep(newcomer) {
             Ok(conn) => {
@@ -197,6 +197,9 @@ impl<M> Reactor<M> {
 
     /// Delivers messages; ends early when a queue grows too long, as reading does.
     fn deliver_messages<H: Handler<M>>(&mut self, app: &mut H) {
+        if self.mailbox.take_stop() {
+            *self.cx.parts().stopping = true;
+        }
         let (waiting, budget) = (
             self.mailbox.waiting(),
             self.cx.parts().config.messages_per_turn,

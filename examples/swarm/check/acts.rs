@@ -288,7 +288,7 @@ impl Actor {
                 life.waiting |= waits;
             }
         }
-        let done = match self.random.below(3) {
+        let done = match self.aside.below(3) {
             0 => cx.pause_reads(conn),
             1 => cx.pause_reads_for(conn, HOLD),
             _ => cx.pause_reads(conn) && cx.pause_reads_for(conn, HOLD),
@@ -404,7 +404,7 @@ impl Actor {
     fn set_deadline(&mut self, cx: &mut Context, conn: ConnId) {
         let delay = Duration::from_micros(self.random.skewed(1_000_000) as u64);
         let at = self.clock.now() + delay;
-        let key = self.random.range(0, 3) as u32;
+        let key = self.aside.below(4) as u32;
         if cx.set_deadline(conn, key, delay)
             && let Some(life) = self.lives.get_mut(&conn)
         {
@@ -477,7 +477,7 @@ impl Actor {
             62..66 => self.shut(cx, conn),
             66..70 => self.set_deadline(cx, conn),
             70..71 => {
-                let key = self.random.range(0, 3) as u32;
+                let key = self.aside.below(4) as u32;
                 let done = cx.clear_deadline(conn, key);
                 if let Some(life) = self.lives.get_mut(&conn).filter(|_| done) {
                     life.deadlines.remove(&key);
