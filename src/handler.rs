@@ -120,8 +120,9 @@ pub trait Handler<M = ()> {
     fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {}
 
     /// The readiness of a descriptor of `Context::watch` has changed; once for each change, with
-    /// all that was reported since the last call. Default: nothing.
-    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, readiness: Readiness) {}
+    /// all that was reported since the last call. `key` is what it is watched with. Default:
+    /// nothing.
+    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, key: u64, readiness: Readiness) {}
 
     /// Everything but messages comes through here. The default calls the method above that is for
     /// it ([`Event::dispatch`]); an application of several parts overrides it with one
@@ -184,6 +185,7 @@ pub enum EventKind<'a> {
     /// [`Handler::on_ready`].
     Ready {
         watch: WatchId,
+        key: u64,
         readiness: Readiness,
     },
 }
@@ -218,7 +220,11 @@ impl<'a> Event<'a> {
             EventKind::AcceptError { listener, error } => {
                 handler.on_accept_error(cx, listener, error);
             }
-            EventKind::Ready { watch, readiness } => handler.on_ready(cx, watch, readiness),
+            EventKind::Ready {
+                watch,
+                key,
+                readiness,
+            } => handler.on_ready(cx, watch, key, readiness),
         }
     }
 }

@@ -58,7 +58,7 @@ fn a_dropped_reactor_closes_its_descriptors_and_drops_its_messages_without_a_cal
     cx.connect(silent.local_addr().unwrap());
     cx.connect("no address at all");
     cx.set_timer(Duration::ZERO, 0);
-    cx.watch(&silent, Interest::Readable).unwrap();
+    cx.watch(&silent, Interest::Readable, 0).unwrap();
     let first = cx.connections().next().unwrap();
     assert!(cx.close(first));
     assert!(kit::descriptors() > before + 8);

@@ -365,7 +365,7 @@ fn inner_panics() {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         rustix::io::write(&writer, b"ready").unwrap();
         let cx = reactor.context();
-        cx.watch(&reader, Interest::Readable).unwrap();
+        cx.watch(&reader, Interest::Readable, 0).unwrap();
         cx.set_timer(Duration::ZERO, 0);
         (0..3).for_each(|_| {
             let sent = reactor.sender().send(Message(drops.clone()));
@@ -415,8 +415,8 @@ fn everything(cx: &mut Context, others: &[ConnId], deadly: bool) {
     cx.cancel_timer(timer);
     cx.set_timer(Duration::ZERO, 2);
     let (reader, _writer) = rustix::pipe::pipe().unwrap();
-    let watch = cx.watch(&reader, Interest::Both).unwrap();
-    cx.rearm(watch);
+    let watch = cx.watch(&reader, Interest::Both, 0).unwrap();
+    cx.rearm(watch, Interest::Both);
     cx.unwatch(watch);
     for conn in others.iter().copied().chain([new]) {
         cx.send(conn, "to all");

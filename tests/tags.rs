@@ -162,7 +162,7 @@ fn what_a_callback_creates_has_the_tag_of_its_event_unless_the_builder_names_one
     let mut bench = Bench::new(move |cx, event| match event.kind {
         EventKind::Open { conn, .. } if event.tag == CHAT && inner.is_none() => {
             cx.set_timer(Duration::ZERO, 1);
-            cx.watch(&reader, Interest::Readable).unwrap();
+            cx.watch(&reader, Interest::Readable, 0).unwrap();
             let plain = cx.connect(addr);
             let named = cx.connect(Connect::new(addr).tag(CLIENT));
             assert_eq!(cx.tag(plain), Some(CHAT));

@@ -177,8 +177,13 @@ impl<M> Reactor<M> {
             let Some(slot) = self.cx.parts().lists.next_report() else {
                 return;
             };
-            if let Some((watch, tag, readiness)) = self.cx.report(slot) {
-                self.call(app, tag, EventKind::Ready { watch, readiness });
+            if let Some((watch, tag, key, readiness)) = self.cx.report(slot) {
+                let event = EventKind::Ready {
+                    watch,
+                    key,
+                    readiness,
+                };
+                self.call(app, tag, event);
             }
         }
     }
