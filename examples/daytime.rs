@@ -20,7 +20,7 @@ struct Daytime;
 
 impl Handler for Daytime {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let since = cx.wall_clock().duration_since(SystemTime::UNIX_EPOCH);
         let seconds = since.unwrap_or_default().as_secs();
         cx.send(conn, format!("{seconds} seconds since 1970 began\n"));
         cx.close(conn); // after the last byte is out, so that nothing is lost

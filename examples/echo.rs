@@ -19,12 +19,8 @@ struct Echo;
 impl Handler for Echo {
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
         if cx.send(conn, input.take_all()) == Sent::Wait {
-            cx.pause_reads(conn); // the peer does not read: neither do we
+            cx.pause_until_drained(conn); // the peer does not read: neither do we
         }
-    }
-
-    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
-        cx.resume_reads(conn);
     }
 }
 

@@ -137,8 +137,8 @@ impl fmt::Display for Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Deadline {
-    /// The one that `set_deadline` set; reported by `on_deadline`.
-    Set,
+    /// The one that `set_deadline` set with this key; reported by `on_deadline`.
+    Set(u32),
     /// No byte moved in either direction for the idle time; reported by `on_deadline`.
     Idle,
     /// Bytes were pending and the peer took none for
@@ -151,11 +151,11 @@ pub enum Deadline {
 
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Deadline::Set => "deadline",
-            Deadline::Idle => "idle",
-            Deadline::WriteStall => "write stall",
-            Deadline::CloseFlush => "close flush",
-        })
+        match self {
+            Deadline::Set(key) => write!(f, "deadline {key}"),
+            Deadline::Idle => f.write_str("idle"),
+            Deadline::WriteStall => f.write_str("write stall"),
+            Deadline::CloseFlush => f.write_str("close flush"),
+        }
     }
 }

@@ -76,7 +76,7 @@ pub trait FrameHandler<C: Decoder, M = ()> {
     fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {}
 
     /// [`Handler::on_ready`]. Default: nothing.
-    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, readiness: Readiness) {}
+    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, key: u64, readiness: Readiness) {}
 }
 
 /// A decoder before a handler of frames: together a [`Handler`].
@@ -222,7 +222,7 @@ where
         self.handler.on_accept_error(cx, listener, error);
     }
 
-    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, readiness: Readiness) {
-        self.handler.on_ready(cx, watch, readiness);
+    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, key: u64, readiness: Readiness) {
+        self.handler.on_ready(cx, watch, key, readiness);
     }
 }

@@ -84,9 +84,9 @@ pub trait Handler<M = ()> {
         cx.close(conn);
     }
 
-    /// A deadline has passed: `Set` once for each `set_deadline`, `Idle` each time that nothing has
-    /// moved for the idle time; no other kind comes here. Also while connecting.
-    /// Default: close after a flush, with reason `TimedOut(which)`.
+    /// A deadline has passed: `Set` once for each `set_deadline`, with its key; `Idle` each time
+    /// that nothing has moved for the idle time; no other kind comes here. Also while connecting.
+    /// Default: close after a flush, with reason `TimedOut(which)`, whatever the key.
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
         cx.close_timed_out(conn, which);
     }
@@ -105,7 +105,9 @@ pub trait Handler<M = ()> {
     fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {}
 
     /// A timer of [`Context::set_timer`] has fired: once, unless it was cancelled; its id is stale
-    /// now. `key` is what it was set with. Default: nothing.
+    /// now. Or one of [`Context::set_interval`] has ticked: it stays set, and
+    /// [`Context::missed_ticks`] says how many ticks a late loop has skipped.
+    /// `key` is what it was set with. Default: nothing.
     fn on_timer(&mut self, cx: &mut Context, timer: TimerId, key: u64) {}
 
     /// A message from another thread: once for each, in the order of posting. It does not pass
@@ -118,8 +120,9 @@ pub trait Handler<M = ()> {
     fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {}
 
     /// The readiness of a descriptor of `Context::watch` has changed; once for each change, with
-    /// all that was reported since the last call. Default: nothing.
-    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, readiness: Readiness) {}
+    /// all that was reported since the last call. `key` is what it is watched with. Default:
+    /// nothing.
+    fn on_ready(&mut self, cx: &mut Context, watch: WatchId, key: u64, readiness: Readiness) {}
 
     /// Everything but messages comes through here. The default calls the method above that is for
     /// it ([`Event::dispatch`]); an application of several parts overrides it with one
@@ -182,6 +185,7 @@ pub enum EventKind<'a> {
     /// [`Handler::on_ready`].
     Ready {
         watch: WatchId,
+        key: u64,
         readiness: Readiness,
     },
 }
@@ -216,7 +220,11 @@ impl<'a> Event<'a> {
             EventKind::AcceptError { listener, error } => {
                 handler.on_accept_error(cx, listener, error);
             }
-            EventKind::Ready { watch, readiness } => handler.on_ready(cx, watch, readiness),
+            EventKind::Ready {
+                watch,
+                key,
+                readiness,
+            } => handler.on_ready(cx, watch, key, readiness),
         }
     }
 }

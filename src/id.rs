@@ -24,6 +24,22 @@ macro_rules! id {
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub(crate) Key);
 
+        impl $name {
+            /// The id as a number: for a map, a log, or the key of a timer.
+            pub const fn to_u64(self) -> u64 {
+                (self.0.generation as u64) << 32 | self.0.slot as u64
+            }
+
+            /// The id that `to_u64` made this number of. One that no id made is a stale id, or by
+            /// chance somebody else's, but never a panic.
+            pub const fn from_u64(number: u64) -> $name {
+                $name(Key {
+                    slot: number as u32,
+                    generation: (number >> 32) as u32,
+                })
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!($letter, "{}.{}"), self.0.slot, self.0.generation)

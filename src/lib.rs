@@ -16,12 +16,8 @@
 //! impl Handler for Echo {
 //!     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
 //!         if cx.send(conn, input.take_all()) == Sent::Wait {
-//!             cx.pause_reads(conn); // the peer does not read: neither do we
+//!             cx.pause_until_drained(conn); // the peer does not read: neither do we
 //!         }
-//!     }
-//!
-//!     fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
-//!         cx.resume_reads(conn);
 //!     }
 //! }
 //!
@@ -119,6 +115,7 @@ mod context;
 mod framed;
 pub mod guide;
 mod handler;
+mod hold;
 mod id;
 mod listener;
 mod mailbox;
@@ -148,6 +145,7 @@ pub use conn::Origin;
 pub use context::{Broadcast, Context, Sent};
 pub use framed::{FrameHandler, Framed};
 pub use handler::{Accept, Event, EventKind, Handler};
+pub use hold::Hold;
 pub use id::{ConnId, ListenerId, Tag, TimerId, WatchId};
 pub use mailbox::{SendError, Sender};
 pub use options::{Connect, KeepAlive, Listen, ToConnect, ToListen};

@@ -18,12 +18,16 @@ pub(crate) struct Listener {
     pub(crate) listed: bool,
     /// The listener rests after an error until this timer fires.
     pub(crate) rest: Option<Key>,
+    /// The handler has paused it.
+    pub(crate) paused: bool,
+    /// What is written to those who are refused.
+    pub(crate) last_word: Option<Arc<[u8]>>,
 }
 
 impl Listener {
-    /// May somebody wait, and is it not resting?
+    /// May somebody wait, and does it neither rest nor pause?
     pub(crate) fn may_accept(&self) -> bool {
-        self.ready && self.rest.is_none()
+        self.ready && self.rest.is_none() && !self.paused
     }
 }
 

@@ -95,10 +95,38 @@ impl<M> Sender<M> {
     }
 }
 
+impl<M> Sender<M> {
+    /// Stops the loop from any thread, as [`Context::stop`](crate::Context::stop) does in it: `run`
+    /// returns at the end of the turn that learns of it. It is remembered until then, also from
+    /// before `run`. Messages that were posted before and have not been delivered by then wait for
+    /// the next `run`. `false`: the reactor is gone, or a callback has panicked in it.
+    pub fn stop(&self) -> bool {
+        let inbox = self.shared.lock();
+        if inbox.closed {
+            return false;
+        }
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.waiting.store(true, Ordering::Release);
+        drop(inbox);
+        if let Some(wake) = &*self.shared.waker() {
+            wake();
+        }
+        true
+    }
+
+    /// Is the reactor gone, or has a callback panicked in it? Then every message comes back. The
+    /// answer `false` may be old by the time that you have it: `send` says what holds.
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+}
+
 struct Shared<M> {
     inbox: Mutex<Inbox<M>>,
     /// A hint that saves the loop the lock: true before any message can be missed.
     waiting: AtomicBool,
+    /// A sender has asked to stop; `waiting` is set with it, so that the loop looks at one of them.
+    stop: AtomicBool,
     limit: usize,
     /// How many the loop has taken out and not delivered yet; only kept if there is a limit.
     held: AtomicUsize,
@@ -153,6 +181,7 @@ impl<M> Mailbox<M> {
             shared: Arc::new(Shared {
                 inbox,
                 waiting,
+                stop: AtomicBool::new(false),
                 limit,
                 held: AtomicUsize::new(0),
                 wake: Mutex::new(Some(wake)),
@@ -178,6 +207,18 @@ impl<M> Mailbox<M> {
             false => 0,
         };
         self.batch.len() + posted
+    }
+
+    /// Has a sender asked to stop? Answers so once.
+    pub(crate) fn take_stop(&self) -> bool {
+        if !self.shared.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        let inbox = self.shared.lock();
+        self.shared.stop.store(false, Ordering::Release);
+        let is_left = !inbox.messages.is_empty();
+        self.shared.waiting.store(is_left, Ordering::Release);
+        true
     }
 
     pub(crate) fn take(&mut self) -> Option<M> {

@@ -6,6 +6,7 @@ use crate::id::Tag;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Options of a socket, the same for listeners (whose connections inherit them) and connects.
@@ -131,6 +132,7 @@ pub struct Listen {
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,
     pub(crate) only_v6: Option<bool>,
+    pub(crate) last_word: Option<Arc<[u8]>>,
 }
 
 impl Listen {
@@ -150,10 +152,23 @@ impl Listen {
             reuse_address: true,
             reuse_port: false,
             only_v6: None,
+            last_word: None,
         }
     }
 
     common_options!();
+
+    /// What a peer is told that is refused, by `on_accept` or by
+    /// [`Config::max_connections`](crate::Config::max_connections): "503", "too many". Default:
+    /// nothing.
+    ///
+    /// It is one write, and the end at once: nobody waits for the peer. So it may be lost, also
+    /// when the peer has spoken first, for a close with unread input is a reset (RFC 2525, 2.17).
+    /// Who needs more accepts the peer, sends, and closes.
+    pub fn last_word(mut self, bytes: impl Into<Vec<u8>>) -> Listen {
+        self.last_word = Some(bytes.into().into());
+        self
+    }
 
     /// Connections that the system holds until they are accepted; default 1024. Linux caps it at
     /// `net.core.somaxconn` (listen(2)).

@@ -7,9 +7,9 @@ pub(crate) struct Watch {
     /// Our own duplicate: the caller may close its descriptor at any time.
     #[cfg(unix)]
     pub(crate) fd: std::os::fd::OwnedFd,
-    #[cfg(unix)]
-    pub(crate) interest: crate::readiness::Interest,
     pub(crate) tag: Tag,
+    /// The caller's own, handed back by `on_ready`.
+    pub(crate) key: u64,
     /// What was reported since the last `on_ready`.
     pub(crate) readiness: Readiness,
     /// The watch is on the list of those to report.

@@ -293,7 +293,7 @@ fn a_deadline_that_is_set_again_for_each_message_costs_no_allocation() {
     struct Impatient;
     impl Handler for Impatient {
         fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-            cx.set_deadline(conn, Duration::from_secs(60));
+            cx.set_deadline(conn, 0, Duration::from_secs(60));
             cx.send(conn, input.take_all());
         }
     }

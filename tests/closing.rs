@@ -74,7 +74,7 @@ fn a_connection_that_is_ended_inside_any_of_its_callbacks_gets_nothing_more_but_
             match event {
                 EventKind::Open { .. } => {
                     cx.send(conn, vec![1; 100_000]);
-                    cx.set_deadline(conn, Duration::from_millis(2));
+                    cx.set_deadline(conn, 0, Duration::from_millis(2));
                 }
                 EventKind::Data { input, .. } => drop(input.take_all()),
                 _ => {}
@@ -231,7 +231,7 @@ fn an_id_is_still_stale_after_a_hundred_thousand_reuses_of_its_slot() {
     assert_eq!((cx.broadcast([stale], "x").gone, cx.pending(stale)), (1, 0));
     assert!(!cx.close(stale) && !cx.abort(stale) && !cx.shutdown_write(stale));
     assert!(!cx.close_because(stale, "x") && !cx.pause_reads(stale) && !cx.resume_reads(stale));
-    assert!(!cx.set_deadline(stale, Duration::ZERO) && !cx.clear_deadline(stale));
+    assert!(!cx.set_deadline(stale, 0, Duration::ZERO) && !cx.clear_deadline(stale, 0));
     assert!(!cx.set_idle(stale, None) && !cx.is_open(stale) && !cx.wants_input(stale));
     assert!(cx.peer_addr(stale).is_none() && cx.local_addr(stale).is_none());
     assert!(cx.tag(stale).is_none() && cx.origin(stale).is_none());

@@ -22,7 +22,7 @@ impl Handler<Arc<()>> for Silent {
     fn on_event(&mut self, cx: &mut Context, event: sockeye::Event<'_>) {
         if let sockeye::EventKind::Open { conn, .. } = event.kind {
             cx.send(conn, vec![0; 8 << 20]);
-            cx.set_deadline(conn, Duration::from_secs(900));
+            cx.set_deadline(conn, 0, Duration::from_secs(900));
         } else {
             assert!(matches!(event.kind, sockeye::EventKind::Accept { .. }));
         }
@@ -58,7 +58,7 @@ fn a_dropped_reactor_closes_its_descriptors_and_drops_its_messages_without_a_cal
     cx.connect(silent.local_addr().unwrap());
     cx.connect("no address at all");
     cx.set_timer(Duration::ZERO, 0);
-    cx.watch(&silent, Interest::Readable).unwrap();
+    cx.watch(&silent, Interest::Readable, 0).unwrap();
     let first = cx.connections().next().unwrap();
     assert!(cx.close(first));
     assert!(kit::descriptors() > before + 8);

@@ -358,12 +358,12 @@ fn a_descriptor_watched_by_the_reactor_wakes_the_foreign_loop() {
         host.adopt(&kit.reactor);
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
         let interest = sockeye::Interest::Readable;
-        let watch = kit.cx().watch(&event, interest).unwrap();
+        let watch = kit.cx().watch(&event, interest, 0).unwrap();
         host.rest(&mut kit);
         rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
         host.until(&mut kit, |log, _| log.ready == 1);
         // It was not read: asked again, it says so again.
-        assert!(kit.cx().rearm(watch));
+        assert!(kit.cx().rearm(watch, interest));
         host.until(&mut kit, |log, _| log.ready == 2);
         host.rest(&mut kit);
         kit.end();

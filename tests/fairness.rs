@@ -319,7 +319,7 @@ impl Handler<Message> for Panics {
         match event.kind {
             EventKind::Open { conn, .. } => {
                 cx.send(conn, vec![0; 100_000]);
-                cx.set_deadline(conn, ms(1));
+                cx.set_deadline(conn, 0, ms(1));
             }
             // Not sooner than needed: what ends has no data and no drain.
             EventKind::Deadline { .. } if matches!(self.at, "finish" | "close") => {
@@ -365,7 +365,7 @@ fn inner_panics() {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         rustix::io::write(&writer, b"ready").unwrap();
         let cx = reactor.context();
-        cx.watch(&reader, Interest::Readable).unwrap();
+        cx.watch(&reader, Interest::Readable, 0).unwrap();
         cx.set_timer(Duration::ZERO, 0);
         (0..3).for_each(|_| {
             let sent = reactor.sender().send(Message(drops.clone()));
@@ -415,14 +415,14 @@ fn everything(cx: &mut Context, others: &[ConnId], deadly: bool) {
     cx.cancel_timer(timer);
     cx.set_timer(Duration::ZERO, 2);
     let (reader, _writer) = rustix::pipe::pipe().unwrap();
-    let watch = cx.watch(&reader, Interest::Both).unwrap();
-    cx.rearm(watch);
+    let watch = cx.watch(&reader, Interest::Both, 0).unwrap();
+    cx.rearm(watch, Interest::Both);
     cx.unwatch(watch);
     for conn in others.iter().copied().chain([new]) {
         cx.send(conn, "to all");
         cx.pause_reads(conn);
         cx.resume_reads(conn);
-        cx.set_deadline(conn, Duration::ZERO);
+        cx.set_deadline(conn, 0, Duration::ZERO);
         cx.set_idle(conn, Some(Duration::ZERO));
     }
     cx.broadcast(others.iter().copied(), vec![0; 100_000]);
@@ -468,7 +468,7 @@ fn no_command_calls_the_handler_from_inside_a_callback() {
         peers.extend([stream, peer(addr)]);
         kit.turn_for(ms(2));
         if let Some(conn) = kit.cx().connections().last() {
-            kit.cx().set_deadline(conn, Duration::ZERO);
+            kit.cx().set_deadline(conn, 0, Duration::ZERO);
         }
     }
     let opened = kit.log().count("open");

@@ -208,7 +208,7 @@ fn neither_timers_nor_watches_nor_paused_connections_hold_up_the_end() {
     kit.cx().pause_reads(conn);
     kit.cx().set_timer(LONG, 1);
     let (reader, _writer) = rustix::pipe::pipe().unwrap();
-    kit.cx().watch(&reader, Interest::Readable).unwrap();
+    kit.cx().watch(&reader, Interest::Readable, 0).unwrap();
     kit.cx().finish(LONG);
     let report = kit.reactor.run(&mut kit.app).unwrap();
     assert_report(report, 1, 0, 0);
@@ -309,7 +309,7 @@ fn the_stats_count_what_has_happened() {
     kit.until_cx("it opens", |log, cx| {
         cx.is_open(ours) && log.count("open") == 3
     });
-    kit.cx().set_deadline(ours, ms(1));
+    kit.cx().set_deadline(ours, 0, ms(1));
     kit.cx().set_timer(ms(1), 1);
     kit.until("the timer fires", |log| log.timers == [1]);
     kit.until_all_closed();

@@ -372,3 +372,35 @@ fn a_full_mailbox_gives_the_message_back_and_takes_more_once_it_is_empty() {
     kit.until("it comes", |log| log.messages == [1, 2, 4]);
     kit.end();
 }
+
+// M4: from another thread, while the loop sleeps, and from before `run`.
+#[test]
+fn a_sender_stops_the_loop_and_knows_when_it_is_gone() {
+    let mut kit = Kit::new(|cx, event| match event {
+        EventKind::Timer { .. } => panic!("`run` does not come back"),
+        other => echo(cx, other),
+    });
+    let watchdog = kit.cx().set_timer(PATIENCE, 0);
+    let sender = kit.sender();
+    assert!(!sender.is_closed() && sender.stop() && sender.stop());
+    assert!(!kit.reactor.run(&mut kit.app).unwrap().finished);
+    // What was posted before comes before, and what comes behind it waits for the next run.
+    let from = sender.clone();
+    let thread = spawn(move || {
+        from.send(1).unwrap();
+        assert!(from.stop());
+        from.send(2).unwrap();
+    });
+    kit.reactor.run(&mut kit.app).unwrap();
+    thread.join().unwrap();
+    assert_eq!(kit.log().messages.first(), Some(&1));
+    // It is used up: in a host's loop too, which learns of it by the turn that it ends.
+    kit.until("the rest comes", |log| log.messages == [1, 2]);
+    assert!(!kit.turn().stopped);
+    assert!(sender.stop());
+    assert!(kit.turn().stopped && !kit.turn().stopped);
+    assert!(kit.turn_for(Duration::from_millis(5)) <= 2, "it spins");
+    kit.cx().cancel_timer(watchdog);
+    kit.end();
+    assert!(sender.is_closed() && !sender.stop());
+}

@@ -365,7 +365,10 @@ fn a_hang_up_alone_makes_progress() {
         EventKind::Ready { readiness, .. } => seen.set(readiness.is_hang_up()),
         other => default(cx, other),
     });
-    let watch = kit.cx().watch(reader.as_fd(), Interest::Readable).unwrap();
+    let watch = kit
+        .cx()
+        .watch(reader.as_fd(), Interest::Readable, 0)
+        .unwrap();
     drop(writer);
     kit.until_cx("it hangs up", |_, _| hung_up.get());
     let turns = kit.turn_for(A_WHILE);

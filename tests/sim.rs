@@ -11,12 +11,8 @@ struct Echo;
 impl Handler for Echo {
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
         if cx.send(conn, input.take_all()) == Sent::Wait {
-            cx.pause_reads(conn);
+            cx.pause_until_drained(conn);
         }
-    }
-
-    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
-        cx.resume_reads(conn);
     }
 }
 
@@ -339,4 +335,17 @@ fn a_node_can_be_compared_and_shown() {
     let same: sockeye::sim::Node<Echo> = one;
     assert!(one == same && one != other);
     assert_eq!(format!("{other:?}"), "Node(10.0.0.2)");
+}
+
+#[test]
+fn the_wall_clock_is_virtual_and_begins_with_the_year_2000() {
+    use std::time::SystemTime;
+    let mut world = World::new();
+    let node = world.start("idle", Echo, |_| Ok(()));
+    let begin = SystemTime::UNIX_EPOCH + Duration::from_secs(946_684_800);
+    assert_eq!(world.reactor(node).context().wall_clock(), begin);
+    world.advance(Duration::from_secs(90));
+    let now = world.reactor(node).context().wall_clock();
+    assert_eq!(now, begin + Duration::from_secs(90));
+    assert_eq!(now, world.clock().wall_clock());
 }

@@ -121,7 +121,7 @@ fn an_accepted_connection_has_the_tag_of_its_listener_for_all_its_events() {
     let mut bench = Bench::new(|cx, event| match event.kind {
         EventKind::Open { conn, .. } => {
             assert_eq!(cx.tag(conn), Some(event.tag));
-            cx.set_deadline(conn, Duration::from_millis(1));
+            cx.set_deadline(conn, 0, Duration::from_millis(1));
         }
         EventKind::Data { conn, input } => {
             // More than the watermark: the drain has the tag too.
@@ -162,7 +162,7 @@ fn what_a_callback_creates_has_the_tag_of_its_event_unless_the_builder_names_one
     let mut bench = Bench::new(move |cx, event| match event.kind {
         EventKind::Open { conn, .. } if event.tag == CHAT && inner.is_none() => {
             cx.set_timer(Duration::ZERO, 1);
-            cx.watch(&reader, Interest::Readable).unwrap();
+            cx.watch(&reader, Interest::Readable, 0).unwrap();
             let plain = cx.connect(addr);
             let named = cx.connect(Connect::new(addr).tag(CLIENT));
             assert_eq!(cx.tag(plain), Some(CHAT));

@@ -58,7 +58,7 @@ fn a_timer_set_again_at_once_in_its_own_callback_starves_nothing() {
 fn a_deadline_set_again_at_once_in_its_own_callback_starves_nothing() {
     let mut kit = Kit::new(|cx, event| match event {
         EventKind::Open { conn, .. } | EventKind::Deadline { conn, .. } => {
-            cx.set_deadline(conn, Duration::ZERO);
+            cx.set_deadline(conn, 0, Duration::ZERO);
         }
         other => echo(cx, other),
     });
@@ -155,17 +155,17 @@ fn a_deadline_cleared_or_replaced_does_not_fire() {
     kit.until("both are open", |log| log.count("open") == 2);
     let (one, two) = (kit.log().ids[0], kit.log().ids[1]);
     for conn in [one, two] {
-        assert!(kit.cx().set_deadline(conn, ms(2)));
+        assert!(kit.cx().set_deadline(conn, 0, ms(2)));
     }
     let_pass(ms(5));
-    assert!(kit.cx().clear_deadline(one));
-    assert!(kit.cx().set_deadline(two, ms(60_000)));
+    assert!(kit.cx().clear_deadline(one, 0));
+    assert!(kit.cx().set_deadline(two, 0, ms(60_000)));
     kit.turn_for(ms(20));
     assert_eq!(kit.log().count("deadline"), 0);
     kit.cx().abort(one);
     kit.until_cx("it is gone", |log, _| log.is_closed(one));
-    assert!(!kit.cx().set_deadline(one, ms(1)));
-    assert!(!kit.cx().clear_deadline(one));
+    assert!(!kit.cx().set_deadline(one, 0, ms(1)));
+    assert!(!kit.cx().clear_deadline(one, 0));
     assert!(!kit.cx().set_idle(one, Some(ms(1))));
     kit.end();
 }
@@ -232,7 +232,7 @@ fn a_timer_or_deadline_set_late_in_a_long_turn_is_not_early_either() {
             let_pass(ms(60));
             set.set(Some(Instant::now()));
             cx.set_timer(ms(50), 0);
-            cx.set_deadline(conn, ms(50));
+            cx.set_deadline(conn, 0, ms(50));
             cx.set_idle(conn, Some(ms(50)));
         }
         EventKind::Timer { .. } | EventKind::Deadline { .. } => {
@@ -269,7 +269,7 @@ fn a_delay_without_end_neither_panics_nor_holds_up_a_short_one() {
     let (_peer, conn) = kit.accept();
     for (key, delay) in long.into_iter().enumerate() {
         kit.cx().set_timer(delay, key as u64);
-        kit.cx().set_deadline(conn, delay);
+        kit.cx().set_deadline(conn, 0, delay);
         kit.cx().set_idle(conn, Some(delay));
         // No wait is cut short by it: a wait in milliseconds has room for 24 days only.
         assert!(kit.turn_for(ms(20)) <= 5);
@@ -304,10 +304,31 @@ fn nothing_reads_the_wall_clock() {
         &mut files,
     );
     assert!(files.len() > 20);
+    // One place can read it, and one question of the handler's asks there.
+    let (mut reads, mut asks) = (Vec::new(), Vec::new());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(!text.contains("SystemTime"), "{}", file.display());
+        for (found, what) in [
+            (&mut reads, "SystemTime::now"),
+            (&mut asks, ".wall_clock()"),
+        ] {
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            found.extend(
+                code.filter(|line| line.contains(what))
+                    .map(|_| file.clone()),
+            );
+        }
     }
+    assert!(
+        reads.len() == 1 && reads[0].ends_with("src/backend/mod.rs"),
+        "{reads:?}"
+    );
+    assert!(
+        asks.len() == 1 && asks[0].ends_with("src/context/questions.rs"),
+        "{asks:?}"
+    );
 }
 
 /// The resident memory of this process, in bytes.
@@ -351,10 +372,10 @@ fn a_deadline_moved_a_hundred_thousand_times_costs_one_timer() {
     let mut kit = Kit::new(echo);
     let (_peer, conn) = kit.accept();
     for _ in 0..100_000 {
-        kit.cx().set_deadline(conn, ms(60_000));
+        kit.cx().set_deadline(conn, 0, ms(60_000));
         kit.cx().set_idle(conn, Some(ms(60_000)));
     }
-    kit.cx().clear_deadline(conn);
+    kit.cx().clear_deadline(conn, 0);
     kit.cx().set_idle(conn, None);
     kit.end();
 }
@@ -478,7 +499,7 @@ fn data_that_come_in_the_turn_of_the_deadline_win() {
     kit.until("silence is told of", |log| log.count("deadline") == 1);
     kit.cx().set_idle(conn, None);
     // The deadline that traffic does not move comes all the same, after the data.
-    kit.cx().set_deadline(conn, ms(5));
+    kit.cx().set_deadline(conn, 0, ms(5));
     write(&mut stream, "too late");
     let_pass(ms(6));
     kit.turn();
@@ -507,7 +528,7 @@ fn a_deadline_closes_its_connection_by_default_and_says_which_it_was() {
     let mut slow = peer(addr);
     kit.until("it is open", |log| log.count("open") == 2);
     let conn = kit.log().ids[1];
-    kit.cx().set_deadline(conn, ms(60));
+    kit.cx().set_deadline(conn, 0, ms(60));
     let start = Instant::now();
     while kit.cx().is_open(conn) {
         assert!(start.elapsed() < kit::PATIENCE, "traffic moves it");
@@ -519,7 +540,7 @@ fn a_deadline_closes_its_connection_by_default_and_says_which_it_was() {
     kit.until_all_closed();
     assert!(matches!(
         kit.log().life(conn).reason(),
-        Reason::TimedOut(Deadline::Set)
+        Reason::TimedOut(Deadline::Set(0))
     ));
     kit.end();
 }

@@ -195,7 +195,7 @@ impl FrameHandler<Lines, News> for Chat {
         let hello = format!("you are {name}, in the {LOBBY}; /help says more");
         tell(cx, conn, &hello);
         self.say(cx, LOBBY, None, format!("* {name} has joined\n"));
-        cx.set_deadline(conn, self.args.idle_warn);
+        cx.set_deadline(conn, 0, self.args.idle_warn);
         let member = Member {
             name,
             room: LOBBY.to_owned(),
@@ -211,7 +211,7 @@ impl FrameHandler<Lines, News> for Chat {
             return;
         };
         // Not `set_idle`: that counts what a user receives, too.
-        cx.set_deadline(conn, self.args.idle_warn);
+        cx.set_deadline(conn, 0, self.args.idle_warn);
         member.warned = false;
         member.said += line.len() + LINE_COST;
         if member.said > FLOOD_BYTES {
@@ -250,7 +250,7 @@ impl FrameHandler<Lines, News> for Chat {
                 conn,
                 &format!("are you there? Say something within {left:?}"),
             );
-            cx.set_deadline(conn, left);
+            cx.set_deadline(conn, 0, left);
         }
     }
 

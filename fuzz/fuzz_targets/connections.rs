@@ -261,8 +261,8 @@ impl App {
             4 => return self.close(cx, conn),
             5 => drop(cx.set_timer(millis, 1)),
             6 => drop(cx.set_idle(conn, Some(millis + Duration::from_millis(20)))),
-            7 => drop(cx.set_deadline(conn, millis)),
-            8 => drop(cx.clear_deadline(conn)),
+            7 => drop(cx.set_deadline(conn, 0, millis)),
+            8 => drop(cx.clear_deadline(conn, 0)),
             9 => drop(cx.raise_input_limit(conn, self.choices.size())),
             10 => {
                 let Some(server) = self.servers.get(self.choices.below(4)).cloned() else {
@@ -475,7 +475,7 @@ impl Play {
             app.quiet = true;
             for (conn, life) in &mut app.lives {
                 cx.set_idle(*conn, None);
-                cx.clear_deadline(*conn);
+                cx.clear_deadline(*conn, 0);
                 // After a pause what was left is offered again.
                 cx.pause_reads(*conn);
                 cx.resume_reads(*conn);

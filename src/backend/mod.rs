@@ -38,7 +38,7 @@ use crate::addr::{Addr, Target};
 use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;
 use std::io::{self, IoSlice};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Whom an event is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,17 @@ impl Clock {
             Clock::Script(script) => script.now(),
             #[cfg(feature = "sim")]
             Clock::Sim(net) => net.lock().instant(),
+        }
+    }
+
+    /// What the clocks on the walls say. Nothing in the loop goes by it.
+    pub(crate) fn wall(&self) -> SystemTime {
+        match self {
+            Clock::Os => SystemTime::now(),
+            #[cfg(test)]
+            Clock::Script(script) => script.wall(),
+            #[cfg(feature = "sim")]
+            Clock::Sim(net) => net.lock().wall(),
         }
     }
 }

@@ -39,8 +39,51 @@ impl Conn {
         self.progress = now;
     }
 
-    pub(crate) fn set_deadline(&mut self, at: Tick) {
-        self.deadline = at;
+    /// Sets the deadline of this key, or moves it.
+    pub(crate) fn set_deadline(&mut self, key: u32, at: Tick) {
+        self.clear_deadline(key);
+        if at >= self.deadline {
+            // A time that never comes needs no place.
+            if at != NEVER {
+                self.rare().deadlines.push((key, at));
+            }
+            return;
+        }
+        let earliest = (self.deadline_key, self.deadline);
+        (self.deadline_key, self.deadline) = (key, at);
+        if earliest.1 != NEVER {
+            // In front: it was set before all that are due at its time.
+            self.rare().deadlines.insert(0, earliest);
+        }
+    }
+
+    /// Takes the deadline of this key back, if it is set.
+    pub(crate) fn clear_deadline(&mut self, key: u32) {
+        if self.deadline_key == key && self.deadline != NEVER {
+            self.next_in_line();
+        } else if let Some(rare) = &mut self.rare {
+            rare.deadlines.retain(|(other, _)| *other != key);
+        }
+    }
+
+    /// No deadline of the handler's survives a close.
+    pub(super) fn forget_deadlines(&mut self) {
+        self.deadline = NEVER;
+        if let Some(rare) = &mut self.rare {
+            rare.deadlines.clear();
+        }
+    }
+
+    /// The earliest deadline is over: of the others, the first set of the earliest takes its place.
+    fn next_in_line(&mut self) {
+        self.deadline = NEVER;
+        let Some(rare) = &mut self.rare else {
+            return;
+        };
+        let line = rare.deadlines.iter().enumerate();
+        if let Some((place, _)) = line.min_by_key(|(_, (_, at))| *at) {
+            (self.deadline_key, self.deadline) = rare.deadlines.remove(place);
+        }
     }
 
     /// Has the time of its phase begun?
@@ -146,9 +189,10 @@ impl Conn {
         // What was set is told once; after a close the same field bounds the flush, or the
         // lingering, in all.
         if self.deadline <= now {
-            self.deadline = NEVER;
+            let key = self.deadline_key;
+            self.next_in_line();
             return match self.phase {
-                Phase::Connecting | Phase::Open => Expired::Tell(Deadline::Set),
+                Phase::Connecting | Phase::Open => Expired::Tell(Deadline::Set(key)),
                 Phase::Closing => Expired::End(Reason::TimedOut(Deadline::CloseFlush)),
                 Phase::Lingering => Expired::Lingered,
                 Phase::Dead => Expired::Nothing,

@@ -5,11 +5,13 @@
 
 mod deadlines;
 mod flags;
+mod rare;
 mod reading;
 mod writing;
 
 pub(crate) use deadlines::Expired;
 pub(crate) use flags::Flags;
+use rare::Rare;
 pub(crate) use reading::Read;
 pub(crate) use writing::{Admission, Written};
 
@@ -65,21 +67,23 @@ pub(crate) struct Conn {
     /// Input that the handler left, to be offered again.
     left: Option<Leftover>,
     reason: Option<Reason>,
-    /// Bytes that were queued when the write side failed.
-    lost: u64,
     /// When a byte last moved.
     progress: Tick,
     /// The idle time, in ticks; `NEVER`: none.
     idle: Tick,
-    /// What `set_deadline` set; after a close, when its flush or its lingering has taken long
-    /// enough in all.
+    /// The earliest of those that `set_deadline` set; after a close, when its flush or its
+    /// lingering has taken long enough in all.
     deadline: Tick,
+    /// The key of the deadline above.
+    deadline_key: u32,
     /// The deadline of the phase: connect, write stall, close flush or linger.
     limit_at: Tick,
     /// The one timer of all these deadlines.
     timer: Option<Key>,
-    /// Where unconsumed input may be above the one in `limits`; `u32::MAX`: it may be any.
-    raised_input: u32,
+    /// The reasons for which the handler has paused reads, a bit each; see `Flags::PAUSED`.
+    holds: u8,
+    /// What few connections have.
+    rare: Option<Box<Rare>>,
 }
 
 /// Who it is, and what it is allowed.
@@ -111,13 +115,14 @@ impl Conn {
             broadcast: (0, 0),
             left: None,
             reason: None,
-            lost: 0,
             progress: 0,
             idle: limits.idle.map_or(NEVER, nanos),
             deadline: NEVER,
+            deadline_key: 0,
             limit_at: NEVER,
             timer: None,
-            raised_input: 0,
+            holds: 0,
+            rare: None,
             limits,
         }
     }
@@ -221,7 +226,7 @@ impl Conn {
 
     /// `close` was asked for while it connects, and bytes are pending: it goes on, and closes then.
     pub(crate) fn ask_to_close(&mut self) {
-        self.deadline = NEVER;
+        self.forget_deadlines();
         self.set(Flags::CLOSE_ASKED);
     }
 
@@ -229,8 +234,9 @@ impl Conn {
     pub(crate) fn begin_closing(&mut self) {
         self.enter(Phase::Closing);
         self.left = None;
-        self.clear(Flags::PAUSED);
-        (self.limit_at, self.deadline) = (NEVER, NEVER);
+        self.forget_holds();
+        self.limit_at = NEVER;
+        self.forget_deadlines();
     }
 
     /// From closing to lingering: everything is out.
@@ -248,7 +254,7 @@ impl Conn {
         self.enter(Phase::Dead);
         self.left = None;
         self.drop_output(outbox);
-        if self.lost > 0 {
+        if self.lost() > 0 {
             self.reset_on_drop();
         }
     }
@@ -274,7 +280,7 @@ impl Conn {
     pub(crate) fn closed(&mut self) -> Closed {
         Closed {
             reason: self.reason.take().unwrap_or(Reason::Local),
-            undelivered: self.lost,
+            undelivered: self.lost(),
         }
     }
 }

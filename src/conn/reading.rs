@@ -3,6 +3,7 @@
 use super::{Conn, Flags, Phase};
 use crate::backend::is_shortage;
 use crate::buffer::receive::{Leftover, Receive};
+use crate::hold::Hold;
 use crate::readiness::Readiness;
 use crate::transport::Transport;
 use std::io;
@@ -52,7 +53,7 @@ impl Conn {
         if news == Readiness::default() {
             self.clear(Flags::IN_READY);
         }
-        self.flags.0 |= u16::from(news.directions());
+        self.flags.0 |= u32::from(news.directions());
         if news.is_unusual() {
             self.on_readiness(news);
         }
@@ -61,7 +62,7 @@ impl Conn {
     /// An edge. Errors and hang-ups count as readable, errors as writable too: a call meets them.
     #[inline]
     pub(crate) fn on_readiness(&mut self, readiness: Readiness) {
-        self.flags.0 |= u16::from(readiness.directions());
+        self.flags.0 |= u32::from(readiness.directions());
         if readiness.is_unusual() {
             self.set(Flags::READABLE);
             self.set(Flags::READ_ON);
@@ -72,12 +73,54 @@ impl Conn {
         }
     }
 
+    /// Pauses reads for this reason.
+    pub(crate) fn hold(&mut self, hold: Hold) {
+        self.holds |= hold.bit();
+        self.set(Flags::PAUSED);
+    }
+
+    /// Pauses reads until what is pending has drained. `false`: so little is pending that nothing
+    /// would end the pause.
+    pub(crate) fn hold_until_drained(&mut self, pending: usize) -> bool {
+        let waits = self.has(Flags::WAITING) || pending > self.limits.low_watermark;
+        if waits {
+            self.set(Flags::UNTIL_DRAINED);
+            self.set(Flags::PAUSED);
+        }
+        waits
+    }
+
+    /// Lifts this reason of a pause. Answers whether it was the last, so that reads go on.
+    pub(crate) fn release(&mut self, hold: Hold) -> bool {
+        self.holds &= !hold.bit();
+        self.go_on()
+    }
+
+    /// What was pending has drained. Answers as `release`.
+    pub(crate) fn release_drained(&mut self) -> bool {
+        self.clear(Flags::UNTIL_DRAINED);
+        self.go_on()
+    }
+
+    fn go_on(&mut self) -> bool {
+        let is_over = self.has(Flags::PAUSED) && self.holds == 0 && !self.has(Flags::UNTIL_DRAINED);
+        if is_over {
+            self.clear(Flags::PAUSED);
+            self.set(Flags::RESUMED);
+        }
+        is_over
+    }
+
+    /// A pause means nothing to a connection that closes.
+    pub(super) fn forget_holds(&mut self) {
+        self.holds = 0;
+        self.clear(Flags::UNTIL_DRAINED);
+        self.clear(Flags::PAUSED);
+    }
+
     /// Bytes that the handler may leave.
     pub(crate) fn input_limit(&self) -> usize {
-        let raised = match self.raised_input {
-            u32::MAX => usize::MAX,
-            raised => raised as usize,
-        };
+        let raised = self.rare.as_ref().map_or(0, |rare| rare.raised_input);
         self.limits.input_limit.max(raised)
     }
 
@@ -133,7 +176,8 @@ impl Conn {
 
     /// Lets the handler leave up to so many bytes, if it may leave fewer.
     pub(crate) fn raise_input_limit(&mut self, bytes: usize) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.raised_input = self.raised_input.max(bytes);
+        if bytes > self.input_limit() {
+            self.rare().raised_input = bytes;
+        }
     }
 }

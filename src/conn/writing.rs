@@ -107,10 +107,10 @@ impl Conn {
         }
     }
 
-    /// Is an `on_drain` due?
+    /// Is a wait over, so that an `on_drain` is due, or the end of a pause?
     #[inline]
     pub(crate) fn has_drained(&self) -> bool {
-        self.has(Flags::WAITING)
+        self.has_any(Flags::WAITING, Flags::UNTIL_DRAINED)
             && self.phase == Phase::Open
             && self.pending() <= self.limits.low_watermark
     }
@@ -133,7 +133,8 @@ impl Conn {
     /// Is it open, with nothing that would follow from an empty queue?
     #[inline]
     pub(crate) fn is_at_ease(&self) -> bool {
-        self.is(&[Flags::OPEN], &[Flags::WAITING, Flags::SHUT_ASKED])
+        use Flags as F;
+        self.is(&[F::OPEN], &[F::WAITING, F::UNTIL_DRAINED, F::SHUT_ASKED])
     }
 
     /// May it borrow input: open, nothing queued, and sending as usual?
@@ -187,7 +188,7 @@ impl Conn {
 
     /// What is pending is lost.
     pub(crate) fn drop_output(&mut self, outbox: &mut Outbox) {
-        self.lost += self.pending() as u64;
+        self.lose(self.pending());
         if let Some(transport) = &mut self.transport {
             transport.drop_held();
         }
@@ -203,11 +204,6 @@ impl Conn {
         self.set(Flags::READABLE);
         self.set(Flags::READ_ON);
         self.wait_for_reads(now);
-    }
-
-    /// So many bytes more are lost.
-    pub(crate) fn lose(&mut self, bytes: usize) {
-        self.lost += bytes as u64;
     }
 
     /// Makes a broadcast that lies here in the turn's block the next bytes to go out, if that is
@@ -246,7 +242,8 @@ impl Conn {
     #[inline]
     pub(crate) fn take_plain_broadcast(&mut self) -> Option<Range<usize>> {
         use Flags as F;
-        match self.is(&[F::OPEN, F::WRITABLE], &[F::SHUT_ASKED, F::WAITING]) {
+        let unusual = [F::SHUT_ASKED, F::WAITING, F::UNTIL_DRAINED];
+        match self.is(&[F::OPEN, F::WRITABLE], &unusual) {
             true => self.take_broadcast(),
             false => None,
         }

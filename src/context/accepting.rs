@@ -29,6 +29,20 @@ pub(crate) struct Newcomer {
     pub(crate) peer: Addr,
     stream: Stream,
     limits: Arc<Limits>,
+    last_word: Option<Arc<[u8]>>,
+}
+
+impl Newcomer {
+    /// Sends it away, with its last word if there is one. What is not taken at once is not waited
+    /// for; then the end is a reset, so that the peer does not take a part for the whole.
+    pub(crate) fn refuse(mut self) {
+        if let Some(word) = &self.last_word {
+            let written = self.stream.write(word);
+            if !written.is_ok_and(|count| count == word.len()) {
+                self.stream.reset_on_drop();
+            }
+        }
+    }
 }
 
 impl Context {
@@ -71,6 +85,8 @@ impl Context {
             ready: false,
             listed: false,
             rest: None,
+            paused: false,
+            last_word: listen.last_word,
         });
         Ok(ListenerId(key))
     }
@@ -90,6 +106,27 @@ impl Context {
         true
     }
 
+    /// Accepts nobody from a listener until `resume_accepts`. Who connects meanwhile waits in its
+    /// backlog, and is connected as far as the peer can tell; what the backlog has no room for, the
+    /// system turns away or lets wait, as for a server that is slow. No callback tells of a pause.
+    /// `false`: the id is stale.
+    pub fn pause_accepts(&mut self, listener: ListenerId) -> bool {
+        let listener = self.listeners.get_mut(listener.0);
+        listener.map(|listener| listener.paused = true).is_some()
+    }
+
+    /// Ends a pause of a listener: who waits in its backlog comes to `on_accept` and `on_open` from
+    /// the next turn on, with no new peer needed. Without a pause it does nothing.
+    /// `false`: the id is stale.
+    pub fn resume_accepts(&mut self, listener: ListenerId) -> bool {
+        let Some(state) = self.listeners.get_mut(listener.0) else {
+            return false;
+        };
+        state.paused = false;
+        self.lists.want_accept(listener.0.slot, state);
+        true
+    }
+
     /// Accepts one connection from a listener of the list.
     pub(crate) fn accept(&mut self, slot: u32) -> Accepted {
         let Some((key, listener)) = self.listeners.at(slot) else {
@@ -97,7 +134,7 @@ impl Context {
         };
         // Off the list first, so that it can be put back at its end: others come in between.
         listener.listed = false;
-        if listener.rest.is_some() {
+        if listener.rest.is_some() || listener.paused {
             return Accepted::Nothing;
         }
         let (id, tag) = (ListenerId(key), listener.tag);
@@ -108,6 +145,7 @@ impl Context {
                 peer,
                 stream,
                 limits: listener.limits.clone(),
+                last_word: listener.last_word.clone(),
             }),
             Err(error) => match AcceptFailure::from_io(&error) {
                 AcceptFailure::Nobody => {
@@ -159,6 +197,7 @@ impl Context {
             peer,
             mut stream,
             limits,
+            ..
         } = newcomer;
         // Registered before it is told of: a stream that no edge will come for must not be kept.
         let slot = self.conns.next_key().slot;

@@ -134,14 +134,21 @@ impl Context {
         self.schedule.arm(slot, conn);
     }
 
-    /// The handler is about to be told that the wait is over, unless the flush was the last one.
+    /// A wait is over, unless the flush was the last one: a pause for it ends, and the handler is
+    /// about to be told, if it was answered to wait.
     pub(crate) fn take_drain(&mut self, slot: u32) -> Option<(ConnId, Tag)> {
         let (key, conn) = self.conns.at(slot)?;
         if !conn.has_drained() {
             return None;
         }
+        let is_told = conn.has(Flags::WAITING);
         conn.clear(Flags::WAITING);
-        Some((ConnId(key), conn.tag()))
+        let told = (ConnId(key), conn.tag());
+        // First, so that a pause which its `on_drain` begins is another one.
+        if conn.release_drained() {
+            self.lists.want_read(slot, conn);
+        }
+        is_told.then_some(told)
     }
 
     /// Is there something for the flush phase or the reap phase, or a block to be cleared?

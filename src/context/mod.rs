@@ -51,6 +51,8 @@ use std::sync::Arc;
 /// |---|---|
 /// | [`listen`](Self::listen) | its result, at once; then `on_accept`, `on_open` |
 /// | [`unlisten`](Self::unlisten) | its result |
+/// | [`pause_accepts`](Self::pause_accepts) | nothing: nobody is accepted until `resume_accepts` |
+/// | [`resume_accepts`](Self::resume_accepts) | `on_accept`, `on_open` |
 /// | [`connect`](Self::connect) | `on_open`; or `on_close`: `ConnectFailed`, `ConnectTimedOut` |
 /// | [`send`](Self::send), [`broadcast`](Self::broadcast) | [`Sent`]; after `Wait`: `on_drain` |
 /// | [`shutdown_write`](Self::shutdown_write) | `on_close`, once the peer has sent its end too |
@@ -59,10 +61,14 @@ use std::sync::Arc;
 /// | [`abort`](Self::abort) | `on_close` |
 /// | [`pause_reads`](Self::pause_reads) | nothing: no data and no end until `resume_reads` |
 /// | [`resume_reads`](Self::resume_reads) | `on_data`, `on_eof`, if there is something |
+/// | [`pause_reads_for`](Self::pause_reads_for) | nothing, until `resume_reads_for` |
+/// | [`resume_reads_for`](Self::resume_reads_for) | `on_data`, `on_eof`, if no reason is left |
+/// | [`pause_until_drained`](Self::pause_until_drained) | its result; then `on_data`, `on_eof` |
 /// | [`raise_input_limit`](Self::raise_input_limit) | nothing |
 /// | [`set_deadline`](Self::set_deadline), [`set_idle`](Self::set_idle) | `on_deadline` |
 /// | [`clear_deadline`](Self::clear_deadline), [`cancel_timer`](Self::cancel_timer) | its result |
 /// | [`set_timer`](Self::set_timer), [`reset_timer`](Self::reset_timer) | `on_timer` |
+/// | [`set_interval`](Self::set_interval) | `on_timer`, again and again |
 /// | [`watch`](Self::watch), [`rearm`](Self::rearm) | `on_ready` |
 /// | [`finish`](Self::finish) | `on_finish` for each connection; then `run` returns |
 /// | [`stop`](Self::stop) | `run` returns |
@@ -131,7 +137,8 @@ impl Context {
         }
     }
 
-    /// Leaves `run` at the end of this turn. Connections stay as they are, and `run` may be called
+    /// Leaves `run` at the end of this turn; from other threads:
+    /// [`Sender::stop`](crate::Sender::stop). Connections stay as they are, and `run` may be called
     /// again. Called before `run`, it is remembered: `run` then makes one turn.
     pub fn stop(&mut self) {
         self.stopping = true;

@@ -3,9 +3,9 @@
 use super::Context;
 use crate::addr::Addr;
 use crate::conn::{Conn, Flags, Origin, Phase};
-use crate::id::{ConnId, ListenerId, Tag};
+use crate::id::{ConnId, ListenerId, Tag, TimerId};
 use crate::stats::Stats;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 impl Context {
     /// The time of this turn, from the monotonic clock; virtual in a simulation. It is read when it
@@ -13,6 +13,19 @@ impl Context {
     /// as long as one call of [`Reactor::context`](crate::Reactor::context) is used.
     pub fn now(&self) -> Instant {
         self.schedule.now()
+    }
+
+    /// The date and the time of day, for logs and for what is sent. It is read at each call. It may
+    /// jump, in both directions, when the system's clock is set: nothing in the loop goes by it. In
+    /// a simulation it is virtual, and every world begins with the year 2000, in UTC.
+    pub fn wall_clock(&self) -> SystemTime {
+        self.schedule.wall_clock()
+    }
+
+    /// Ticks of a periodic timer that were missed before its last `on_timer`, because the loop was
+    /// late for longer than a period; 0 for a timer that is not periodic, or is not set.
+    pub fn missed_ticks(&self, timer: TimerId) -> u64 {
+        self.schedule.missed_ticks(timer.0)
     }
 
     /// Bytes queued and not yet taken by the system; 0 for a stale id.
@@ -46,6 +59,13 @@ impl Context {
         self.conns
             .get(conn.0)
             .is_some_and(|conn| conn.is_live() && !conn.has(Flags::PAUSED) && !conn.has(Flags::EOF))
+    }
+
+    /// Are reads paused, for whatever reason? `false` for a stale id, and after a close.
+    pub fn is_paused(&self, conn: ConnId) -> bool {
+        self.conns
+            .get(conn.0)
+            .is_some_and(|conn| conn.is_live() && conn.has(Flags::PAUSED))
     }
 
     /// Which part of the application it belongs to; `None` for a stale id.

@@ -1,17 +1,19 @@
 //! What is due at a time: the clock, the time of the turn, and the timers.
 
 use crate::backend::Clock;
-use crate::clock::{Epoch, NEVER, Tick, after};
+use crate::clock::{Epoch, NEVER, Tick, after, nanos};
 use crate::conn::Conn;
 use crate::id::{Key, Tag};
 use crate::tables::timers::Timers;
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What a timer of the loop is for.
 pub(crate) enum Due {
     /// The application set it.
     Timer { tag: Tag, key: u64 },
+    /// The application set it, to fire again and again.
+    Periodic(Box<Periodic>),
     /// The earliest deadline of a connection.
     Conn(u32),
     /// The system was short of memory at a read or write of this connection, which may be gone.
@@ -20,6 +22,24 @@ pub(crate) enum Due {
     Rested(u32),
     /// The grace of `finish` is over.
     Grace,
+}
+
+/// A timer that fires again and again.
+pub(crate) struct Periodic {
+    tag: Tag,
+    key: u64,
+    period: Tick,
+    /// Ticks that passed before the last one that was told, and that were not told themselves.
+    missed: u64,
+}
+
+impl Periodic {
+    /// The tick of the time `at` is told now. Answers when the next one is due: a whole number of
+    /// periods later, so that being late once does not make it late for ever.
+    fn tick(&mut self, at: Tick, now: Tick) -> Tick {
+        self.missed = now.saturating_sub(at) / self.period;
+        at.saturating_add(self.period.saturating_mul(self.missed + 1))
+    }
 }
 
 /// Which timers an expire phase is for: those that are due by now, and were set before now.
@@ -88,6 +108,11 @@ impl Schedule {
         self.epoch.0
     }
 
+    /// What the clocks on the walls say.
+    pub(super) fn wall_clock(&self) -> SystemTime {
+        self.clock.wall()
+    }
+
     /// The clock, as it is now.
     pub(crate) fn clock_now(&self) -> Instant {
         self.clock.now()
@@ -102,6 +127,29 @@ impl Schedule {
 
     pub(super) fn set(&mut self, at: Tick, due: Due) -> Key {
         self.timers.set(at, due)
+    }
+
+    /// Sets a timer that fires whenever so much time has passed.
+    pub(super) fn set_periodic(&mut self, period: Duration, tag: Tag, key: u64) -> Key {
+        // None of no length: it could not be counted how many were missed.
+        let period = nanos(period).max(1);
+        let at = self.fresh().saturating_add(period);
+        let missed = 0;
+        let periodic = Periodic {
+            tag,
+            key,
+            period,
+            missed,
+        };
+        self.set(at, Due::Periodic(Box::new(periodic)))
+    }
+
+    /// Ticks that a periodic timer has missed before its last one.
+    pub(super) fn missed_ticks(&self, timer: Key) -> u64 {
+        match self.timers.get(timer) {
+            Some(Due::Periodic(periodic)) => periodic.missed,
+            _ => 0,
+        }
     }
 
     /// Moves a timer. `false`: it is not set.
@@ -162,6 +210,13 @@ impl Schedule {
     }
 
     pub(crate) fn next_due(&mut self, expiry: Expiry) -> Option<(Key, Due)> {
+        if let (timer, at, Due::Periodic(periodic)) = self.timers.due(expiry.now, expiry.mark)? {
+            // Set for its next tick before the callback, which may cancel it or move it.
+            let (tag, key) = (periodic.tag, periodic.key);
+            let next = periodic.tick(at, expiry.now);
+            self.timers.reset(timer, next);
+            return Some((timer, Due::Timer { tag, key }));
+        }
         self.timers.pop_due(expiry.now, expiry.mark)
     }
 

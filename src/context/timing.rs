@@ -1,7 +1,6 @@
 //! Timers and deadlines: how they are set, and what follows when one has passed.
 
 use super::{Context, Due};
-use crate::clock::NEVER;
 use crate::closed::{Deadline, Reason};
 use crate::conn::{Expired, Flags, Phase};
 use crate::id::{ConnId, Key, TimerId};
@@ -22,36 +21,56 @@ impl Context {
         ))
     }
 
+    /// Calls `on_timer` again and again, whenever `period` has passed, with `key`, until it is
+    /// cancelled; its id stays the same. It does not drift: ticks are due at whole numbers of
+    /// periods from now, however late one of them is told. Of several that a late loop has missed
+    /// one is told, and [`missed_ticks`](Self::missed_ticks) says how many were not. A period of
+    /// zero is one nanosecond: a tick in every turn.
+    pub fn set_interval(&mut self, period: Duration, key: u64) -> TimerId {
+        let tag = self.current_tag;
+        TimerId(self.schedule.set_periodic(period, tag, key))
+    }
+
     /// Moves a timer to `delay` from now, as if it were cancelled and set again with the same key;
-    /// its id stays. `false`: it has fired, or was cancelled before, and is not set now.
+    /// its id stays. A periodic one ticks then for the first time, and goes on by its period from
+    /// there; `on_timer` reports both. `false`: it has fired, or was cancelled before, and is not
+    /// set now.
     pub fn reset_timer(&mut self, timer: TimerId, delay: Duration) -> bool {
         let at = self.schedule.after(delay);
         self.schedule.reset(timer.0, at)
     }
 
-    /// Cancels a timer: it will not fire, also if it is due in this very turn.
+    /// Cancels a timer: it will not fire, also if it is due in this very turn. A periodic one may
+    /// be cancelled in its own `on_timer`.
     /// `false`: it has fired, or was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.schedule.cancel(timer.0)
     }
 
-    /// Calls `on_deadline` with `Set` once, after `delay`, whatever moves meanwhile: so a peer that
-    /// sends one byte a minute cannot stretch it. A new deadline replaces the old one.
+    /// Calls `on_deadline` with `Set(key)` once, after `delay`, whatever moves meanwhile: so a peer
+    /// that sends one byte a minute cannot stretch it. It is the timer of a connection: it goes
+    /// when the connection closes, and never fires after that.
+    ///
+    /// `key` is yours, one for each purpose: a connection may have several deadlines, a few of
+    /// them, and to set one again moves it. By default `on_deadline` closes the connection for
+    /// every key; write an arm for those that are to do something else. Of several that are due at
+    /// once the earliest comes first, one a turn.
     /// `false`: no such connection, or it is closing.
-    pub fn set_deadline(&mut self, conn: ConnId, delay: Duration) -> bool {
+    pub fn set_deadline(&mut self, conn: ConnId, key: u32, delay: Duration) -> bool {
         let at = self.schedule.after(delay);
         let Some(state) = self.conns.get_mut(conn.0).filter(|conn| conn.is_live()) else {
             return false;
         };
-        state.set_deadline(at);
+        state.set_deadline(key, at);
         self.schedule.arm(conn.0.slot, state);
         true
     }
 
-    /// Takes back what `set_deadline` set. `false`: no such connection, or it is closing.
-    pub fn clear_deadline(&mut self, conn: ConnId) -> bool {
+    /// Takes back what `set_deadline` set with this key; the others stay.
+    /// `false`: no such connection, or it is closing.
+    pub fn clear_deadline(&mut self, conn: ConnId, key: u32) -> bool {
         self.live(conn)
-            .map(|conn| conn.set_deadline(NEVER))
+            .map(|conn| conn.clear_deadline(key))
             .is_some()
     }
 

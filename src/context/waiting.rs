@@ -52,7 +52,7 @@ impl Context {
     }
 
     /// What a watch has to report.
-    pub(crate) fn report(&mut self, slot: u32) -> Option<(WatchId, Tag, Readiness)> {
+    pub(crate) fn report(&mut self, slot: u32) -> Option<(WatchId, Tag, u64, Readiness)> {
         let (key, watch) = self.watches.at(slot)?;
         if !std::mem::replace(&mut watch.listed, false) {
             return None;
@@ -60,6 +60,7 @@ impl Context {
         Some((
             WatchId(key),
             watch.tag,
+            watch.key,
             std::mem::take(&mut watch.readiness),
         ))
     }

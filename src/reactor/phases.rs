@@ -67,7 +67,7 @@ impl<M> Reactor<M> {
         }
         if verdict == Accept::Refuse || !self.cx.has_room(true) {
             self.cx.parts().stats.refused += 1;
-            return;
+            return newcomer.refuse();
         }
         match self.cx.keep(newcomer) {
             Ok(conn) => {
@@ -177,8 +177,13 @@ impl<M> Reactor<M> {
             let Some(slot) = self.cx.parts().lists.next_report() else {
                 return;
             };
-            if let Some((watch, tag, readiness)) = self.cx.report(slot) {
-                self.call(app, tag, EventKind::Ready { watch, readiness });
+            if let Some((watch, tag, key, readiness)) = self.cx.report(slot) {
+                let event = EventKind::Ready {
+                    watch,
+                    key,
+                    readiness,
+                };
+                self.call(app, tag, event);
             }
         }
     }
@@ -197,6 +202,9 @@ impl<M> Reactor<M> {
 
     /// Delivers messages; ends early when a queue grows too long, as reading does.
     fn deliver_messages<H: Handler<M>>(&mut self, app: &mut H) {
+        if self.mailbox.take_stop() {
+            *self.cx.parts().stopping = true;
+        }
         let (waiting, budget) = (
             self.mailbox.waiting(),
             self.cx.parts().config.messages_per_turn,
@@ -229,6 +237,8 @@ impl<M> Reactor<M> {
                 return;
             };
             match what {
+                // One that is periodic comes as one that fires once.
+                Due::Periodic(_) => {}
                 Due::Timer { tag, key: user } => {
                     self.cx.parts().stats.timers += 1;
                     let timer = TimerId(key);

@@ -2,7 +2,7 @@
 
 use crate::backend::simnet::SharedNet;
 use crate::backend::simnet::net::nanos;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The clock of a world, for a handler under test: what it finds when it looks at the time itself,
 /// and what it spends when it works for long.
@@ -44,6 +44,11 @@ impl Clock {
     /// The time now. In a callback this may be later than `cx.now()`, which is that of the turn.
     pub fn now(&self) -> Instant {
         self.net.lock().instant()
+    }
+
+    /// What a clock on the wall shows now: every world begins with the year 2000, in UTC.
+    pub fn wall_clock(&self) -> SystemTime {
+        self.net.lock().wall()
     }
 
     /// Time passes, and no reactor turns: within a callback it is one that takes long, outside the

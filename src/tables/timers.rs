@@ -107,7 +107,23 @@ impl<T> Timers<T> {
         self.take(place).map(|(_, value)| value)
     }
 
-    /// The earliest, if it is due at `now` and was set before `mark`.
+    /// The earliest with its time, if it is due at `now` and was set before `mark`.
+    pub(crate) fn due(&mut self, now: Tick, mark: u64) -> Option<(Key, Tick, &mut T)> {
+        let first = self.heap.first()?;
+        if first.at > now || first.order >= mark {
+            return None;
+        }
+        let (at, slot) = (first.at, first.slot);
+        let (key, entry) = self.entries.at(slot)?;
+        Some((key, at, &mut entry.value))
+    }
+
+    /// What is set under this key.
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        self.entries.get(key).map(|entry| &entry.value)
+    }
+
+    /// Takes the earliest, if it is due at `now` and was set before `mark`.
     ///
     /// Nothing may be set for a time before `now`: then what is set after the mark sorts behind
     /// what is due, and cannot hide it.

@@ -151,12 +151,12 @@ fn a_set_deadline_is_absolute_and_told_behind_what_is_readable() {
     let mut bench = Bench::new();
     bench.app.keep_late = true;
     let (socket, conn) = bench.accept();
-    bench.cx().set_deadline(conn, SECOND);
+    bench.cx().set_deadline(conn, 0, SECOND);
     bench
         .script
         .socket(socket, |socket| socket.reads.push_back(Ok(vec![1])));
     bench.pass(SECOND);
-    assert_eq!(bench.seen(), ["open", "data 1", "deadline deadline"]);
+    assert_eq!(bench.seen(), ["open", "data 1", "deadline deadline 0"]);
 }
 
 // J1
@@ -164,9 +164,9 @@ fn a_set_deadline_is_absolute_and_told_behind_what_is_readable() {
 fn a_request_that_has_come_in_time_may_take_its_deadline_back() {
     let mut bench = Bench::new();
     let (socket, conn) = bench.accept();
-    bench.cx().set_deadline(conn, SECOND);
+    bench.cx().set_deadline(conn, 0, SECOND);
     bench.app.on_data.push_back(Box::new(|cx, conn| {
-        assert!(cx.clear_deadline(conn));
+        assert!(cx.clear_deadline(conn, 0));
     }));
     bench
         .script

@@ -221,8 +221,8 @@ fn commands_with_a_stale_id_say_so_and_do_nothing() {
     assert_eq!(cx.send(conn, "x"), Sent::Gone);
     assert!(!cx.close(conn) && !cx.abort(conn) && !cx.shutdown_write(conn));
     assert!(!cx.pause_reads(conn) && !cx.resume_reads(conn));
-    assert!(!cx.set_deadline(conn, Duration::ZERO) && !cx.set_idle(conn, None));
-    assert!(!cx.clear_deadline(conn) && !cx.close_because(conn, "rude"));
+    assert!(!cx.set_deadline(conn, 0, Duration::ZERO) && !cx.set_idle(conn, None));
+    assert!(!cx.clear_deadline(conn, 0) && !cx.close_because(conn, "rude"));
     assert!(
         cx.peer_addr(conn).is_none() && cx.local_addr(conn).is_none() && cx.tag(conn).is_none()
     );

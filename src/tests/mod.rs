@@ -8,6 +8,7 @@ mod hiding;
 mod hosts;
 mod lent;
 mod lingering;
+mod pausing;
 mod shortage;
 mod time;
 mod waits;

@@ -35,7 +35,7 @@ fn progress_moves_the_idle_deadline_and_nothing_moves_the_set_one() {
     bench.app.keep_late = true;
     let (socket, conn) = bench.accept();
     bench.cx().set_idle(conn, Some(SECOND * 10));
-    bench.cx().set_deadline(conn, SECOND * 25);
+    bench.cx().set_deadline(conn, 0, SECOND * 25);
     bench.seen();
     for _ in 0..4 {
         bench.script.pass(SECOND * 9);
@@ -43,7 +43,10 @@ fn progress_moves_the_idle_deadline_and_nothing_moves_the_set_one() {
         bench.settle();
     }
     let data = "data 1";
-    assert_eq!(bench.seen(), [data, data, data, "deadline deadline", data]);
+    assert_eq!(
+        bench.seen(),
+        [data, data, data, "deadline deadline 0", data]
+    );
     bench.pass(SECOND * 10);
     bench.pass(SECOND * 10);
     assert_eq!(bench.seen(), ["deadline idle", "deadline idle"]);
@@ -182,4 +185,159 @@ fn the_idle_time_counts_from_the_opening_and_a_connect_has_a_timeout_of_its_own(
     assert_eq!(bench.seen(), ["connected"]);
     bench.pass(Duration::from_nanos(1));
     assert_eq!(bench.seen(), ["deadline idle", "close closed here"]);
+}
+
+// F8
+#[test]
+fn deadlines_of_one_connection_are_told_by_their_keys_in_the_order_of_time() {
+    let mut bench = Bench::new();
+    bench.app.keep_late = true;
+    let (_, conn) = bench.accept();
+    for (key, seconds) in [(7, 3), (1, 2), (2, 1), (3, 2), (4, 9), (5, 2)] {
+        assert!(bench.cx().set_deadline(conn, key, SECOND * seconds));
+    }
+    bench.cx().set_deadline(conn, 8, Duration::MAX);
+    // Cleared: one of those behind, then the earliest. Moved: one nearer, one away.
+    assert!(bench.cx().clear_deadline(conn, 4) && bench.cx().clear_deadline(conn, 2));
+    assert!(
+        bench.cx().clear_deadline(conn, 99),
+        "what is not set is no error"
+    );
+    bench.cx().set_deadline(conn, 7, SECOND);
+    bench.cx().set_deadline(conn, 1, SECOND * 4);
+    bench.seen();
+    bench.pass(SECOND - Duration::from_nanos(1));
+    assert!(bench.seen().is_empty());
+    bench.pass(Duration::from_nanos(1));
+    assert_eq!(bench.seen(), ["deadline deadline 7"]);
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["deadline deadline 3"]);
+    assert!(bench.reactor.next_wakeup().is_some(), "one a turn");
+    bench.settle();
+    assert_eq!(bench.seen(), ["deadline deadline 5"]);
+    bench.pass(SECOND * 1000);
+    assert_eq!(bench.seen(), ["deadline deadline 1"]);
+    // One that is nearer than two of the same time does not change their order.
+    for (key, seconds) in [(1, 2), (2, 2), (3, 1)] {
+        bench.cx().set_deadline(conn, key, SECOND * seconds);
+    }
+    (0..4).for_each(|_| bench.pass(SECOND));
+    let told = [
+        "deadline deadline 3",
+        "deadline deadline 1",
+        "deadline deadline 2",
+    ];
+    assert_eq!(bench.seen(), told);
+    assert_eq!(bench.reactor.next_wakeup(), None);
+}
+
+// F8
+#[test]
+fn no_deadline_of_any_key_survives_a_close() {
+    type End = fn(&mut Context, ConnId) -> bool;
+    let ends: [End; 3] = [Context::close, Context::abort, |cx, conn| {
+        cx.send(conn, "unsent");
+        cx.close(conn)
+    }];
+    for end in ends {
+        let mut bench = Bench::new();
+        let (socket, conn) = bench.accept();
+        bench.fill(socket, true);
+        bench.script.socket(socket, |socket| socket.stays = true);
+        for key in 0..4 {
+            bench.cx().set_deadline(conn, key, SECOND * key);
+        }
+        bench.script.pass(SECOND * 10);
+        assert!(end(bench.cx(), conn));
+        assert!(!bench.cx().set_deadline(conn, 9, SECOND) && !bench.cx().clear_deadline(conn, 0));
+        bench.settle();
+        bench.pass(SECOND * 1000);
+        let seen = bench.seen();
+        assert_eq!(seen.len(), 2, "{seen:?}");
+    }
+    // While connecting with bytes pending the close waits, and the deadlines do not.
+    let mut bench = Bench::new();
+    let conn = bench.cx().connect("127.0.0.1:9");
+    let waits = |socket: &mut crate::backend::script::Socket| {
+        socket.connects.extend([Ok(false), Ok(false)]);
+    };
+    bench.script.socket(0, waits);
+    bench.cx().send(conn, "hello");
+    for key in 0..3 {
+        bench.cx().set_deadline(conn, key, SECOND);
+    }
+    bench.cx().close(conn);
+    bench.pass(SECOND * 5);
+    assert!(bench.seen().is_empty());
+    bench.pass(SECOND * 5);
+    assert_eq!(
+        bench.seen(),
+        ["close connect timed out, 5 bytes undelivered"]
+    );
+}
+
+// F8
+#[test]
+fn a_periodic_timer_does_not_drift_and_counts_what_a_late_loop_has_missed() {
+    let mut bench = Bench::new();
+    let timer = bench.cx().set_interval(SECOND, 5);
+    // Told late, again and again: the next one is due a whole number of periods from the start.
+    for late in [0, 900_000_000, 1] {
+        bench.script.pass(SECOND + Duration::from_nanos(late));
+        bench.settle();
+        assert_eq!((bench.seen().len(), bench.cx().missed_ticks(timer)), (1, 0));
+    }
+    // 3.9 s have passed, so this is the fourth, to the nanosecond.
+    let rest = SECOND * 4 - SECOND * 3 - Duration::from_nanos(900_000_001);
+    bench.pass(rest - Duration::from_nanos(1));
+    assert!(bench.seen().is_empty());
+    bench.pass(Duration::from_nanos(1));
+    assert_eq!(bench.seen(), ["timer 5"]);
+    // Six and a half periods at once: one is told, five are counted, none is repeated.
+    bench.pass(SECOND * 6 + SECOND / 2);
+    assert_eq!(bench.seen(), ["timer 5"]);
+    assert_eq!(bench.cx().missed_ticks(timer), 5);
+    bench.pass(SECOND / 2);
+    assert_eq!(bench.seen(), ["timer 5"]);
+    assert_eq!(bench.cx().missed_ticks(timer), 0);
+    // Moved, and cancelled; the id is the same all the time.
+    assert!(bench.cx().reset_timer(timer, SECOND / 4));
+    bench.pass(SECOND / 4);
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["timer 5", "timer 5"]);
+    assert!(bench.cx().cancel_timer(timer) && !bench.cx().cancel_timer(timer));
+    assert_eq!(bench.cx().missed_ticks(timer), 0);
+    bench.pass(SECOND * 9);
+    assert!(bench.seen().is_empty());
+    assert_eq!(bench.reactor.next_wakeup(), None);
+}
+
+// T5
+#[test]
+fn a_period_without_end_never_ticks_and_one_of_nothing_ticks_once_a_turn() {
+    let mut bench = Bench::new();
+    bench.cx().set_interval(Duration::MAX, 1);
+    bench.pass(SECOND * 3600 * 24 * 365);
+    assert!(bench.seen().is_empty());
+    let timer = bench.cx().set_interval(Duration::ZERO, 2);
+    bench.pass(SECOND);
+    assert_eq!(bench.seen(), ["timer 2"]);
+    assert_eq!(bench.cx().missed_ticks(timer), 999_999_999);
+}
+
+#[test]
+fn an_id_goes_through_a_number_and_comes_back() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        let (_, conn) = bench.accept();
+        assert_eq!(ConnId::from_u64(conn.to_u64()), conn);
+        assert!(bench.cx().is_open(ConnId::from_u64(conn.to_u64())));
+        bench.cx().abort(conn);
+        bench.settle();
+        assert!(!bench.cx().close(ConnId::from_u64(conn.to_u64())));
+    }
+    for number in [0, 1, u64::from(u32::MAX), u64::MAX] {
+        assert!(!bench.cx().close(ConnId::from_u64(number)));
+        assert_eq!(ConnId::from_u64(number).to_u64(), number);
+    }
 }

@@ -397,7 +397,7 @@ impl<'a> Run<'a> {
             Act::Close => drop(cx.close(id)),
             Act::CloseBecause => drop(cx.close_because(id, "of a script")),
             Act::Abort => drop(cx.abort(id)),
-            Act::Deadline => drop(cx.set_deadline(id, Duration::from_millis(1))),
+            Act::Deadline => drop(cx.set_deadline(id, 0, Duration::from_millis(1))),
             Act::Timer(len) => {
                 let key = shared.borrow().timers.len() as u64;
                 shared.borrow_mut().timers.push((id, len));

@@ -40,7 +40,7 @@ fn closing_oneself_in_any_callback_gives_one_on_close_and_no_more(on: On) {
                 assert_eq!(cx.send(conn, pattern(100_000)), Sent::Wait);
             }
             EventKind::Open { conn, .. } if which == "deadline" => {
-                cx.set_deadline(conn, Duration::from_millis(2));
+                cx.set_deadline(conn, 0, Duration::from_millis(2));
                 cx.pause_reads(conn);
             }
             EventKind::Data { conn, .. } if which == "data" => drop(cx.close(conn)),

@@ -1,4 +1,4 @@
-//! Connecting, listening and accepting: C1 to C7, L2 to L8 without L7.
+//! Connecting, listening and accepting: C1 to C7, L2 to L8 without L7, A2.
 
 use crate::kit::edge::On;
 use crate::kit::{default, echo, unix_path};
@@ -27,6 +27,8 @@ on_both_edges! {
     whom_a_backlog_has_no_room_for_waits,
     an_accept_storm_does_not_starve_the_established,
     an_address_in_use_is_an_error_of_listen,
+    a_listener_that_is_paused_leaves_its_peers_in_the_backlog,
+    who_is_refused_hears_a_last_word,
 }
 
 // C4
@@ -369,5 +371,77 @@ fn a_refused_peer_gets_no_callback_but_on_accept(on: On) {
     let rude = edge.peer(&addr);
     rude.send("let me in");
     edge.until("it is sent away", |_| rude.is_closed());
+    edge.end();
+}
+
+// A2: paused before anybody comes, and again from inside `on_accept`.
+fn a_listener_that_is_paused_leaves_its_peers_in_the_backlog(on: On) {
+    let pausing = Rc::new(Cell::new(false));
+    let now = pausing.clone();
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Accept { listener, .. } if now.take() => {
+            assert!(cx.pause_accepts(listener));
+        }
+        other => echo(cx, other),
+    });
+    let listener = edge.cx().listen("127.0.0.1:0").unwrap();
+    let addr = edge.cx().listener_addr(listener).unwrap().clone();
+    assert!(edge.cx().pause_accepts(listener) && edge.cx().pause_accepts(listener));
+    let peers: Vec<_> = (0..5).map(|_| edge.peer(&addr)).collect();
+    peers.iter().for_each(|peer| peer.send("hi"));
+    edge.pass(Duration::from_millis(5));
+    assert_eq!(edge.log().count("accept") + edge.log().count("open"), 0);
+    assert!(edge.turns_at_rest() <= 20, "it spins");
+    assert!(peers.iter().all(|peer| !peer.is_closed()));
+    // The first of those who wait is let in, and no other.
+    pausing.set(true);
+    assert!(edge.cx().resume_accepts(listener));
+    edge.until_open(1);
+    edge.pass(Duration::from_millis(5));
+    assert_eq!(edge.log().count("open"), 1);
+    assert!(edge.turns_at_rest() <= 20, "it spins");
+    // No new peer is needed for the rest.
+    assert!(edge.cx().resume_accepts(listener) && edge.cx().resume_accepts(listener));
+    edge.until("all are served", |_| {
+        peers.iter().all(|peer| peer.count() == 2)
+    });
+    let late = edge.peer(&addr);
+    late.send("hi");
+    edge.until("who comes later is too", |_| late.count() == 2);
+    assert!(edge.cx().pause_accepts(listener) && edge.cx().unlisten(listener));
+    assert!(!edge.cx().pause_accepts(listener) && !edge.cx().resume_accepts(listener));
+    peers.iter().chain([&late]).for_each(|peer| peer.close());
+    edge.until_all_closed();
+    edge.end();
+}
+
+// L8: refused by the handler, and for want of room. It may be lost, but never come in part.
+fn who_is_refused_hears_a_last_word(on: On) {
+    const WORD: &[u8] = b"too many, come back later\n";
+    let mut config = Config::default();
+    config.max_connections = 1;
+    let refusing = Rc::new(Cell::new(true));
+    let refuse = refusing.clone();
+    let mut edge = on.edge_with(config, move |cx, event| match event {
+        EventKind::Accept { verdict, .. } if refuse.get() => *verdict = Accept::Refuse,
+        other => echo(cx, other),
+    });
+    let addr = edge.listen_on(Listen::new("127.0.0.1:0").last_word(WORD));
+    let mut refused = vec![edge.peer(&addr)];
+    edge.until("the handler sends it away", |_| refused[0].is_closed());
+    refusing.set(false);
+    let kept = edge.peer(&addr);
+    edge.until_open(1);
+    refused.push(edge.peer(&addr));
+    edge.until("there is no room", |_| refused[1].is_closed());
+    for peer in &refused {
+        let heard = peer.received();
+        let may_be_lost = matches!(on, On::Faulty(_)) && heard.is_empty();
+        assert!(heard == WORD || may_be_lost, "{heard:?}");
+        peer.close();
+    }
+    assert_eq!(edge.cx().stats().refused, 2);
+    kept.close();
+    edge.until_all_closed();
     edge.end();
 }

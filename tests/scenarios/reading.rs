@@ -1,8 +1,8 @@
-//! Reading: R1 to R8.
+//! Reading: R1 to R8, F6.
 
 use crate::kit::edge::{Edge, On};
 use crate::kit::{default, pattern};
-use sockeye::{Config, ConnId, EventKind, Reason, Sent};
+use sockeye::{Config, ConnId, EventKind, Hold, Reason, Sent};
 use std::time::Duration;
 
 on_both_edges! {
@@ -20,6 +20,7 @@ on_both_edges! {
     a_pause_does_not_hide_for_ever_that_the_peer_is_gone,
     a_write_that_fails_in_a_pause_is_not_hidden_for_ever,
     one_byte_at_a_time_gives_the_same_lines,
+    reads_go_on_when_the_last_reason_to_pause_is_gone,
 }
 
 /// A reactor with a receive buffer of 4 KiB.
@@ -321,5 +322,43 @@ fn one_byte_at_a_time_gives_the_same_lines(on: On) {
     let answer = b"> one\n> two\n> \n> three\n";
     edge.until("all are answered", |_| peer.count() == answer.len());
     assert_eq!(peer.received(), answer);
+    edge.end();
+}
+
+// F6
+fn reads_go_on_when_the_last_reason_to_pause_is_gone(on: On) {
+    const FLOOD: Hold = Hold::new(0);
+    const LOGIN: Hold = Hold::new(6);
+    let mut edge = on.edge(default);
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    let conn = opened(&mut edge, "peer");
+    let cx = edge.cx();
+    assert!(cx.pause_reads(conn) && cx.pause_reads_for(conn, FLOOD));
+    // Twice for one reason is once.
+    assert!(cx.pause_reads_for(conn, LOGIN) && cx.pause_reads_for(conn, LOGIN));
+    peer.send("hello");
+    peer.shutdown();
+    type Resume = fn(&mut sockeye::Context, ConnId) -> bool;
+    let steps: [Resume; 4] = [
+        |cx, conn| cx.resume_reads_for(conn, LOGIN),
+        // A reason that is none any more lifts no other.
+        |cx, conn| cx.resume_reads_for(conn, LOGIN),
+        |cx, conn| cx.resume_reads(conn),
+        |cx, conn| cx.resume_reads(conn),
+    ];
+    for step in steps {
+        assert!(step(edge.cx(), conn));
+        edge.pass(Duration::from_millis(2));
+        assert_eq!(edge.log().life(conn).callbacks, ["open"]);
+        assert!(edge.cx().is_paused(conn) && !edge.cx().wants_input(conn));
+    }
+    assert!(edge.cx().resume_reads_for(conn, FLOOD));
+    assert!(!edge.cx().is_paused(conn));
+    edge.until_all_closed();
+    let life = edge.log().life(conn);
+    assert!(life.callbacks.ends_with(&["data", "eof", "close"]));
+    assert_eq!(life.received, b"hello");
+    assert!(!edge.cx().pause_reads_for(conn, FLOOD) && !edge.cx().is_paused(conn));
     edge.end();
 }

@@ -1,8 +1,8 @@
-//! Timers, deadlines, messages and fairness: T1 to T8, M2, M4, E3, E6, J12.
+//! Timers, deadlines, messages and fairness: T1 to T8, M2, M4, E3, E6, J12, F8.
 
 use crate::kit::edge::On;
 use crate::kit::{default, echo, pattern};
-use sockeye::{Config, Deadline, EventKind, Listen, Origin, TimerId};
+use sockeye::{Config, Deadline, EventKind, Listen, Origin, Reason, TimerId};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ on_both_edges! {
     times_too_long_for_the_clock_never_come,
     progress_in_either_direction_puts_off_the_idle_deadline,
     a_set_deadline_is_not_put_off_by_traffic,
+    deadlines_of_a_connection_go_with_it,
+    a_periodic_timer_ticks_until_it_is_cancelled,
     a_flood_of_messages_starves_nobody,
     no_wakeup_by_another_thread_is_lost,
     messages_come_in_order,
@@ -156,9 +158,9 @@ fn progress_in_either_direction_puts_off_the_idle_deadline(on: On) {
 // T8
 fn a_set_deadline_is_not_put_off_by_traffic(on: On) {
     let mut edge = on.edge(|cx, event| match event {
-        EventKind::Open { conn, .. } => drop(cx.set_deadline(conn, ms(30))),
+        EventKind::Open { conn, .. } => drop(cx.set_deadline(conn, 0, ms(30))),
         EventKind::Deadline { conn, which } => {
-            assert_eq!(which, Deadline::Set);
+            assert_eq!(which, Deadline::Set(0));
             cx.close(conn);
         }
         other => echo(cx, other),
@@ -174,6 +176,78 @@ fn a_set_deadline_is_not_put_off_by_traffic(on: On) {
     assert!(edge.now() - start < Duration::from_secs(10));
     peer.close();
     edge.until_all_closed();
+    edge.end();
+}
+
+// F8: several by key; one of them acts and does not close; what is left is silent after the close.
+fn deadlines_of_a_connection_go_with_it(on: On) {
+    const CALM: u32 = 1;
+    const DROP: u32 = 2;
+    let seen: Rc<RefCell<Vec<Deadline>>> = Rc::default();
+    let told = seen.clone();
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Open { conn, .. } => {
+            cx.set_deadline(conn, 3, ms(30));
+            cx.set_deadline(conn, DROP, ms(20));
+            cx.set_deadline(conn, CALM, ms(10));
+            cx.set_timer(ms(40), 0);
+        }
+        EventKind::Deadline { conn, which } => {
+            told.borrow_mut().push(which);
+            match which {
+                Deadline::Set(CALM) => drop(cx.send(conn, "calm")),
+                which => drop(cx.close_timed_out(conn, which)),
+            }
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    edge.until("the last would have passed", |edge| {
+        edge.log().timers.len() == 1 && peer.count() == 4
+    });
+    peer.close();
+    edge.until_all_closed();
+    assert_eq!(*seen.borrow(), [Deadline::Set(CALM), Deadline::Set(DROP)]);
+    let conn = edge.id(0);
+    let log = edge.log();
+    let reason = log.life(conn).reason();
+    assert!(
+        matches!(reason, Reason::TimedOut(Deadline::Set(DROP))),
+        "{reason}"
+    );
+    edge.end();
+}
+
+// F8
+fn a_periodic_timer_ticks_until_it_is_cancelled(on: On) {
+    let (period, ticks) = (ms(2), Rc::new(Cell::new(0)));
+    let (due, start) = (ticks.clone(), Rc::new(Cell::new(None)));
+    let begun = start.clone();
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Timer { timer, .. } => {
+            // Those told and those missed are all that can have passed, and none is early.
+            due.set(due.get() + 1 + cx.missed_ticks(timer) as u32);
+            let start: std::time::Instant = begun.get().unwrap();
+            let passed = cx.now() - start;
+            assert!(
+                passed >= period * due.get(),
+                "{passed:?}: {} ticks",
+                due.get()
+            );
+            if due.get() >= 10 {
+                assert!(cx.cancel_timer(timer), "it is set as long as it ticks");
+            }
+        }
+        other => default(cx, other),
+    });
+    start.set(Some(edge.now()));
+    edge.cx().set_interval(period, 7);
+    edge.until("it has been cancelled", |_| ticks.get() >= 10);
+    edge.pass(ms(10));
+    assert!(edge.log().timers.iter().all(|key| *key == 7));
+    assert!(edge.log().timers.len() as u32 <= ticks.get());
+    assert_eq!(edge.reactor().next_wakeup(), None);
     edge.end();
 }
 
@@ -321,7 +395,7 @@ fn no_callback_runs_inside_another(on: On) {
             cx.send(other, "hello");
             cx.pause_reads(other);
             cx.resume_reads(other);
-            cx.set_deadline(other, ms(1));
+            cx.set_deadline(other, 0, ms(1));
         }
         cx.broadcast(conn, "all");
         match event {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 on_both_edges! {
     waits_and_drains_alternate_while_a_peer_reads_slowly,
+    a_pause_until_drained_ends_by_itself,
     a_send_above_the_hard_limit_closes,
     a_send_above_the_hard_limit_may_be_dropped,
     a_wait_begun_on_purpose_is_ended_by_one_drain,
@@ -459,5 +460,39 @@ fn a_broadcast_reaches_the_others_when_one_fails(on: On) {
     edge.until("the others have it", |_| {
         others().all(|(_, peer)| peer.count() == 8)
     });
+    edge.end();
+}
+
+// F6: the echo of the front page. Its peer sends much and reads nothing for a while.
+fn a_pause_until_drained_ends_by_itself(on: On) {
+    const ALL: usize = 1 << 20;
+    let paused = Rc::new(Cell::new(0));
+    let count = paused.clone();
+    let mut edge = on.edge_with(low_marks(), move |cx, event| match event {
+        EventKind::Data { conn, input } => {
+            if cx.send(conn, input.take_all()) == Sent::Wait {
+                assert!(cx.pause_until_drained(conn) && cx.is_paused(conn));
+                count.set(count.get() + 1);
+            } else {
+                assert!(cx.pending(conn) > 4 * 1024 || !cx.pause_until_drained(conn));
+            }
+        }
+        EventKind::Drain { .. } => {}
+        other => default(cx, other),
+    });
+    let addr = edge.listen_on(small("127.0.0.1:0"));
+    let peer = edge.small_peer(&addr);
+    peer.ignore();
+    peer.send(pattern(ALL));
+    edge.until("it has paused", |_| paused.get() > 0);
+    let conn = edge.id(0);
+    edge.pass(Duration::from_millis(5));
+    assert!(edge.cx().is_paused(conn), "the peer does not read");
+    peer.hear();
+    edge.until("all has come back", |_| peer.count() == ALL);
+    assert!(peer.received() == pattern(ALL));
+    edge.until("it reads again", |edge| !edge.cx().is_paused(conn));
+    peer.shutdown();
+    edge.until_all_closed();
     edge.end();
 }

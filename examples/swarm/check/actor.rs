@@ -58,7 +58,8 @@ pub struct Life {
     /// A send was refused, and the peer has left as much as that needs.
     pub over_limit: bool,
     pub finish_told: bool,
-    pub deadline: Option<Instant>,
+    /// The deadlines that are set, by their keys.
+    pub deadlines: BTreeMap<u32, Instant>,
     pub idle: Option<Duration>,
     /// When the idle time last began, other than by a byte.
     pub idle_from: Instant,
@@ -182,7 +183,7 @@ impl Actor {
             taken_since: (0, 0),
             over_limit: false,
             finish_told: false,
-            deadline: None,
+            deadlines: BTreeMap::new(),
             idle: self.plan.config.limits.idle,
             idle_from: now,
             pending_from: now,
@@ -495,8 +496,8 @@ impl Actor {
             life.asked
         );
         match which {
-            Deadline::Set => {
-                let at = life.deadline.take();
+            Deadline::Set(key) => {
+                let at = life.deadlines.remove(&key);
                 assert!(at.is_some_and(|at| at <= now), "{conn}: an early deadline");
             }
             _ => self.told_idle(cx, conn),

@@ -3,8 +3,11 @@
 use super::actor::{Actor, Asked, Life, Note, Timer};
 use super::ledger::{End, Side};
 use super::plan::Role;
-use sockeye::{ConnId, Connect, Context, Input, Limits, Listen, Overflow, Sent};
+use sockeye::{ConnId, Connect, Context, Hold, Input, Limits, Listen, Overflow, Sent};
 use std::time::Duration;
+
+/// The second reason for which it pauses.
+const HOLD: Hold = Hold::new(3);
 
 impl Actor {
     pub fn limits(&self) -> &Limits {
@@ -285,7 +288,11 @@ impl Actor {
                 life.waiting |= waits;
             }
         }
-        let done = cx.pause_reads(conn);
+        let done = match self.aside.below(3) {
+            0 => cx.pause_reads(conn),
+            1 => cx.pause_reads_for(conn, HOLD),
+            _ => cx.pause_reads(conn) && cx.pause_reads_for(conn, HOLD),
+        };
         if let Some(life) = self.lives.get_mut(&conn) {
             life.paused |= done;
             if let Some(end) = life.end {
@@ -295,7 +302,8 @@ impl Actor {
     }
 
     pub fn resume(&mut self, cx: &mut Context, conn: ConnId) {
-        let done = cx.resume_reads(conn);
+        let done = cx.resume_reads(conn) && cx.resume_reads_for(conn, HOLD);
+        assert!(!cx.is_paused(conn), "{conn}: no reason is left");
         if let Some(life) = self.lives.get_mut(&conn)
             && done
             && life.paused
@@ -396,10 +404,11 @@ impl Actor {
     fn set_deadline(&mut self, cx: &mut Context, conn: ConnId) {
         let delay = Duration::from_micros(self.random.skewed(1_000_000) as u64);
         let at = self.clock.now() + delay;
-        if cx.set_deadline(conn, delay)
+        let key = self.aside.below(4) as u32;
+        if cx.set_deadline(conn, key, delay)
             && let Some(life) = self.lives.get_mut(&conn)
         {
-            life.deadline = Some(at);
+            life.deadlines.insert(key, at);
         }
     }
 
@@ -468,9 +477,10 @@ impl Actor {
             62..66 => self.shut(cx, conn),
             66..70 => self.set_deadline(cx, conn),
             70..71 => {
-                let done = cx.clear_deadline(conn);
+                let key = self.aside.below(4) as u32;
+                let done = cx.clear_deadline(conn, key);
                 if let Some(life) = self.lives.get_mut(&conn).filter(|_| done) {
-                    life.deadline = None;
+                    life.deadlines.remove(&key);
                 }
             }
             71..74 => self.set_idle(cx, conn),

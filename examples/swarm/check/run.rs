@@ -429,7 +429,7 @@ impl Run {
                     !over,
                     "{conn} of n{name}: both sides have sent a FIN, and it is not over"
                 );
-                let late = life.deadline.is_some_and(|at| live && at < now);
+                let late = live && life.deadlines.values().any(|at| *at < now);
                 assert!(!late, "{conn} of n{name}: its deadline has not come");
                 let hangs = life.waiting && live;
                 let calm = cx.pending(*conn) <= actor.limits().low_watermark;

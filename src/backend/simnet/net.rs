@@ -14,7 +14,7 @@ use polling::Poller;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) struct Net {
     /// Nanoseconds since the world began.
@@ -64,6 +64,9 @@ struct Listener {
 /// A process is stopped, and a callback takes time, for less than this: a second.
 const LONG: u64 = 1_000_000_000;
 
+/// The wall clock when a world begins: the first second of the year 2000, in UTC.
+const BEGINNING: Duration = Duration::from_secs(946_684_800);
+
 /// What a send buffer grows to (tcp(7), `tcp_wmem`).
 const SEND_MOST: usize = 4 * 1024 * 1024;
 
@@ -98,6 +101,10 @@ impl Net {
 
     pub(crate) fn instant(&self) -> Instant {
         self.epoch + Duration::from_nanos(self.now)
+    }
+
+    pub(crate) fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + BEGINNING + Duration::from_nanos(self.now)
     }
 
     pub(crate) fn at(&self, tick: u64) -> Instant {
