@@ -117,7 +117,7 @@ impl Conn {
         }
         let now = now();
         // What has passed in a shortage waits for the end of that: to ask at once would spin.
-        if at <= now && self.has(Flags::SHORT) {
+        if at <= now && self.is_short {
             return;
         }
         match self.timer {
@@ -158,9 +158,14 @@ impl Conn {
         }
     }
 
+    /// The system is short of memory. Answers whether that is news.
+    pub(crate) fn begin_shortage(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_short, true)
+    }
+
     /// Tries again what a shortage has kept from being done: a read or a write.
     pub(crate) fn end_shortage(&mut self) {
-        self.clear(Flags::SHORT);
+        self.is_short = false;
         self.set(Flags::READABLE);
         self.set(Flags::WRITABLE);
     }
@@ -171,7 +176,7 @@ impl Conn {
         // The limit of its phase comes first: it ends what the others would only tell of.
         // A shortage of memory is no answer, and not the peer's fault: what only bounds a silence
         // is judged when it is over.
-        let is_short = self.has(Flags::SHORT);
+        let is_short = self.is_short;
         if self.limit_at <= now && !is_short {
             if self.is_owed_answer() {
                 return Expired::Nothing;

@@ -4,7 +4,7 @@ use crate::readiness::Readiness;
 
 /// Yes-or-no state, a bit each: there may be a great many connections.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Flags(pub(super) u32);
+pub(crate) struct Flags(pub(super) u16);
 
 impl Flags {
     /// The system may have bytes, an end or an error for us. This bit and the next are those of
@@ -34,14 +34,12 @@ impl Flags {
     pub(crate) const IN_DIRTY: Flags = Flags(1 << 12);
     /// The system has reported an error of the socket, and nobody has asked for it yet.
     pub(crate) const FAULTED: Flags = Flags(1 << 14);
-    /// The system was short of memory at a read or a write, and a timer is set to try again.
-    pub(crate) const SHORT: Flags = Flags(1 << 15);
     /// Reads are paused until the wait for the peer to take what is pending is over.
-    pub(crate) const UNTIL_DRAINED: Flags = Flags(1 << 16);
+    pub(crate) const UNTIL_DRAINED: Flags = Flags(1 << 15);
     /// The phase is `Open`: here again, so that the usual case is one comparison.
     pub(super) const OPEN: Flags = Flags(1 << 13);
 }
 
 // A wait's news is put into the flags as it is.
-const _: () = assert!(Flags::READABLE.0 == Readiness::READABLE.directions() as u32);
-const _: () = assert!(Flags::WRITABLE.0 == Readiness::WRITABLE.directions() as u32);
+const _: () = assert!(Flags::READABLE.0 == Readiness::READABLE.directions() as u16);
+const _: () = assert!(Flags::WRITABLE.0 == Readiness::WRITABLE.directions() as u16);

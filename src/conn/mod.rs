@@ -82,6 +82,8 @@ pub(crate) struct Conn {
     timer: Option<Key>,
     /// The reasons for which the handler has paused reads, a bit each; see `Flags::PAUSED`.
     holds: u8,
+    /// The system was short of memory at a read or a write, and a timer is set to try again.
+    is_short: bool,
     /// What few connections have.
     rare: Option<Box<Rare>>,
 }
@@ -122,6 +124,7 @@ impl Conn {
             limit_at: NEVER,
             timer: None,
             holds: 0,
+            is_short: false,
             rare: None,
             limits,
         }

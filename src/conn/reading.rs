@@ -53,7 +53,7 @@ impl Conn {
         if news == Readiness::default() {
             self.clear(Flags::IN_READY);
         }
-        self.flags.0 |= u32::from(news.directions());
+        self.flags.0 |= u16::from(news.directions());
         if news.is_unusual() {
             self.on_readiness(news);
         }
@@ -62,7 +62,7 @@ impl Conn {
     /// An edge. Errors and hang-ups count as readable, errors as writable too: a call meets them.
     #[inline]
     pub(crate) fn on_readiness(&mut self, readiness: Readiness) {
-        self.flags.0 |= u32::from(readiness.directions());
+        self.flags.0 |= u16::from(readiness.directions());
         if readiness.is_unusual() {
             self.set(Flags::READABLE);
             self.set(Flags::READ_ON);

@@ -2,7 +2,7 @@
 
 use super::{Context, Due};
 use crate::closed::{Deadline, Reason};
-use crate::conn::{Expired, Flags, Phase};
+use crate::conn::{Expired, Phase};
 use crate::id::{ConnId, Key, TimerId};
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl Context {
 
         let (key, conn) = self.conns.listed_key(slot);
         // One for both directions.
-        if conn.raise(Flags::SHORT) {
+        if conn.begin_shortage() {
             log::debug!(
                 target: "sockeye",
                 "{} {}: the system is short of memory; tried again later", ConnId(key), conn.peer()
