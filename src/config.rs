@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a reactor is made with. Start from `Config::default()` and change what you need.
+/// What a reactor is made with. Start from `Config::default()` and change what you need, by its
+/// fields or by the setters of the same names.
 ///
 /// Senseless values (a budget of zero, a low mark above the high one) are refused by
 /// [`Reactor::with_config`](crate::Reactor::with_config) with a message that names them.
@@ -72,6 +73,93 @@ impl Default for Config {
             busy_poll: Duration::ZERO,
             slow_callback: None,
         }
+    }
+}
+
+/// Hands the fields of `Config` to a macro, so that everything that sets them has all of them.
+macro_rules! with_config_fields {
+    ($macro:ident) => {
+        $macro! {
+            limits: Limits,
+            accepts_per_turn: usize,
+            reads_per_turn: usize,
+            messages_per_turn: usize,
+            expiries_per_turn: usize,
+            rounds_per_turn: usize,
+            events_per_wait: usize,
+            receive_buffer: usize,
+            max_connections: usize,
+            message_limit: usize,
+            accept_backoff: Duration,
+            busy_poll: Duration,
+            slow_callback: Option<Duration>,
+        }
+    };
+}
+pub(crate) use with_config_fields;
+
+macro_rules! config_setters {
+    ($($name:ident: $type:ty,)+) => {
+        /// Setters, to be chained; each field has one of its name.
+        impl Config {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](field@Config::",
+                    stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(mut self, $name: $type) -> Config {
+                    self.$name = $name;
+                    self
+                }
+            )+
+        }
+    };
+}
+with_config_fields!(config_setters);
+
+macro_rules! limit_setters {
+    ($($name:ident: $type:ty,)+) => {
+        /// Setters, to be chained; each field has one of its name.
+        impl Limits {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](field@Limits::",
+                    stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(mut self, $name: $type) -> Limits {
+                    self.$name = $name;
+                    self
+                }
+            )+
+        }
+    };
+}
+limit_setters! {
+    high_watermark: usize,
+    low_watermark: usize,
+    hard_limit: usize,
+    overflow: Overflow,
+    input_limit: usize,
+    idle: Option<Duration>,
+    connect_timeout: Duration,
+    write_stall: Duration,
+    close_flush: Duration,
+    close_time: Duration,
+    linger_time: Duration,
+    linger_silence: Duration,
+}
+
+impl Limits {
+    /// Lets at most so many bytes be pending: it is the hard limit, and the watermarks are lowered
+    /// with it where they are above a quarter of it (the high one) and a quarter of that (the low
+    /// one), so that there is room between a `Wait` and the limit.
+    ///
+    /// What a handler sends before it is answered `Wait` is taken whatever its size, so keep each
+    /// send small against it.
+    #[must_use]
+    pub fn at_most_pending(mut self, bytes: usize) -> Limits {
+        self.hard_limit = bytes;
+        self.high_watermark = self.high_watermark.min(bytes / 4);
+        self.low_watermark = self.low_watermark.min(self.high_watermark / 4);
+        self
     }
 }
 
@@ -264,6 +352,21 @@ mod tests {
     #[test]
     fn the_defaults_make_sense() {
         assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn at_most_so_many_pending_moves_the_marks_and_makes_sense_for_any_number() {
+        for bytes in [0, 1, 3, 5, 17, 1000, 64 * 1024, 256 * 1024, usize::MAX] {
+            let limits = Limits::default().at_most_pending(bytes);
+            assert_eq!((limits.hard_limit, limits.check()), (bytes, Ok(())));
+            let marks = (limits.high_watermark, limits.low_watermark);
+            assert!(marks.0 <= bytes / 4 && marks.1 <= marks.0 / 4);
+        }
+        let much = Limits::default().at_most_pending(1 << 30);
+        assert_eq!(
+            (much.high_watermark, much.low_watermark),
+            (64 * 1024, 16 * 1024)
+        );
     }
 
     #[test]

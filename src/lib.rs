@@ -53,6 +53,7 @@
 //! | [`ConnId`], [`ConnMap`] | the name of a connection, and your state for each |
 //! | [`Listen`], [`Connect`] | options of a listener, and of an outbound connection |
 //! | [`Config`], [`Limits`] | every number that the loop goes by, with its reason |
+//! | [`Builder`] | a reactor with some of these numbers changed |
 //! | [`Sender`] | posts messages from other threads |
 //! | [`Event`], [`Tag`] | several protocols in one loop |
 //! | [`Stats`], [`Report`], [`Turn`] | what the reactor has done |
@@ -149,7 +150,7 @@ pub use hold::Hold;
 pub use id::{ConnId, ListenerId, Tag, TimerId, WatchId};
 pub use mailbox::{SendError, Sender};
 pub use options::{Connect, KeepAlive, Listen, ToConnect, ToListen};
-pub use reactor::Reactor;
+pub use reactor::{Builder, Reactor};
 pub use readiness::{Interest, Readiness};
 pub use reads::Reads;
 pub use stats::{BudgetHits, ClosedStats, Report, Stats, Turn};

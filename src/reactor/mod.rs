@@ -1,6 +1,9 @@
 //! The loop: `run`, `turn`, and what an embedding application needs.
 
+mod builder;
 mod phases;
+
+pub use builder::Builder;
 
 use crate::backend::Backend;
 use crate::buffer::receive::Receive;
