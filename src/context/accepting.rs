@@ -8,6 +8,7 @@ use crate::conn::Conn;
 use crate::id::{ConnId, ListenerId, Tag};
 use crate::listener::{AcceptFailure, Listener};
 use crate::options::{Listen, ToListen};
+use crate::stats::Stats;
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -43,6 +44,18 @@ impl Newcomer {
             }
         }
     }
+}
+
+/// A listener is about to rest. Peers who stay may be the cause, each time that it tries again: it
+/// is a warning at the first, second, fourth of all these times, and in detail at others.
+fn note_rest(stats: &mut Stats, listener: ListenerId, why: fmt::Arguments<'_>) {
+    stats.accept_errors += 1;
+    let times = stats.accept_errors;
+    let level = match times.is_power_of_two() {
+        true => log::Level::Warn,
+        false => log::Level::Debug,
+    };
+    log::log!(target: "sockeye", level, "{listener} rests: {why}, {times} times so far");
 }
 
 impl Context {
@@ -161,7 +174,7 @@ impl Context {
                     Accepted::Nothing
                 }
                 AcceptFailure::Rest => {
-                    self.note_rest(id, format_args!("cannot accept: {error}"));
+                    note_rest(&mut self.stats, id, format_args!("cannot accept: {error}"));
                     let timer = self.schedule.rest(slot, self.config.accept_backoff);
                     if let Some(listener) = self.listeners.peek(slot) {
                         listener.rest = Some(timer);
@@ -177,18 +190,6 @@ impl Context {
         accepted
     }
 
-    /// A listener is about to rest. Peers who stay may be the cause, each time that it tries again:
-    /// it is a warning at the first, second, fourth of all these times, and in detail at others.
-    fn note_rest(&mut self, listener: ListenerId, why: fmt::Arguments<'_>) {
-        self.stats.accept_errors += 1;
-        let times = self.stats.accept_errors;
-        let level = match times.is_power_of_two() {
-            true => log::Level::Warn,
-            false => log::Level::Debug,
-        };
-        log::log!(target: "sockeye", level, "{listener} rests: {why}, {times} times so far");
-    }
-
     /// The handler keeps an accepted stream.
     pub(crate) fn keep(&mut self, newcomer: Newcomer) -> io::Result<ConnId> {
         let Newcomer {
@@ -202,7 +203,8 @@ impl Context {
         // Registered before it is told of: a stream that no edge will come for must not be kept.
         let slot = self.conns.next_key().slot;
         if let Err(error) = self.backend.register(&mut stream, slot) {
-            self.note_rest(listener, format_args!("cannot register {peer}: {error}"));
+            let why = format_args!("cannot register {peer}: {error}");
+            note_rest(&mut self.stats, listener, why);
             if let Some(state) = self.listeners.get_mut(listener.0) {
                 let slot = listener.0.slot;
                 state.rest = Some(self.schedule.rest(slot, self.config.accept_backoff));

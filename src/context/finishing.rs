@@ -46,10 +46,6 @@ impl Context {
         });
     }
 
-    pub(crate) fn is_finishing(&self) -> bool {
-        self.finishing.is_some()
-    }
-
     /// The report of a graceful stop that has come to its end; then it is none any more.
     pub(crate) fn take_report(&mut self) -> Option<Report> {
         let finishing = match self.is_over() {

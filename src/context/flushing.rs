@@ -26,7 +26,10 @@ impl Context {
                 return count == len;
             }
             Written::Nothing => {}
-            Written::Later => self.retry_later(slot),
+            Written::Later => {
+                let (key, conn) = self.conns.listed_key(slot);
+                self.schedule.retry_later(key, conn);
+            }
             Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
         }
         false
@@ -62,7 +65,10 @@ impl Context {
                     conn.restart_limit(self.schedule.fresh());
                 }
                 Written::Nothing => {}
-                Written::Later => self.retry_later(slot),
+                Written::Later => {
+                    let (key, conn) = self.conns.listed_key(slot);
+                    self.schedule.retry_later(key, conn);
+                }
                 Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
             }
         }
@@ -149,12 +155,6 @@ impl Context {
             self.lists.want_read(slot, conn);
         }
         is_told.then_some(told)
-    }
-
-    /// Is there something for the flush phase or the reap phase, or a block to be cleared?
-    #[inline]
-    pub(crate) fn has_flushes(&self) -> bool {
-        self.lists.have_flushes() || !self.outbox.is_clear()
     }
 
     /// Clears the block if nobody has a part of it any more: a stream that always has more to

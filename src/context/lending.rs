@@ -188,7 +188,8 @@ impl Context {
             Written::Nothing => conn.push_first(&mut self.outbox, receive.chunk_of(start..end)),
             Written::Later => {
                 conn.push_first(&mut self.outbox, receive.chunk_of(start..end));
-                self.retry_later(slot);
+                let (key, conn) = self.conns.listed_key(slot);
+                self.schedule.retry_later(key, conn);
             }
             Written::Failed(error) => {
                 conn.lose(bytes.len());

@@ -101,7 +101,10 @@ impl Context {
                 }
                 self.lists.want_read(slot, conn);
             }
-            Read::Later => self.retry_later(slot),
+            Read::Later => {
+                let (key, conn) = self.conns.listed_key(slot);
+                self.schedule.retry_later(key, conn);
+            }
             Read::Nothing => self.lists.want_read(slot, conn),
             Read::Eof => {
                 conn.set(Flags::EOF);

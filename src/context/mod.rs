@@ -103,11 +103,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) stats: &'a mut Stats,
     pub(crate) lists: &'a mut Lists,
     pub(crate) schedule: &'a mut Schedule,
+    pub(crate) outbox: &'a mut Outbox,
     pub(crate) lending: &'a mut Lending,
     /// What the running callback creates inherits it.
     pub(crate) tag: &'a mut Tag,
     /// `stop` was called.
     pub(crate) stopping: &'a mut bool,
+    /// A graceful stop is under way.
+    pub(crate) finishing: bool,
 }
 
 /// Limits that make no sense, as an error of the command that they were given to.
@@ -160,9 +163,11 @@ impl Context {
             stats: &mut self.stats,
             lists: &mut self.lists,
             schedule: &mut self.schedule,
+            outbox: &mut self.outbox,
             lending: &mut self.lending,
             tag: &mut self.current_tag,
             stopping: &mut self.stopping,
+            finishing: self.finishing.is_some(),
         }
     }
 

@@ -296,7 +296,8 @@ impl Context {
     /// last of the input, and what made the write fail is the reason: the first error wins.
     fn no_input(&mut self, slot: u32, later: bool) {
         if later {
-            return self.retry_later(slot);
+            let (key, conn) = self.conns.listed_key(slot);
+            return self.schedule.retry_later(key, conn);
         }
         let conn = self.conns.listed_mut(slot);
         if conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {

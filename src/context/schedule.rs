@@ -3,7 +3,7 @@
 use crate::backend::Clock;
 use crate::clock::{Epoch, NEVER, Tick, after, nanos};
 use crate::conn::Conn;
-use crate::id::{Key, Tag};
+use crate::id::{ConnId, Key, Tag};
 use crate::tables::timers::Timers;
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
@@ -149,6 +149,24 @@ impl Schedule {
         match self.timers.get(timer) {
             Some(Due::Periodic(periodic)) => periodic.missed,
             _ => 0,
+        }
+    }
+
+    /// A read or a write has found the system short of memory (`ENOBUFS`, `ENOMEM`), which says
+    /// nothing of the peer. No edge tells that this is over, so a timer does.
+    #[cold]
+    pub(super) fn retry_later(&mut self, key: Key, conn: &mut Conn) {
+        /// Long enough to be no spin, and a delay that a peer hardly notices.
+        const PAUSE: Duration = Duration::from_millis(10);
+
+        // One for both directions.
+        if conn.begin_shortage() {
+            log::debug!(
+                target: "sockeye",
+                "{} {}: the system is short of memory; tried again later", ConnId(key), conn.peer()
+            );
+            let at = self.after(PAUSE);
+            self.set(at, Due::Retry(key));
         }
     }
 

@@ -88,25 +88,6 @@ impl Context {
         true
     }
 
-    /// A read or a write has found the system short of memory (`ENOBUFS`, `ENOMEM`), which says
-    /// nothing of the peer. No edge tells that this is over, so a timer does.
-    #[cold]
-    pub(super) fn retry_later(&mut self, slot: u32) {
-        /// Long enough to be no spin, and a delay that a peer hardly notices.
-        const PAUSE: Duration = Duration::from_millis(10);
-
-        let (key, conn) = self.conns.listed_key(slot);
-        // One for both directions.
-        if conn.begin_shortage() {
-            log::debug!(
-                target: "sockeye",
-                "{} {}: the system is short of memory; tried again later", ConnId(key), conn.peer()
-            );
-            let at = self.schedule.after(PAUSE);
-            self.schedule.set(at, Due::Retry(key));
-        }
-    }
-
     /// Tries again after a shortage, if the connection is still there.
     pub(crate) fn retry(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else {

@@ -225,13 +225,15 @@ impl<M> Reactor<M> {
             self.accept(app);
         }
         self.read(app);
-        if self.mailbox.has_messages() || self.cx.is_finishing() {
+        if self.mailbox.has_messages() || self.cx.parts().finishing {
             self.deliver(app);
         }
         if !self.cx.schedule().is_empty() {
             self.expire(app);
         }
-        if self.cx.has_flushes() {
+        // A block of broadcasts is to be cleared, too.
+        let parts = self.cx.parts();
+        if parts.lists.have_flushes() || !parts.outbox.is_clear() {
             self.flush_and_reap(app);
         }
         // What is created outside of callbacks inherits nothing from the last one.

@@ -312,7 +312,8 @@ fn broadcasts_of_a_turn_are_one_write_for_each_member_and_keep_their_order() {
         assert_eq!(bench.written(*speaker), expected.as_bytes());
         assert_eq!(bench.script.socket(*speaker, |socket| socket.calls), 2);
     }
-    assert!(!bench.cx().has_flushes());
+    let parts = bench.cx().parts();
+    assert!(!parts.lists.have_flushes() && parts.outbox.is_clear());
 }
 
 #[test]
