@@ -188,7 +188,8 @@ pub struct Limits {
     /// Bytes that `on_data` may leave unconsumed; default 64 KiB. Checked when it returns with
     /// reads not paused: more, and the connection is closed after a flush, with reason
     /// `InputLimit`. One that is paused keeps at most these and one
-    /// [`receive_buffer`](Config::receive_buffer) more, for it is read no further.
+    /// [`receive_buffer`](Config::receive_buffer) more, for it is read no further. Zero: whatever
+    /// is left closes the connection.
     pub input_limit: usize,
     /// No byte in either direction for this long, and `on_deadline` is called with `Idle`; default
     /// `None`, for only the application knows how long its peers may think.

@@ -79,7 +79,9 @@ pub trait Handler<M = ()> {
     /// The peer sends no more (`recv` gave 0 bytes): it closed, or it shut its writing side
     /// down and waits for an answer, which look the same. At most once; no `on_data` follows.
     /// `input` is what was never consumed: mostly a truncated message. Sending is still possible.
-    /// Default: close, after a flush, which is right for both.
+    /// Default: close, after a flush, which is right for both if all that you have to say is queued
+    /// by now. If you go on from `on_drain`, or an answer is still to come, override it, or the
+    /// peer gets a part and a clean end.
     fn on_eof(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
         cx.close(conn);
     }

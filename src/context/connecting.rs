@@ -61,8 +61,15 @@ impl Context {
         let addr = match &connect.target {
             Target::Addr(addr) => addr,
             Target::Name(name) => {
-                let text =
-                    format!("{name:?}: host names are not looked up; write IP:PORT or unix:PATH");
+                let text = match name.contains(':') {
+                    true => format!(
+                        "{name:?}: host names are not looked up here; look it up first \
+                         (std::net::ToSocketAddrs), or write IP:PORT or unix:PATH"
+                    ),
+                    false => {
+                        format!("{name:?} is no address: write IP:PORT, [IPV6]:PORT or unix:PATH")
+                    }
+                };
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
         };
