@@ -5,7 +5,7 @@ use std::io::{
     self,
     ErrorKind::{InvalidInput, Unsupported},
 };
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -153,6 +153,14 @@ pub(crate) enum Target {
     Addr(Addr),
     /// `HOST:PORT` where HOST may be a name.
     Name(String),
+}
+
+/// Is it a host and a port, with a name for the host perhaps? What has not both would be looked up
+/// in vain. An IPv6 address without brackets has no port: all of `::1:80` is the address.
+pub(crate) fn has_host_and_port(text: &str) -> bool {
+    let host_port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    host_port.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        && text.parse::<Ipv6Addr>().is_err()
 }
 
 impl fmt::Display for Target {

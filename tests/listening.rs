@@ -371,7 +371,15 @@ fn a_listener_that_makes_no_sense_is_an_error_too_and_costs_nothing() {
         let error = kit.reactor.listen(wrong).unwrap_err();
         assert!(error.to_string().contains(wrong), "{error}");
     }
-    for text in [":7000", "7000", "unix:", "127.0.0.1", "localhost:http"] {
+    for text in [
+        ":7000",
+        "7000",
+        "unix:",
+        "127.0.0.1",
+        "localhost:http",
+        "::1",
+        "::1:80",
+    ] {
         let error = kit.reactor.listen(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(

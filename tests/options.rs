@@ -35,6 +35,40 @@ fn is_refused(listen: Listen, connect: Connect, why: &str) {
     kit.end();
 }
 
+// C1
+#[test]
+fn a_connect_blames_a_host_name_only_where_there_is_a_port() {
+    let forms = "is no address: write IP:PORT, [IPV6]:PORT or unix:PATH";
+    let look_up = "host names are not looked up here; look it up first (std::net::ToSocketAddrs)";
+    for (text, why) in [
+        ("10.255.255.1", forms),
+        ("foo", forms),
+        ("foo:", forms),
+        ("foo:http", forms),
+        (":80", forms),
+        ("::1", forms),
+        ("::1:80", forms),
+        ("[::1]", forms),
+        ("127.0.0.1:99999", forms),
+        ("unix:", forms),
+        ("foo:80", look_up),
+    ] {
+        let mut kit = Kit::new(default);
+        let conn = kit.connect(text);
+        kit.until("it fails", |log| log.closed() == 1);
+        match kit.log().life(conn).reason() {
+            Reason::ConnectFailed(error) => {
+                assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+                let words = error.to_string();
+                assert!(words.contains(&format!("{text:?}")), "{words}");
+                assert!(words.contains(why), "{words}");
+            }
+            other => panic!("{other:?}"),
+        }
+        kit.end();
+    }
+}
+
 // J10
 #[test]
 fn a_buffer_of_more_bytes_than_the_system_can_be_told_is_refused() {

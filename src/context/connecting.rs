@@ -1,7 +1,7 @@
 //! Connects: how one begins, and how it comes through or fails.
 
 use super::{Context, senseless};
-use crate::addr::{Addr, Target};
+use crate::addr::{Addr, AddrParseError, Target, has_host_and_port};
 use crate::backend::is_exhaustion;
 use crate::closed::Reason;
 use crate::conn::{Conn, Flags};
@@ -61,14 +61,12 @@ impl Context {
         let addr = match &connect.target {
             Target::Addr(addr) => addr,
             Target::Name(name) => {
-                let text = match name.contains(':') {
+                let text = match has_host_and_port(name) {
                     true => format!(
                         "{name:?}: host names are not looked up here; look it up first \
                          (std::net::ToSocketAddrs), or write IP:PORT or unix:PATH"
                     ),
-                    false => {
-                        format!("{name:?} is no address: write IP:PORT, [IPV6]:PORT or unix:PATH")
-                    }
+                    false => AddrParseError(name.clone()).to_string(),
                 };
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }

@@ -4,7 +4,7 @@ use super::calls;
 use super::lost_peers::LostPeers;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
-use crate::addr::{Addr, Target};
+use crate::addr::{Addr, Target, has_host_and_port};
 use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
 #[cfg(unix)]
@@ -178,9 +178,7 @@ impl Acceptor {
             Target::Addr(Addr::Unix(Some(path))) => Acceptor::bind_unix(listen, path),
             Target::Addr(_) => Err(unsupported("a Unix socket without a path")),
             Target::Name(name) => {
-                // What has no host or no port would be looked up in vain, with an odd error.
-                let host_port = name.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-                if host_port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+                if !has_host_and_port(name) {
                     let forms = "IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH";
                     let text = format!("{name:?} is no address: write {forms}");
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
