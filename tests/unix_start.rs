@@ -240,6 +240,27 @@ fn while_another_server_starts_the_path_is_in_use() {
     assert!(files(&dir).is_empty());
 }
 
+// L6
+#[test]
+fn a_path_that_can_hold_no_socket_is_told_as_it_was_asked_for() {
+    let dir = TempDir::new();
+    fs::write(dir.file("file"), "precious").unwrap();
+    let mut kit = Kit::new(default);
+    for (path, kind) in [
+        ("nothing/s", ErrorKind::NotFound),
+        ("file/s", ErrorKind::NotADirectory),
+    ] {
+        let path = dir.file(path);
+        let error = kit.reactor.listen(&path).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        let words = error.to_string();
+        assert!(words.contains(&*path.to_string_lossy()), "{words}");
+        assert!(!words.contains("sockeye-lock"), "{words}");
+    }
+    assert_eq!(files(&dir), ["file"]);
+    kit.end();
+}
+
 // L7
 #[test]
 fn a_file_that_happens_to_have_the_name_of_the_lock_is_not_harmed() {

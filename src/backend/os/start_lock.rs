@@ -31,9 +31,14 @@ impl StartLock {
         let mut name = socket.as_os_str().to_owned();
         name.push(SUFFIX);
         let path = PathBuf::from(name);
-        let failed = |errno: Errno| {
-            let error = io::Error::from(errno);
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        // The caller names the path that was asked for. The name of the lock helps only where there
+        // is such a file; else it is the directory that is missing, or that takes no file.
+        let failed = |errno: Errno| match lstat(&path) {
+            Ok(_) => {
+                let error = io::Error::from(errno);
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            }
+            Err(_) => errno.into(),
         };
         let busy = || {
             let text = "another server is starting there";
