@@ -123,7 +123,7 @@ fn a_node_or_a_server_that_cannot_start_says_why() {
 
 #[test]
 fn a_node_of_another_world_is_told_apart() {
-    let (mut world, _) = world();
+    let (world, _) = world();
     let mut other = World::seeded(7, Faults::default());
     let node = other.start("sink", Sink, |_| Ok(()));
     let text = said(|| {

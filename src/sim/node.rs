@@ -68,13 +68,12 @@ impl<H, M> Node<H, M> {
 }
 
 /// A node whose types are forgotten.
-pub(super) trait AnyNode {
+pub(super) trait AnyNode: Any {
     /// One turn. An error is a spin.
     fn turn(&mut self) -> Result<(), String>;
     fn wakes_at(&mut self) -> Option<Instant>;
     fn poller(&self) -> usize;
     fn leaks(&self) -> String;
-    fn as_any(&mut self) -> &mut dyn Any;
 }
 
 pub(super) struct Running<H, M> {
@@ -124,7 +123,11 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
         })
     }
 
-    pub(super) fn app(&mut self) -> &mut H {
+    pub(super) fn app(&self) -> &H {
+        &self.app.inner
+    }
+
+    pub(super) fn app_mut(&mut self) -> &mut H {
         &mut self.app.inner
     }
 
@@ -182,9 +185,5 @@ impl<H: Handler<M> + 'static, M: 'static> AnyNode for Running<H, M> {
 
     fn leaks(&self) -> String {
         self.reactor.leaks()
-    }
-
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }

@@ -119,7 +119,7 @@ impl Edge {
     pub fn app(&mut self) -> &mut App<React> {
         match &mut self.side {
             Side::Real(real) => &mut real.kit.app,
-            Side::Sim(world, node) => world.app(*node),
+            Side::Sim(world, node) => world.app_mut(*node),
         }
     }
 

@@ -378,7 +378,7 @@ impl Run {
         self.heal();
         self.players.values_mut().for_each(Player::listen);
         for node in self.nodes.clone() {
-            self.world.app(node).quiet = true;
+            self.world.app_mut(node).quiet = true;
         }
         // What was cut, and what is late; listeners that rest; the handlers' own timers.
         self.world.advance(Duration::from_secs(2));
@@ -389,7 +389,7 @@ impl Run {
             });
         }
         for node in self.nodes.clone() {
-            let app = self.world.app(node);
+            let app = self.world.app_mut(node);
             let to = app.index;
             app.post(to, 0, true);
         }
@@ -404,7 +404,7 @@ impl Run {
         }
         for node in self.nodes.clone() {
             self.check(node);
-            self.world.app(node).quiet = false;
+            self.world.app_mut(node).quiet = false;
         }
         self.world.faults(self.faults.clone());
     }

@@ -7,8 +7,11 @@ use crate::handler::Handler;
 use crate::mailbox::SendError;
 use crate::reactor::Reactor;
 use crate::sim::node::{Node, Running};
+use std::any::Any;
 use std::io;
 use std::net::Ipv4Addr;
+
+const KNOWS_ITS_TYPES: &str = "a node knows its types";
 
 impl World {
     /// Starts a handler on a reactor of its own, on a host of its own: 10.0.0.1 for the first, then
@@ -86,14 +89,26 @@ impl World {
         Node::new(self.id, index)
     }
 
-    /// The handler of a node.
+    /// The handler of a node, to look at.
     ///
     /// # Panics
     ///
     /// When the node is of another world.
     #[track_caller]
-    pub fn app<H: Handler<M> + 'static, M: 'static>(&mut self, node: Node<H, M>) -> &mut H {
-        self.running(node).app()
+    pub fn app<H: Handler<M> + 'static, M: 'static>(&self, node: Node<H, M>) -> &H {
+        let any: &dyn Any = &*self.nodes[node.index(self.id)];
+        let running: &Running<H, M> = any.downcast_ref().expect(KNOWS_ITS_TYPES);
+        running.app()
+    }
+
+    /// The handler of a node, to change.
+    ///
+    /// # Panics
+    ///
+    /// When the node is of another world.
+    #[track_caller]
+    pub fn app_mut<H: Handler<M> + 'static, M: 'static>(&mut self, node: Node<H, M>) -> &mut H {
+        self.running(node).app_mut()
     }
 
     /// The reactor of a node: commands from outside callbacks, senders. It has no descriptor, and
@@ -168,7 +183,7 @@ impl World {
         &mut self,
         node: Node<H, M>,
     ) -> &mut Running<H, M> {
-        let any = self.nodes[node.index(self.id)].as_any();
-        any.downcast_mut().expect("a node knows its types")
+        let any: &mut dyn Any = &mut *self.nodes[node.index(self.id)];
+        any.downcast_mut().expect(KNOWS_ITS_TYPES)
     }
 }
