@@ -120,12 +120,12 @@ impl FrameHandler<Lines, Typed> for Client {
         self.hold = None;
         let again = self.next_retry.filter(|_| !self.leaving);
         if !closed.is_clean() && (again.is_none() || closed.undelivered > 0) {
-            self.result = Err(anyhow!("{closed}"));
+            self.result = Err(anyhow!("{}: {closed}", self.server));
         }
         let Some(retry) = again else {
             return cx.stop();
         };
-        note(&format!("{closed}; again in {retry:?}"));
+        note(&format!("{}: {closed}; again in {retry:?}", self.server));
         cx.set_timer(retry, 0);
         self.next_retry = Some(LONGEST.min(retry * 2));
     }

@@ -209,7 +209,7 @@ fn main() -> anyhow::Result<()> {
         reactor.run(&mut Framed::new(CODEC, Server::default()))?;
         return Ok(());
     }
-    let server = reactor.context().connect(args.listen);
+    let server = reactor.context().connect(&args.listen);
     let client = Client {
         requests: args.requests,
         replies: 0,
@@ -228,7 +228,7 @@ fn main() -> anyhow::Result<()> {
     }
     match client.closed {
         Some(_) if client.replies == client.requests.len() => Ok(()),
-        Some(closed) => anyhow::bail!("{closed}"),
+        Some(closed) => anyhow::bail!("{}: {closed}", args.listen),
         None => anyhow::bail!("it was stopped"),
     }
 }

@@ -56,8 +56,10 @@ impl Handler for Proxy {
         if let Some(partner) = self.partner.remove(conn)
             && !closed.is_clean()
         {
+            let peer = cx.peer_addr(conn).map(|peer| peer.to_string());
+            let peer = peer.unwrap_or_default();
             // `eprintln` would panic if nobody can read it.
-            let _ = writeln!(io::stderr(), "{conn}: {closed}");
+            let _ = writeln!(io::stderr(), "{conn} {peer}: {closed}");
             cx.abort(partner); // an orderly end would pass for the whole
         }
     }

@@ -72,7 +72,7 @@ fn main() -> anyhow::Result<()> {
         reactor.run(&mut Server)?;
         return Ok(());
     }
-    let server = reactor.context().connect(args.listen);
+    let server = reactor.context().connect(&args.listen);
     reactor
         .context()
         .send(server, args.request.unwrap_or_default());
@@ -80,7 +80,7 @@ fn main() -> anyhow::Result<()> {
     let mut client = Client::default();
     reactor.run(&mut client)?;
     if let Some(closed) = client.closed.filter(|closed| !closed.is_clean()) {
-        anyhow::bail!("{closed}");
+        anyhow::bail!("{}: {closed}", args.listen);
     }
     let mut stdout = io::stdout();
     let printed = stdout.write_all(&client.reply);

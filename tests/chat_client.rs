@@ -50,7 +50,7 @@ fn a_chat_client_sends_lines_prints_lines_and_connects_again() {
     let log = client.log();
     assert_eq!(log.matches("[connected to 127.0.0.1").count(), 3, "{log}");
     assert_eq!(
-        log.matches("[peer closed; again in 10ms]").count(),
+        log.matches(": peer closed; again in 10ms]").count(),
         2,
         "{log}"
     );
@@ -88,7 +88,9 @@ fn a_client_that_never_was_in_fails_and_says_why() {
         let _ = writeln!(keyboard, "hello");
         assert_eq!(client.wait().code(), Some(1), "{server}");
         let log = client.log();
-        assert!(log.contains(why) && !log.contains("again in"), "{log}");
+        let words = format!("{server}: connect failed: ");
+        assert!(log.contains(&words) && log.contains(why), "{log}");
+        assert!(!log.contains("again in"), "{log}");
     }
 }
 

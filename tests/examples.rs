@@ -205,7 +205,8 @@ fn a_reset_goes_through_a_proxy_as_a_reset() {
 #[test]
 fn a_proxy_without_a_server_resets_its_clients_and_lives() {
     let (_bound, nobody) = nobody();
-    let mut proxy = Process::start("proxy", &["--listen", ANY, "--to", &nobody.to_string()]);
+    let to = nobody.to_string();
+    let mut proxy = Process::start("proxy", &["--listen", ANY, "--to", &to]);
     let addr = proxy.ip();
     for _ in 0..3 {
         let mut client = peer(addr);
@@ -214,7 +215,10 @@ fn a_proxy_without_a_server_resets_its_clients_and_lives() {
         let error = written.and_then(|()| client.read(&mut [0; 1])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
-    proxy.until_log("it says why", |log| log.contains("refused"));
+    let words = format!("{to}: connect failed: ");
+    proxy.until_log("it says where and why", |log| {
+        log.contains(&words) && log.contains("refused")
+    });
     ends_on_sigterm(proxy);
 }
 
@@ -279,10 +283,19 @@ fn a_reply_comes_after_the_end_of_the_request_and_not_before() {
 #[test]
 fn a_client_without_a_server_fails_and_says_why() {
     let (_bound, nobody) = nobody();
-    let output = request_reply(nobody, "hello");
-    assert!(!output.status.success());
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("refused"), "{error}");
+    let listen = nobody.to_string();
+    for output in [
+        request_reply(nobody, "hello"),
+        run("length_prefixed", &["--listen", &listen, "a"]),
+    ] {
+        assert!(!output.status.success());
+        let error = String::from_utf8(output.stderr).unwrap();
+        let words = format!("{listen}: connect failed: ");
+        assert!(
+            error.contains(&words) && error.contains("refused"),
+            "{error}"
+        );
+    }
 }
 
 // R8, R9
