@@ -86,13 +86,15 @@ pub trait FrameHandler<C: Decoder, M = ()> {
 ///
 /// ```no_run
 /// use sockeye::codec::Lines;
-/// use sockeye::{Chunk, ConnId, Context, FrameHandler, Framed, Reactor};
+/// use sockeye::{Chunk, ConnId, Context, FrameHandler, Framed, Reactor, Sent};
 ///
 /// struct Shout;
 ///
 /// impl FrameHandler<Lines> for Shout {
 ///     fn on_frame(&mut self, cx: &mut Context, conn: ConnId, line: Chunk<'_>) {
-///         cx.send(conn, (line.to_ascii_uppercase(), "!\n"));
+///         if cx.send(conn, (line.to_ascii_uppercase(), "!\n")) == Sent::Wait {
+///             cx.pause_until_drained(conn); // no further line until they are read
+///         }
 ///     }
 /// }
 ///

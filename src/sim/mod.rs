@@ -7,12 +7,14 @@
 //!
 //! ```
 //! use sockeye::sim::World;
-//! use sockeye::{ConnId, Context, Handler, Input};
+//! use sockeye::{ConnId, Context, Handler, Input, Sent};
 //!
 //! struct Echo;
 //! impl Handler for Echo {
 //!     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-//!         cx.send(conn, input.take_all());
+//!         if cx.send(conn, input.take_all()) == Sent::Wait {
+//!             cx.pause_until_drained(conn);
+//!         }
 //!     }
 //! }
 //!
