@@ -32,10 +32,9 @@ impl Flags {
     /// The connection is on the list of those to read; `IN_DIRTY`: of those to flush.
     pub(crate) const IN_READY: Flags = Flags(1 << 11);
     pub(crate) const IN_DIRTY: Flags = Flags(1 << 12);
-    /// The system has reported an error of the socket, and nobody has asked for it yet.
-    pub(crate) const FAULTED: Flags = Flags(1 << 14);
     /// Reads are paused until the wait for the peer to take what is pending is over.
     pub(crate) const UNTIL_DRAINED: Flags = Flags(1 << 15);
+    // Bit 14 is for a transport that is not plain, so that the masks of the usual ways exclude it.
     /// The phase is `Open`: here again, so that the usual case is one comparison.
     pub(super) const OPEN: Flags = Flags(1 << 13);
 }

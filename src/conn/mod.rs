@@ -84,6 +84,8 @@ pub(crate) struct Conn {
     holds: u8,
     /// The system was short of memory at a read or a write, and a timer is set to try again.
     is_short: bool,
+    /// The system has reported an error of the socket, and nobody has asked for it yet.
+    is_faulted: bool,
     /// What few connections have.
     rare: Option<Box<Rare>>,
 }
@@ -125,6 +127,7 @@ impl Conn {
             timer: None,
             holds: 0,
             is_short: false,
+            is_faulted: false,
             rare: None,
             limits,
         }
@@ -317,7 +320,7 @@ impl Conn {
 
     /// Takes the error that the socket has, if it has one: asking consumes it.
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
-        self.clear(Flags::FAULTED);
+        self.is_faulted = false;
         self.transport.as_mut()?.take_error()
     }
 

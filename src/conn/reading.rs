@@ -28,7 +28,7 @@ impl Conn {
     fn wants_unusual_read(&self) -> bool {
         match self.phase {
             // An error is looked for in a pause too: a peer that is gone is not waited for.
-            Phase::Open if self.has(Flags::PAUSED) => self.has(Flags::FAULTED),
+            Phase::Open if self.has(Flags::PAUSED) => self.is_faulted,
             Phase::Open => self.has(Flags::RESUMED),
             Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
             Phase::Closing | Phase::Lingering => self.has(Flags::READABLE) && !self.has(Flags::EOF),
@@ -68,7 +68,7 @@ impl Conn {
             self.set(Flags::READ_ON);
             if readiness.is_error() {
                 self.set(Flags::WRITABLE);
-                self.set(Flags::FAULTED);
+                self.is_faulted = true;
             }
         }
     }

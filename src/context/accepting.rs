@@ -3,6 +3,7 @@
 use super::{Context, senseless};
 use crate::addr::Addr;
 use crate::backend::Stream;
+use crate::backend::{is_exhaustion, is_shortage};
 use crate::config::Limits;
 use crate::conn::Conn;
 use crate::id::{ConnId, ListenerId, Tag};
@@ -56,6 +57,11 @@ fn note_rest(stats: &mut Stats, listener: ListenerId, why: fmt::Arguments<'_>) {
         false => log::Level::Debug,
     };
     log::log!(target: "sockeye", level, "{listener} rests: {why}, {times} times so far");
+}
+
+/// May a descriptor that somebody gives up make this error go away?
+fn gives_way(error: &io::Error) -> bool {
+    is_exhaustion(error) || is_shortage(error)
 }
 
 impl Context {
@@ -169,8 +175,8 @@ impl Context {
                     log::debug!(target: "sockeye", "{id}: a peer was lost in accept: {error}");
                     Accepted::Nothing
                 }
-                // Who only waits for a peer's end gives way to one who comes.
-                AcceptFailure::Rest if self.release_lingering(self.config.accepts_per_turn) > 0 => {
+                // Who only waits for a peer's end gives its descriptor to one who comes.
+                AcceptFailure::Rest if gives_way(&error) && self.release_lingering(1) > 0 => {
                     Accepted::Nothing
                 }
                 AcceptFailure::Rest => {

@@ -10,6 +10,19 @@ use crate::options::{Connect, ToConnect};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+/// Where to connect to: an address, for names are not looked up here.
+fn address(target: &Target) -> io::Result<&Addr> {
+    let text = match target {
+        Target::Addr(addr) => return Ok(addr),
+        Target::Name(name) if has_host_and_port(name) => format!(
+            "{name:?}: host names are not looked up here; look it up first \
+             (std::net::ToSocketAddrs), or write IP:PORT or unix:PATH"
+        ),
+        Target::Name(name) => AddrParseError(name.clone()).to_string(),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
 impl Context {
     /// Begins to connect, with or without options: see [`Connect`]. It never fails here: the id is
     /// good from now on, and the outcome is reported later, by `on_open` or by `on_close`
@@ -33,16 +46,20 @@ impl Context {
         let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
         let until = self.schedule.after(timeout);
         let conn = Conn::connecting(peer, tag, limits, until);
-        // Asked before this one takes a place itself.
-        let full = !self.has_room(true);
-        let id = ConnId(self.conns.insert(conn));
-        let started = match refused {
+        let target = match refused {
             Some(error) => Err(error),
-            None if full => Err(io::Error::other(
+            None if self.finishing.is_some() => Err(io::Error::other("the reactor is finishing")),
+            None => address(&connect.target),
+        };
+        // Who lingers gives way to one that can begin, and before that takes a place itself.
+        let target = match target {
+            Ok(_) if !self.has_room(true) => Err(io::Error::other(
                 "as many connections as max_connections allows",
             )),
-            None => self.start_connect(id, &connect),
+            target => target,
         };
+        let id = ConnId(self.conns.insert(conn));
+        let started = target.and_then(|addr| self.start_connect(id, &connect, addr));
         // The id is good either way: what is over already is told from the loop.
         match started {
             Ok(()) => {
@@ -54,23 +71,7 @@ impl Context {
         id
     }
 
-    fn start_connect(&mut self, id: ConnId, connect: &Connect) -> io::Result<()> {
-        if self.finishing.is_some() {
-            return Err(io::Error::other("the reactor is finishing"));
-        }
-        let addr = match &connect.target {
-            Target::Addr(addr) => addr,
-            Target::Name(name) => {
-                let text = match has_host_and_port(name) {
-                    true => format!(
-                        "{name:?}: host names are not looked up here; look it up first \
-                         (std::net::ToSocketAddrs), or write IP:PORT or unix:PATH"
-                    ),
-                    false => AddrParseError(name.clone()).to_string(),
-                };
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-            }
-        };
+    fn start_connect(&mut self, id: ConnId, connect: &Connect, addr: &Addr) -> io::Result<()> {
         log::debug!(target: "sockeye", "{id} connects to {addr}");
         let slot = id.0.slot;
         let mut begun = self.backend.connect(connect, addr, slot);

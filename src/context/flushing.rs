@@ -105,6 +105,8 @@ impl Context {
                 conn.lift_limit();
                 if conn.has(Flags::SHUT_ASKED) {
                     conn.shut();
+                    // If that failed, a read tells why, and perhaps no edge.
+                    self.lists.want_read(slot, conn);
                     self.end_if_over(slot);
                 }
             }

@@ -91,7 +91,9 @@ impl Context {
     /// error at once.
     pub(super) fn discard(&mut self, slot: u32, receive: &mut Receive) {
         let conn = self.conns.listed_mut(slot);
-        match conn.read(receive) {
+        let read = conn.read(receive);
+        self.lists.want_answer(slot, conn);
+        match read {
             Read::Data(count) => {
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;

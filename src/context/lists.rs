@@ -221,6 +221,14 @@ impl Lists {
 
     // ---- Listeners and watches ----
 
+    /// A read is over: the transport may have to answer what it was given, whatever the read gave.
+    #[inline]
+    pub(super) fn want_answer(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.owes() {
+            self.want_flush(slot, conn);
+        }
+    }
+
     /// Lists a listener behind which somebody may wait, unless it rests.
     pub(super) fn want_accept(&mut self, slot: u32, listener: &mut Listener) {
         if listener.may_accept() && !std::mem::replace(&mut listener.listed, true) {

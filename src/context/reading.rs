@@ -168,10 +168,7 @@ impl Context {
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
                 let more = conn.has(Flags::READABLE);
-                // The transport may have to answer.
-                if conn.owes() {
-                    self.lists.want_flush(slot, conn);
-                }
+                self.lists.want_answer(slot, conn);
                 // What was left goes in front of it, if there is room; else it is offered apart.
                 if conn.has_left() {
                     let left = receive.put_in_front(conn.take_left());
@@ -183,6 +180,7 @@ impl Context {
                 step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
+                self.lists.want_answer(slot, conn);
                 conn.set(Flags::EOF);
                 step(Next::Eof, conn.take_left(), false)
             }
@@ -191,6 +189,7 @@ impl Context {
                 None
             }
             nothing @ (Read::Eof | Read::Nothing | Read::Later) => {
+                self.lists.want_answer(slot, conn);
                 // What was left is still there.
                 self.leftover_of = (!receive.is_empty()).then_some(key);
                 self.no_input(slot, matches!(nothing, Read::Later));

@@ -218,6 +218,26 @@ fn those_who_linger_give_way_when_there_are_no_descriptors() {
 
 // X12
 #[test]
+fn nobody_gives_way_to_a_connect_that_cannot_begin_or_to_an_error_that_is_no_want() {
+    let config = Config {
+        max_connections: 1,
+        ..Config::default()
+    };
+    let mut bench = Bench::with_config(config);
+    let (socket, _) = lingering(&mut bench);
+    bench.cx().connect("no.such.name:80");
+    bench.settle();
+    assert!(bench.seen()[0].contains("host names are not looked up"));
+    assert!(!ended(&bench, socket).0);
+    bench.script.accept_fails(io::ErrorKind::InvalidInput);
+    bench.script.incoming();
+    bench.settle();
+    assert_eq!(bench.seen(), ["accept error InvalidInput"]);
+    assert!(!ended(&bench, socket).0);
+}
+
+// X12
+#[test]
 fn at_the_end_of_the_grace_those_who_linger_are_closed_plainly() {
     let mut bench = Bench::new();
     let (socket, _) = lingering(&mut bench);

@@ -16,8 +16,16 @@
 //!
 //! A plain stream is read and written by the connection itself (`conn/reading.rs`,
 //! `conn/writing.rs`): an answer that fitted every kind would cost each echo four instructions. So
-//! a further kind is a further arm there, and the flag that tells of it keeps the connection out of
-//! the shortcuts (`is_plainly_readable`, `can_borrow`, `is_at_ease`, `join_broadcast`).
+//! a further kind is a further arm there, in `read`, `write_queue` and `write_slice`. What is lent
+//! and what is broadcast goes through the last of these, as it is. A flag (one is kept free) takes
+//! such a connection out of the two masks that say "nothing but plain": `is_plainly_readable`, for
+//! which `wants_unusual_read` then answers, and `is_at_ease`.
+//!
+//! Two things that such a kind needs are not here yet, for nothing could show that they are right.
+//! `Written::Bytes` is one number: a transport that has taken bytes and moved none must not renew
+//! the time of a stall. And a handshake is a phase of its own, between `Connecting` and `Open`:
+//! `is_flushing`, `wants_unusual_read`, `restart_limit`, `expire`, `come_through` and the accept
+//! phase would have to know it.
 
 use crate::addr::Addr;
 use crate::backend::Stream;
