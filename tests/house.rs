@@ -330,7 +330,7 @@ fn upward_imports(path: &str, text: &str) -> Vec<String> {
 }
 
 fn socket_crates(path: &str, text: &str) -> Vec<String> {
-    let is_mio_backend = path == "src/backend/os.rs" || path.starts_with("src/backend/os/");
+    let is_mio_backend = path.starts_with("src/backend/os/");
     if !is_shipped(path) || is_mio_backend {
         return Vec::new();
     }
@@ -350,7 +350,7 @@ fn socket_crates(path: &str, text: &str) -> Vec<String> {
 
 fn backend_only(path: &str, text: &str) -> Vec<String> {
     let is_edge = path.starts_with("src/backend/") || path.starts_with("src/sim/");
-    if !is_shipped(path) || is_edge || path == "src/backend.rs" {
+    if !is_shipped(path) || is_edge {
         return Vec::new();
     }
     name_any(
@@ -536,7 +536,7 @@ mod the_rules_bite {
         let text = "use mio::Poll;\nuse {socket2::Socket};\nuse mio;\nfn f(_: ::mio::Token) {}";
         bites(socket_crates, "src/conn.rs", text, &[1, 2, 3, 4]);
         bites(socket_crates, "src/backend/other.rs", text, &[1, 2, 3, 4]);
-        bites(socket_crates, "src/backend/os.rs", text, &[]);
+        bites(socket_crates, "src/backend/os/mod.rs", text, &[]);
         bites(socket_crates, "src/backend/os/poll.rs", text, &[]);
         let fine = "mod mio;\nuse self::mio::A;\nuse crate::backend::{mio::A};\n/// mio::Poll\n";
         bites(socket_crates, "src/backend/mod.rs", fine, &[]);
@@ -548,7 +548,7 @@ mod the_rules_bite {
                     let t = Instant::now();\nSystemTime::now();\n\
                     use std::os::unix::{net::UnixStream};\n";
         bites(backend_only, "src/conn.rs", text, &[1, 2, 3, 4, 5]);
-        bites(backend_only, "src/backend/os.rs", text, &[]);
+        bites(backend_only, "src/backend/os/mod.rs", text, &[]);
         bites(backend_only, "tests/a.rs", text, &[]);
         let fine =
             "use std::net::SocketAddr;\nuse std::time::{Instant, SystemTime}; // Instant::now\n";

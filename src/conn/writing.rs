@@ -338,7 +338,7 @@ impl Conn {
     }
 }
 
-/// Several pieces in one call. Apart from `write`, so that this does not pay for the array.
+/// Several pieces in one call. Apart from `write_queue`, so that this does not pay for the array.
 #[inline(never)]
 fn write_pieces(stream: &mut Stream, queue: &WriteQueue) -> (usize, io::Result<usize>) {
     let mut slices = [IoSlice::new(&[]); SLICES];

@@ -2,8 +2,7 @@
 
 use super::{Context, senseless};
 use crate::addr::Addr;
-use crate::backend::Stream;
-use crate::backend::{is_exhaustion, is_shortage};
+use crate::backend::{Stream, is_exhaustion, is_shortage};
 use crate::config::Limits;
 use crate::conn::Conn;
 use crate::id::{ConnId, ListenerId, Tag};

@@ -51,7 +51,7 @@ impl Context {
             None if self.finishing.is_some() => Err(io::Error::other("the reactor is finishing")),
             None => address(&connect.target),
         };
-        // Who lingers gives way to one that can begin, and before that takes a place itself.
+        // Who lingers gives way only to one that can begin. Asked before this takes a place itself.
         let target = match target {
             Ok(_) if !self.has_room(true) => Err(io::Error::other(
                 "as many connections as max_connections allows",

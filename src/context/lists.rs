@@ -22,7 +22,8 @@ impl Ready {
     }
 }
 
-/// The lists of those who are to be served, each on a list once at most.
+/// The lists of those who are to be served: on each, one entry for each of them at most, and on the
+/// ready list one more with the news of a wait.
 ///
 /// They hold slots and not keys. A connection that is over leaves them before its slot is freed, so
 /// a slot on a list of connections has the connection that was listed. The one exception is an

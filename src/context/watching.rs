@@ -9,9 +9,8 @@ use std::os::fd::AsFd;
 
 impl Context {
     /// Watches a descriptor: `on_ready` is called once whenever its readiness changes, with `key`,
-    /// which is yours. Read or
-    /// write until the call would block (the descriptor must be non-blocking), or
-    /// [`rearm`](Self::rearm).
+    /// which is yours. Read or write until the call would block (the descriptor must be
+    /// non-blocking), or [`rearm`](Self::rearm).
     ///
     /// The descriptor is duplicated: yours stays yours, and may be closed at any time. If it is
     /// ready already, `on_ready` comes in the next turn. Unix only.

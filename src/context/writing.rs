@@ -96,10 +96,10 @@ impl Context {
     }
 
     /// Begins a wait on purpose, as a [`Sent::Wait`] does: `on_drain` comes once, when no more is
-    /// pending than the low watermark, which may be so already; never from inside this
-    /// call. Until then sends answer `Wait`. It is for a handler that holds back below the high
-    /// watermark, too: without a wait no `on_drain` comes, however much was pending. If a wait is
-    /// on, nothing changes. `false`: no such connection, or it is closing.
+    /// pending than the low watermark, which may be so already; never from inside this call. Until
+    /// then sends answer `Wait`. It is for a handler that holds back below the high watermark, too:
+    /// without a wait no `on_drain` comes, however much was pending. If a wait is on, nothing
+    /// changes. `false`: no such connection, or it is closing.
     pub fn await_drain(&mut self, conn: ConnId) -> bool {
         let slot = conn.0.slot;
         let Some(conn) = self.conns.get_mut(conn.0).filter(|conn| conn.is_live()) else {

@@ -85,7 +85,8 @@ pub struct Actor {
     pub fuel: usize,
     /// It does nothing of its own any more.
     pub quiet: bool,
-    pub finishing: bool,
+    /// It was told to finish, and the grace ends then.
+    pub finishing: Option<Instant>,
     pub ledger: Shared,
     /// The time of this very moment.
     pub clock: Clock,
@@ -121,7 +122,7 @@ impl Actor {
             fuel: plan.fuel,
             plan,
             quiet: false,
-            finishing: false,
+            finishing: None,
             ledger,
             clock,
             lives: BTreeMap::new(),
@@ -242,7 +243,7 @@ impl Actor {
             Reason::InputLimit => asked == Some(Asked::InputLimit),
             Reason::PendingLimit => life.over_limit,
             Reason::Protocol(_) => asked.is_some(),
-            Reason::Finished => self.finishing,
+            Reason::Finished => self.finishing.is_some(),
             Reason::ConnectFailed(_) => !life.opened,
             Reason::Reset => true,
             _ => false,
@@ -390,7 +391,7 @@ impl Handler<Note> for Actor {
                     !std::mem::replace(&mut life.finish_told, true),
                     "{conn}: on_finish twice"
                 );
-                assert!(self.finishing, "{conn}: on_finish without finish");
+                assert!(self.finishing.is_some(), "{conn}: on_finish without finish");
                 if self.random.percent(80) {
                     self.close(cx, conn);
                 }

@@ -89,15 +89,33 @@ impl Actor {
                 }
             }
             Reason::Local => self.has_lingered(conn, life, now),
+            Reason::Finished => self.was_asked_at_the_end(conn, life, closed),
             _ => {}
         }
+    }
+
+    /// The grace of a finish was over, and only then the connection was asked a last time.
+    fn was_asked_at_the_end(&self, conn: ConnId, life: &Life, closed: &Closed) {
+        let (Some(end), Some((_, traffic))) = (self.finishing, self.traffic(life)) else {
+            return;
+        };
+        let asked = |tried: Option<Instant>| tried.is_some_and(|tried| tried >= end);
+        let spared = !life.opened || life.paused || life.eof || life.left > 0;
+        assert!(
+            spared || asked(traffic.read_tried),
+            "{conn}: aborted at the end of the grace, and nobody looked whether there is input"
+        );
+        assert!(
+            !life.opened || closed.undelivered == 0 || asked(traffic.write_tried),
+            "{conn}: aborted at the end of the grace, and nobody tried to write"
+        );
     }
 
     /// It was closed, and not because of an error: its peer has ended, or was silent for long, or
     /// it took too long in all.
     fn has_lingered(&self, conn: ConnId, life: &Life, now: Instant) {
         let limits = self.limits();
-        let gave_way = self.finishing || self.plan.gives_way || life.eof || !life.opened;
+        let gave_way = self.finishing.is_some() || self.plan.gives_way || life.eof || !life.opened;
         let Some(from) = life.asked_at.filter(|_| !gave_way) else {
             return;
         };

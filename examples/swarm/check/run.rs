@@ -479,7 +479,7 @@ impl Run {
                 actor.quiet = true;
                 actor.cancel_all(cx);
                 if finish {
-                    actor.finishing = true;
+                    actor.finishing = Some(actor.clock.now() + grace);
                     actor.at_finish = Some((actor.lost, actor.closes));
                     cx.finish(grace);
                     return;
