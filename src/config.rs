@@ -152,8 +152,9 @@ impl Limits {
     /// with it where they are above a quarter of it (the high one) and a quarter of that (the low
     /// one), so that there is room between a `Wait` and the limit.
     ///
-    /// What a handler sends before it is answered `Wait` is taken whatever its size, so keep each
-    /// send small against it.
+    /// As with every hard limit, what is sent between two flushes comes on top, and what a handler
+    /// sends before it is answered `Wait` is taken whatever its size: keep each send small against
+    /// it.
     #[must_use]
     pub fn at_most_pending(mut self, bytes: usize) -> Limits {
         self.hard_limit = bytes;
