@@ -5,15 +5,17 @@
 
 mod deadlines;
 mod flags;
+mod output;
 mod rare;
 mod reading;
 mod writing;
 
 pub(crate) use deadlines::Expired;
 pub(crate) use flags::Flags;
+pub(crate) use output::Admission;
 use rare::Rare;
 pub(crate) use reading::Read;
-pub(crate) use writing::{Admission, Written};
+pub(crate) use writing::Written;
 
 use crate::addr::Addr;
 use crate::backend::Stream;

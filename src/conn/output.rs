@@ -1,0 +1,169 @@
+//! Output of one connection that waits to be written: what a send may add, and where it lies.
+
+use super::{Conn, Flags};
+use crate::buffer::input::Chunk;
+use crate::buffer::outbox::Outbox;
+use crate::buffer::write_queue::{Spare, WriteQueue};
+use crate::config::Overflow;
+use crate::transport::Transport;
+use std::ops::Range;
+
+/// What becomes of a send.
+pub(crate) enum Admission {
+    Queue,
+    Drop,
+    Close,
+}
+
+impl Conn {
+    /// May more be sent?
+    #[inline]
+    pub(crate) fn takes_output(&self) -> bool {
+        self.is_live() && self.flags.0 & (Flags::SHUT_ASKED.0 | Flags::WRITE_FAILED.0) == 0
+    }
+
+    /// Bytes that were sent and the system has not taken yet.
+    #[inline]
+    pub(crate) fn pending(&self) -> usize {
+        self.queued() + self.transport.as_ref().map_or(0, Transport::held)
+    }
+
+    /// Those of them that the transport has not taken either.
+    #[inline]
+    pub(super) fn queued(&self) -> usize {
+        let broadcast = (self.broadcast.1 - self.broadcast.0) as usize;
+        self.queue.as_ref().map_or(broadcast, |queue| queue.len())
+    }
+
+    /// Pending bytes that the last flush has left.
+    #[inline]
+    fn offered(&self) -> usize {
+        let queued = self.queue.as_ref().map_or(0, |queue| queue.offered());
+        queued + self.transport.as_ref().map_or(0, Transport::held)
+    }
+
+    /// A flush has come to the connection: what is pending now it did not take, be it that the
+    /// system had no room, or that there is no connection yet.
+    #[inline]
+    pub(crate) fn note_offered(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.note_offered();
+        }
+    }
+
+    /// What becomes of a send of so many bytes. The hard limit governs only what is sent after a
+    /// `Wait`, and it judges the peer by what the last flush left, not by what it had no chance to
+    /// take yet. Where that is below the high mark, a send is taken whatever its size.
+    #[inline]
+    pub(crate) fn admit(&self, bytes: usize) -> Admission {
+        if !self.has(Flags::WAITING) || bytes == 0 {
+            return Admission::Queue;
+        }
+        let (offered, limits) = (self.offered(), &self.limits);
+        // The high mark may be zero.
+        let is_fresh = offered == 0 || offered < limits.high_watermark;
+        if is_fresh || offered.saturating_add(bytes) <= limits.hard_limit {
+            return Admission::Queue;
+        }
+        match limits.overflow {
+            Overflow::Close => Admission::Close,
+            Overflow::DropNewest => Admission::Drop,
+        }
+    }
+
+    /// May it borrow input: open, nothing queued, and sending as usual?
+    #[inline]
+    pub(crate) fn can_borrow(&self) -> bool {
+        use Flags as F;
+        let unusual = [F::SHUT_ASKED, F::WAITING, F::WRITE_FAILED, F::IN_DIRTY];
+        // The read phase lists whoever can write what is queued, so that is told by the flags.
+        debug_assert!(self.queue.is_none() || !self.has(F::WRITABLE) || self.has(F::IN_DIRTY));
+        self.is(&[F::OPEN, F::WRITABLE], &unusual)
+    }
+
+    /// Queues what `push` pushes, which may be a part of the turn's block. Answers how much is
+    /// pending then.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        outbox: &mut Outbox,
+        push: impl FnOnce(&mut WriteQueue, &[u8]),
+    ) -> usize {
+        let range = self.take_broadcast();
+        let (block, spare) = outbox.split();
+        let queue = self.queue.get_or_insert_with(|| spare.get());
+        // Its part of the block came first.
+        if let Some(range) = range {
+            queue.push_slice(&block[range]);
+        }
+        push(queue, block);
+        self.pending()
+    }
+
+    /// Queues a chunk in front of everything else: it was lent before that was sent.
+    pub(crate) fn push_first(&mut self, outbox: &mut Outbox, chunk: Chunk<'_>) {
+        if !chunk.is_empty() {
+            let queue = self.queue.get_or_insert_with(|| outbox.queue());
+            queue.push_first(chunk);
+        }
+    }
+
+    pub(crate) fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// A queue that is empty goes back to the spare ones.
+    #[inline]
+    pub(crate) fn release_queue(&mut self, outbox: &mut Outbox) {
+        if let Some(queue) = self.queue.take() {
+            outbox.keep(queue);
+        }
+    }
+
+    /// What is pending is lost.
+    pub(crate) fn drop_output(&mut self, outbox: &mut Outbox) {
+        self.lose(self.pending());
+        if let Some(transport) = &mut self.transport {
+            transport.drop_held();
+        }
+        self.take_broadcast();
+        self.release_queue(outbox);
+    }
+
+    /// Makes a broadcast that lies here in the turn's block the next bytes to go out, if that is
+    /// all there is to do: the connection sends as usual, and nothing but what lies right before it
+    /// in the block is pending. Answers how much is pending then.
+    #[inline]
+    pub(crate) fn join_broadcast(&mut self, start: u32, end: u32) -> Option<usize> {
+        use Flags as F;
+        let usual = self.is(
+            &[F::OPEN, F::WRITABLE],
+            &[F::SHUT_ASKED, F::WAITING, F::WRITE_FAILED],
+        );
+        let is_first = self.broadcast.0 == self.broadcast.1;
+        if !usual || self.queue.is_some() || !(is_first || self.broadcast.1 == start) {
+            return None;
+        }
+        if is_first {
+            self.broadcast.0 = start;
+        }
+        self.broadcast.1 = end;
+        Some((end - self.broadcast.0) as usize)
+    }
+
+    pub(crate) fn has_broadcast(&self) -> bool {
+        self.broadcast.0 < self.broadcast.1
+    }
+
+    /// Takes the part of the turn's block away from the connection.
+    #[inline]
+    pub(super) fn take_broadcast(&mut self) -> Option<Range<usize>> {
+        let (start, end) = std::mem::take(&mut self.broadcast);
+        (start < end).then_some(start as usize..end as usize)
+    }
+
+    #[cold]
+    pub(super) fn queue_untaken(&mut self, untaken: &[u8], spare: &mut Spare) {
+        self.queue.insert(spare.get()).push_slice(untaken);
+    }
+}
