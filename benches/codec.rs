@@ -138,7 +138,11 @@ fn timed(row: &Row, run: fn(&Row) -> usize) -> (usize, Duration) {
     (count, start.elapsed())
 }
 
-fn ours<D: Decoder + Clone>(row: &Row, codec: D, use_it: impl Fn(D::Frame<'_>)) -> usize {
+fn ours<D: Decoder + Clone + 'static>(
+    row: &Row,
+    codec: D,
+    use_it: impl Fn(D::Frame<'_, '_>),
+) -> usize {
     let (mut count, mut reads) = (0, Reads::new(FULL, row.conns));
     let mut codecs = vec![codec; row.conns];
     for piece in (0..ROUNDS / row.conns).flat_map(|_| &row.pieces) {

@@ -53,8 +53,8 @@ impl Stream {
     /// Whole and in pieces, the same comes out, within the limits that the decoder states.
     pub fn check<D>(&self, codec: &D, longest: usize) -> Vec<Vec<u8>>
     where
-        D: Decoder + Clone,
-        for<'a> D::Frame<'a>: AsRef<[u8]>,
+        D: Decoder + Clone + 'static,
+        for<'d, 'i> D::Frame<'d, 'i>: AsRef<[u8]>,
     {
         let whole = decode(codec.clone(), &[&self.bytes], longest);
         let cut = decode(codec.clone(), &self.pieces(), longest);
@@ -71,8 +71,8 @@ impl Stream {
 
 fn decode<D>(mut codec: D, pieces: &[&[u8]], longest: usize) -> (Vec<Vec<u8>>, End)
 where
-    D: Decoder,
-    for<'a> D::Frame<'a>: AsRef<[u8]>,
+    D: Decoder + 'static,
+    for<'d, 'i> D::Frame<'d, 'i>: AsRef<[u8]>,
 {
     let (mut frames, mut input) = (Vec::new(), InputBuffer::from(Vec::new()));
     let max_input = codec.max_input();
@@ -85,7 +85,8 @@ where
             }
             assert!(input.len() <= max_input, "it would meet the input limit");
         }
-        while let Some(frame) = codec.decode_eof(&mut input)? {
+        input.end();
+        while let Some(frame) = codec.decode(&mut input)? {
             assert!(frame.as_ref().len() <= longest);
             frames.push(frame.as_ref().to_vec());
         }
@@ -98,8 +99,8 @@ where
 /// The same in batches, as `Framed` does it for a handler that pauses after so many frames.
 fn decode_each<D>(mut codec: D, pieces: &[&[u8]], batch: usize) -> (Vec<Vec<u8>>, End)
 where
-    D: Decoder,
-    for<'a> D::Frame<'a>: AsRef<[u8]>,
+    D: Decoder + 'static,
+    for<'d, 'i> D::Frame<'d, 'i>: AsRef<[u8]>,
 {
     let (mut frames, mut input) = (Vec::new(), InputBuffer::from(Vec::new()));
     let mut run = || {
@@ -114,7 +115,8 @@ where
                 })?;
             }
         }
-        while let Some(frame) = codec.decode_eof(&mut input)? {
+        input.end();
+        while let Some(frame) = codec.decode(&mut input)? {
             frames.push(frame.as_ref().to_vec());
         }
         Ok::<(), CodecError>(())
@@ -126,8 +128,8 @@ where
 /// What an encoder takes comes back from the decoder.
 pub fn comes_back<C>(codec: &C, payloads: &[Vec<u8>], longest: usize)
 where
-    C: Encoder + Decoder + Clone,
-    for<'a> C::Frame<'a>: AsRef<[u8]>,
+    C: Encoder + Decoder + Clone + 'static,
+    for<'d, 'i> C::Frame<'d, 'i>: AsRef<[u8]>,
 {
     let (mut bytes, mut sent) = (Vec::new(), Vec::new());
     for payload in payloads {

@@ -6,10 +6,10 @@ use crate::closed::{Closed, Deadline};
 use crate::codec::{CodecError, Decoder};
 use crate::conn::Origin;
 use crate::context::Context;
+use crate::frames::Frames;
 use crate::handler::{Accept, Handler};
 use crate::id::{ConnId, ListenerId, TimerId, WatchId};
 use crate::readiness::Readiness;
-use crate::tables::conn_map::ConnMap;
 use std::io;
 
 /// What a handler does when whole frames have come: [`Handler`], with
@@ -26,7 +26,7 @@ pub trait FrameHandler<C: Decoder, M = ()> {
     ///
     /// If this closes the connection or pauses its reads, no further frame comes, or none until
     /// `resume_reads`, though it may have arrived already.
-    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: C::Frame<'_>);
+    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: C::Frame<'_, '_>);
 
     /// What has come is no frame: too long, malformed, or cut off by the end of the stream. When
     /// this returns, the connection is closed after a flush, with
@@ -107,8 +107,7 @@ pub trait FrameHandler<C: Decoder, M = ()> {
 /// Beside other parts of an application, hand it its events in `on_event`, as any other handler.
 #[derive(Debug)]
 pub struct Framed<C, H> {
-    codec: C,
-    decoders: ConnMap<C>,
+    frames: Frames<C>,
     handler: H,
 }
 
@@ -116,8 +115,7 @@ impl<C, H> Framed<C, H> {
     /// A decoder for every connection, as it is before anything has come, and the handler.
     pub fn new(codec: C, handler: H) -> Framed<C, H> {
         Framed {
-            codec,
-            decoders: ConnMap::new(),
+            frames: Frames::new(codec),
             handler,
         }
     }
@@ -138,57 +136,32 @@ impl<C, H> Framed<C, H> {
     }
 }
 
-impl<C: Decoder + Clone, H> Framed<C, H> {
-    /// The connection's decoder, and the handler.
-    fn parts(&mut self, cx: &mut Context, conn: ConnId) -> (&mut C, &mut H) {
-        let decoder = self.decoders.get_or_insert_with(conn, || {
-            cx.raise_input_limit(conn, self.codec.max_input());
-            self.codec.clone()
-        });
-        (decoder, &mut self.handler)
-    }
-
-    fn fail<M>(&mut self, cx: &mut Context, conn: ConnId, error: CodecError)
-    where
-        H: FrameHandler<C, M>,
-    {
-        self.handler.on_frame_error(cx, conn, &error);
-        cx.close_because(conn, error);
-    }
-}
-
 impl<C, H, M> Handler<M> for Framed<C, H>
 where
     C: Decoder + Clone,
     H: FrameHandler<C, M>,
 {
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-        let (decoder, handler) = self.parts(cx, conn);
-        let decoded = decoder.decode_each(input, |frame| {
+        let (frames, handler) = (&mut self.frames, &mut self.handler);
+        let frames = frames.each(cx, conn, input, |cx, frame| {
             handler.on_frame(cx, conn, frame);
-            cx.wants_input(conn)
         });
-        if let Err(error) = decoded {
-            self.fail(cx, conn, error);
+        if let Err(error) = frames {
+            self.handler.on_frame_error(cx, conn, &error);
+            cx.close_because(conn, error);
         }
     }
 
+    /// The end of the stream may be a frame even if nothing is left of it.
     fn on_eof(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-        let (decoder, handler) = self.parts(cx, conn);
-        loop {
-            match decoder.decode_eof(input) {
-                Ok(Some(frame)) => handler.on_frame(cx, conn, frame),
-                Ok(None) => return handler.on_eof(cx, conn),
-                Err(error) => return self.fail(cx, conn, error),
-            }
-            if !cx.is_open(conn) || cx.put_off_eof(conn) {
-                return;
-            }
+        self.on_data(cx, conn, input);
+        if cx.is_open(conn) && !cx.put_off_eof(conn) {
+            self.handler.on_eof(cx, conn);
         }
     }
 
     fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {
-        self.decoders.remove(conn);
+        self.frames.forget(conn);
         self.handler.on_close(cx, conn, closed);
     }
 

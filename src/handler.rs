@@ -66,6 +66,9 @@ pub trait Handler<M = ()> {
     /// take them in a loop. It ends by itself if you close the connection in it or pause its reads,
     /// for the input looks empty then.
     ///
+    /// What is left when the peer sends no more is offered once more, with no new bytes:
+    /// [`Input::is_ended`] says so. A loop that looks for whole messages needs not care.
+    ///
     /// More than [`Limits::input_limit`](crate::Limits::input_limit) left, with reads not paused,
     /// closes the connection.
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input);
@@ -78,7 +81,8 @@ pub trait Handler<M = ()> {
 
     /// The peer sends no more (`recv` gave 0 bytes): it closed, or it shut its writing side
     /// down and waits for an answer, which look the same. At most once; no `on_data` follows.
-    /// `input` is what was never consumed: mostly a truncated message. Sending is still possible.
+    /// `input` is what was never consumed: mostly a truncated message. It was offered to `on_data`
+    /// once more before. Sending is still possible.
     /// Default: close, after a flush, which is right for both if all that you have to say is queued
     /// by now. If you go on from `on_drain`, or an answer is still to come, override it, or the
     /// peer gets a part and a clean end.
@@ -167,9 +171,10 @@ pub enum EventKind<'a> {
     Data { conn: ConnId, input: &'a mut Input },
     /// [`Handler::on_drain`].
     Drain { conn: ConnId },
-    /// [`Handler::on_eof`]. It comes once, but for a handler that pauses in one of the last frames
-    /// that [`Framed`](crate::Framed) takes from it: then it comes again after `resume_reads`, with
-    /// what is left, and the `on_eof` of the handler of frames is still called once.
+    /// [`Handler::on_eof`]. It comes once, but for a handler that pauses in the one frame that
+    /// [`Framed`](crate::Framed) with [`UntilEof`](crate::codec::UntilEof) makes of a stream of
+    /// nothing: then it comes again after `resume_reads`, and the `on_eof` of the handler of frames
+    /// is still called once.
     Eof { conn: ConnId, input: &'a mut Input },
     /// [`Handler::on_deadline`].
     Deadline { conn: ConnId, which: Deadline },

@@ -47,7 +47,7 @@
 //! | [`Reactor`] | the loop: [`run`](Reactor::run), or [`turn`](Reactor::turn) in a loop of yours |
 //! | [`Input`], [`Chunk`] | what was received and not yet consumed, and what you take of it |
 //! | [`InputBuffer`] | an input of your own, to try a decoder on |
-//! | [`Framed`], [`codec`] | whole messages instead of bytes: lines, prefixes, delimiters |
+//! | [`Frames`], [`Framed`], [`codec`] | whole messages instead of bytes: lines, prefixes, … |
 //! | [`Payload`], [`Sent`] | what `send` takes, and what became of it |
 //! | [`Closed`], [`Reason`] | how a connection ended |
 //! | [`ConnId`], [`ConnMap`] | the name of a connection, and your state for each |
@@ -114,6 +114,7 @@ mod config;
 mod conn;
 mod context;
 mod framed;
+mod frames;
 pub mod guide;
 mod handler;
 mod hold;
@@ -145,6 +146,7 @@ pub use config::{Config, ConfigError, Limits, Overflow};
 pub use conn::Origin;
 pub use context::{Broadcast, Context, Sent};
 pub use framed::{FrameHandler, Framed};
+pub use frames::Frames;
 pub use handler::{Accept, Event, EventKind, Handler};
 pub use hold::Hold;
 pub use id::{ConnId, ListenerId, Tag, TimerId, WatchId};

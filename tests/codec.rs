@@ -15,8 +15,8 @@ type Outcome = (Vec<Vec<u8>>, Result<(), CodecError>);
 /// Decodes pieces as they come, then the end.
 fn decode<D>(mut codec: D, pieces: &[&[u8]]) -> Outcome
 where
-    D: Decoder,
-    for<'a> D::Frame<'a>: AsRef<[u8]>,
+    D: Decoder + 'static,
+    for<'d, 'i> D::Frame<'d, 'i>: AsRef<[u8]>,
 {
     let mut frames = Vec::new();
     let mut run = || {
@@ -27,7 +27,8 @@ where
                 frames.push(frame.as_ref().to_vec());
             }
         }
-        while let Some(frame) = codec.decode_eof(&mut input)? {
+        input.end();
+        while let Some(frame) = codec.decode(&mut input)? {
             frames.push(frame.as_ref().to_vec());
         }
         Ok(())
@@ -39,8 +40,8 @@ where
 /// The same in batches, stopped after so many frames each.
 fn decode_each<D>(mut codec: D, pieces: &[&[u8]], batch: usize) -> Outcome
 where
-    D: Decoder,
-    for<'a> D::Frame<'a>: AsRef<[u8]>,
+    D: Decoder + 'static,
+    for<'d, 'i> D::Frame<'d, 'i>: AsRef<[u8]>,
 {
     let mut frames: Vec<Vec<u8>> = Vec::new();
     let mut run = || {
@@ -57,7 +58,8 @@ where
                 })?;
             }
         }
-        while let Some(frame) = codec.decode_eof(&mut input)? {
+        input.end();
+        while let Some(frame) = codec.decode(&mut input)? {
             frames.push(frame.as_ref().to_vec());
         }
         Ok(())
@@ -70,8 +72,8 @@ where
 #[track_caller]
 fn all_cuts<D>(codec: D, bytes: &[u8]) -> Outcome
 where
-    D: Decoder + Clone,
-    for<'a> D::Frame<'a>: AsRef<[u8]>,
+    D: Decoder + Clone + 'static,
+    for<'d, 'i> D::Frame<'d, 'i>: AsRef<[u8]>,
 {
     let whole = decode(codec.clone(), &[bytes]);
     let same = |pieces: &[&[u8]]| {
@@ -98,8 +100,8 @@ where
 #[track_caller]
 fn gives<D>(codec: D, bytes: impl AsRef<[u8]>, frames: &[&str])
 where
-    D: Decoder + Clone,
-    for<'a> D::Frame<'a>: AsRef<[u8]>,
+    D: Decoder + Clone + 'static,
+    for<'d, 'i> D::Frame<'d, 'i>: AsRef<[u8]>,
 {
     let (got, end) = all_cuts(codec, bytes.as_ref());
     end.unwrap();
@@ -110,8 +112,8 @@ where
 #[track_caller]
 fn fails<D>(codec: D, bytes: impl AsRef<[u8]>, frames: usize) -> CodecError
 where
-    D: Decoder + Clone,
-    for<'a> D::Frame<'a>: AsRef<[u8]>,
+    D: Decoder + Clone + 'static,
+    for<'d, 'i> D::Frame<'d, 'i>: AsRef<[u8]>,
 {
     let (got, end) = all_cuts(codec, bytes.as_ref());
     assert_eq!(got.len(), frames);

@@ -38,7 +38,7 @@ fn cut<'a>(mut bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
 
 fn ours<D>(mut codec: D, pieces: &[&[u8]]) -> Outcome
 where
-    D: for<'a> Decoder<Frame<'a> = Chunk<'a>>,
+    D: for<'d, 'i> Decoder<Frame<'d, 'i> = Chunk<'i>> + 'static,
 {
     let (mut frames, mut input) = (Vec::new(), InputBuffer::from(Vec::new()));
     for piece in pieces {
@@ -51,8 +51,9 @@ where
             }
         }
     }
+    input.end();
     loop {
-        match codec.decode_eof(&mut input) {
+        match codec.decode(&mut input) {
             Ok(Some(frame)) => frames.push(frame.to_vec()),
             Ok(None) => return (frames, End::Well),
             Err(_) => return (frames, End::Truncated),
@@ -88,7 +89,7 @@ where
 /// Encodes, cuts, decodes.
 fn comes_back<C>(codec: C, payloads: &[Vec<u8>], sizes: &[usize]) -> Result<(), TestCaseError>
 where
-    C: Encoder + for<'a> Decoder<Frame<'a> = Chunk<'a>>,
+    C: Encoder + for<'d, 'i> Decoder<Frame<'d, 'i> = Chunk<'i>> + 'static,
 {
     let (mut bytes, mut sent) = (Vec::new(), Vec::new());
     for payload in payloads {

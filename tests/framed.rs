@@ -302,8 +302,9 @@ mod tokio {
         let (mut one, mut input) = (codec.clone(), sockeye::InputBuffer::from(b"a;bc".to_vec()));
         assert_eq!(one.decode(&mut input).unwrap().unwrap(), "a");
         assert!(one.decode(&mut input).unwrap().is_none());
-        assert_eq!(one.decode_eof(&mut input).unwrap().unwrap(), "bc");
-        assert!(one.decode_eof(&mut input).unwrap().is_none() && input.is_empty());
+        input.end();
+        assert_eq!(one.decode(&mut input).unwrap().unwrap(), "bc");
+        assert!(one.decode(&mut input).unwrap().is_none() && input.is_empty());
         let (mut two, mut input) = (codec, sockeye::InputBuffer::from(b"abcde".to_vec()));
         let error = two.decode(&mut input).unwrap_err();
         assert!(

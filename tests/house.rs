@@ -31,6 +31,7 @@ const LAYERS: &[&[&str]] = &[
     &["sim"],
     &["reactor"],
     &["framed"],
+    &["frames"],
     &["handler"],
     &["context"],
     &["conn", "listener", "watch"],

@@ -65,7 +65,8 @@ fn session() {
                 cx.send(conn, SECRET.repeat(100_000));
                 input.take_all();
             }
-            _ => drop(cx.send(conn, SECRET)),
+            _ if !input.is_ended() => drop(cx.send(conn, SECRET)),
+            _ => {}
         },
         EventKind::Timer { .. } => drop(cx.send(much.unwrap(), SECRET)),
         other => default(cx, other),

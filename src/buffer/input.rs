@@ -14,8 +14,8 @@ use super::pool::{Pool, Pooled};
 ///
 /// It derefs to `[u8]` and implements [`Buf`] (`get_u16` reads network byte order). Take what you
 /// understand with [`take`](Input::take) or [`advance`](Buf::advance) and leave the rest: it is
-/// offered again together with the next bytes, after `resume_reads`, and in `on_eof`; never
-/// otherwise.
+/// offered again together with the next bytes, after `resume_reads`, and when the peer has ended
+/// ([`is_ended`](Input::is_ended)) in `on_data` and then in `on_eof`; never otherwise.
 ///
 /// ```
 /// # use sockeye::{ConnId, Context, Handler, Input};
@@ -101,6 +101,11 @@ impl InputBuffer {
         store.end = buffer.len();
     }
 
+    /// Nothing will come behind these bytes, as when the peer sends no more.
+    pub fn end(&mut self) {
+        self.store.ended = true;
+    }
+
     pub(super) fn over(
         buffer: Vec<u8>,
         range: Range<usize>,
@@ -115,6 +120,7 @@ impl InputBuffer {
                 buffer,
                 shared: None,
                 pool,
+                ended: false,
                 hidden,
             },
             _behind_a_reference_only: [],
@@ -215,6 +221,13 @@ impl Input {
         self.store.seen().is_empty()
     }
 
+    /// Will nothing come behind these bytes, for the peer sends no more? Then what is left is half
+    /// a message, or one that the end of the stream ends.
+    #[inline]
+    pub fn is_ended(&self) -> bool {
+        self.store.ended
+    }
+
     /// How many bytes are in front of the first such one: of a newline, mostly.
     #[inline]
     pub fn find(&self, byte: u8) -> Option<usize> {
@@ -288,7 +301,9 @@ pub(crate) struct Store {
     /// so it must be a fair part of it.
     pub(super) share_from: usize,
     pub(super) pool: Pool,
-    hidden: Hidden,
+    /// Nothing will come behind these bytes.
+    pub(super) ended: bool,
+    pub(super) hidden: Hidden,
 }
 
 impl Store {
@@ -317,10 +332,6 @@ impl Store {
     #[inline]
     pub(crate) fn is_of(&self, hidden: &Hidden) -> bool {
         self.hidden.is(hidden)
-    }
-
-    pub(super) fn hidden(&self) -> &Hidden {
-        &self.hidden
     }
 
     /// Bytes that were taken and lent: they stay where they are until the next read.

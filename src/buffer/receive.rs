@@ -175,6 +175,25 @@ impl Receive {
         }
     }
 
+    /// The input of the coming callback: what was left before, behind which nothing will come. It
+    /// is the last that is read of its connection, so `forget_end` follows it.
+    pub(crate) fn offer_last(&mut self, left: Option<Leftover>) -> &mut Input {
+        let input = match left {
+            None => &mut self.input,
+            Some(left) => {
+                self.join(left);
+                self.joined.as_mut().unwrap_or(&mut self.input)
+            }
+        };
+        input.end();
+        input
+    }
+
+    /// What is offered next is not at its end.
+    pub(crate) fn forget_end(&mut self) {
+        self.input.store_mut().ended = false;
+    }
+
     /// The new bytes are appended to the old ones and not the other way round: a message that comes
     /// one byte at a time costs one copied byte each.
     #[inline(never)]
@@ -183,7 +202,7 @@ impl Receive {
         self.put_by(left);
         let store = self.input.store();
         bytes.extend_from_slice(store.untaken());
-        let (range, pool, hidden) = (start..bytes.len(), store.pool.clone(), store.hidden());
+        let (range, pool, hidden) = (start..bytes.len(), store.pool.clone(), &store.hidden);
         let joined = InputBuffer::over(bytes, range, pool, hidden.clone());
         self.joined.insert(joined)
     }

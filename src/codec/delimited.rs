@@ -79,10 +79,10 @@ impl Delimited {
 }
 
 impl Decoder for Delimited {
-    type Frame<'a> = Chunk<'a>;
+    type Frame<'d, 'i> = Chunk<'i>;
 
     #[inline]
-    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
+    fn decode<'i>(&mut self, input: &'i mut Input) -> Result<Option<Chunk<'i>>, CodecError> {
         let len = self.delimiter().len();
         let longest = self.max.saturating_add(len);
         let window = input.len().min(longest);
@@ -97,17 +97,10 @@ impl Decoder for Delimited {
         }
         // Its first bytes may be there already.
         self.searched = searched.max((window + 1).saturating_sub(len));
-        Ok(None)
-    }
-
-    fn decode_eof<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
-        if input.is_empty() {
-            return Ok(None);
-        }
-        match self.or_eof {
+        match self.or_eof && input.is_ended() && !input.is_empty() {
+            false => input.incomplete(),
             true if input.len() > self.max => Err(CodecError::too_long(self.max, None, input)),
             true => Ok(Some(input.take_all())),
-            false => Err(CodecError::truncated(input)),
         }
     }
 

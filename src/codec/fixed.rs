@@ -21,11 +21,14 @@ impl Fixed {
 }
 
 impl Decoder for Fixed {
-    type Frame<'a> = Chunk<'a>;
+    type Frame<'d, 'i> = Chunk<'i>;
 
     #[inline]
-    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
-        Ok((input.len() >= self.0).then(|| input.take(self.0)))
+    fn decode<'i>(&mut self, input: &'i mut Input) -> Result<Option<Chunk<'i>>, CodecError> {
+        match input.len() >= self.0 {
+            true => Ok(Some(input.take(self.0))),
+            false => input.incomplete(),
+        }
     }
 
     fn max_input(&self) -> usize {

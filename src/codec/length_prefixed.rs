@@ -287,22 +287,22 @@ impl LengthPrefixed {
 }
 
 impl Decoder for LengthPrefixed {
-    type Frame<'a> = Chunk<'a>;
+    type Frame<'d, 'i> = Chunk<'i>;
 
     #[inline]
-    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
+    fn decode<'i>(&mut self, input: &'i mut Input) -> Result<Option<Chunk<'i>>, CodecError> {
         if self.total == 0 {
             let begun = match self.usual(input) {
                 None => self.begin(input)?,
                 usual => usual,
             };
             let Some((total, skip)) = begun else {
-                return Ok(None);
+                return input.incomplete();
             };
             (self.total, self.skipped) = (total, skip);
         }
         if input.len() < self.total {
-            return Ok(None);
+            return input.incomplete();
         }
         let total = std::mem::take(&mut self.total);
         Ok(Some(input.take_part(total, self.skipped, total)))

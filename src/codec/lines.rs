@@ -39,10 +39,10 @@ impl Lines {
 }
 
 impl Decoder for Lines {
-    type Frame<'a> = Chunk<'a>;
+    type Frame<'d, 'i> = Chunk<'i>;
 
     #[inline]
-    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
+    fn decode<'i>(&mut self, input: &'i mut Input) -> Result<Option<Chunk<'i>>, CodecError> {
         let bytes: &[u8] = input;
         let window = bytes.len().min(self.max.saturating_add(2));
         let searched = self.searched.min(window);
@@ -50,7 +50,8 @@ impl Decoder for Lines {
             self.searched = window;
             return match content(&bytes[..window]) > self.max {
                 true => Err(CodecError::too_long(self.max, None, bytes)),
-                false => Ok(None),
+                false if self.or_eof && input.is_ended() => Ok(last(input)),
+                false => input.incomplete(),
             };
         };
         let end = searched + at;
@@ -62,21 +63,19 @@ impl Decoder for Lines {
         Ok(Some(input.take_part(end + 1, 0, content)))
     }
 
-    fn decode_eof<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
-        match input.len() {
-            0 => Ok(None),
-            _ if !self.or_eof => Err(CodecError::truncated(input)),
-            // It may be one half of a line's end.
-            len => match content(input) {
-                0 => Ok(None),
-                content => Ok(Some(input.take_part(len, 0, content))),
-            },
-        }
-    }
-
     /// Content, and the CR that belongs to the end.
     fn max_input(&self) -> usize {
         self.max.saturating_add(1)
+    }
+}
+
+/// The line that the end of the stream ends. Half of a line's end is none.
+#[cold]
+fn last(input: &mut Input) -> Option<Chunk<'_>> {
+    let len = input.len();
+    match content(input) {
+        0 => None,
+        content => Some(input.take_part(len, 0, content)),
     }
 }
 

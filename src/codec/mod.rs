@@ -73,27 +73,82 @@ use bytes::BufMut;
 /// struct Readings;
 ///
 /// impl Decoder for Readings {
-///     type Frame<'a> = (u8, u16);
+///     type Frame<'d, 'i> = (u8, u16);
 ///
 ///     fn decode(&mut self, input: &mut Input) -> Result<Option<(u8, u16)>, CodecError> {
 ///         if input.len() < 3 {
-///             return Ok(None);
+///             return input.incomplete();
 ///         }
 ///         Ok(Some((input.get_u8(), input.get_u16())))
 ///     }
 /// }
 /// ```
+///
+/// It may borrow from the decoder, too: what a frame is made of is then used again for the next.
+///
+/// ```
+/// use sockeye::codec::{CodecError, Decoder};
+/// use sockeye::{Input, InputBuffer};
+/// use std::ops::Range;
+///
+/// /// A line of words, with a table of them that is the decoder's.
+/// #[derive(Clone, Default)]
+/// struct Words(Vec<Range<usize>>);
+///
+/// struct Command<'d, 'i> {
+///     line: &'i [u8],
+///     words: &'d [Range<usize>],
+/// }
+///
+/// impl Decoder for Words {
+///     type Frame<'d, 'i> = Command<'d, 'i>;
+///
+///     fn decode<'d, 'i>(
+///         &'d mut self,
+///         input: &'i mut Input,
+///     ) -> Result<Option<Command<'d, 'i>>, CodecError> {
+///         let Some(end) = input.find(b'\n') else {
+///             return input.incomplete();
+///         };
+///         let line = &input.take(end + 1).into_slice()[..end];
+///         self.0.clear();
+///         let mut start = 0;
+///         for word in line.split(|byte| *byte == b' ') {
+///             self.0.push(start..start + word.len());
+///             start += word.len() + 1;
+///         }
+///         let words = &self.0;
+///         Ok(Some(Command { line, words }))
+///     }
+/// }
+///
+/// let (mut words, mut input) = (Words::default(), InputBuffer::from(b"SET a 1\n".to_vec()));
+/// let command = words.decode(&mut input)?.ok_or("it is whole")?;
+/// assert_eq!(&command.line[command.words[1].clone()], b"a");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Decoder {
-    /// What a decoder gives: a [`Chunk`](crate::Chunk) mostly.
-    type Frame<'a>;
+    /// What a decoder gives: a [`Chunk`](crate::Chunk) mostly. It may borrow from the decoder
+    /// (`'d`) and from the input (`'i`).
+    type Frame<'d, 'i>
+    where
+        Self: 'd;
 
-    /// The next frame, taken from the input; `None`: the rest of it has not come yet.
+    /// The next frame, taken from the input; `None`: the rest of it has not come yet. For that
+    /// answer with [`Input::incomplete`], which makes an error of it where no more will come. What
+    /// the end of the stream ends is a frame where [`Input::is_ended`] says so.
+    ///
+    /// Where a frame does not borrow from the decoder, the first lifetime may be left out:
+    /// `fn decode<'i>(&mut self, input: &'i mut Input) -> Result<Option<Chunk<'i>>, CodecError>`.
     ///
     /// # Errors
     ///
-    /// What comes cannot become a frame. The stream is then out of step: no further call makes
-    /// sense.
-    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Self::Frame<'a>>, CodecError>;
+    /// What comes cannot become a frame, or the stream has ended within one. The stream is then out
+    /// of step: no further call makes sense.
+    fn decode<'d, 'i>(
+        &'d mut self,
+        input: &'i mut Input,
+    ) -> Result<Option<Self::Frame<'d, 'i>>, CodecError>;
 
     /// Gives one frame after another to `each`, until it answers `false`, or the rest of the next
     /// frame has not come yet. Default: by `decode`; a decoder may have a quicker way.
@@ -105,7 +160,7 @@ pub trait Decoder {
     fn decode_each(
         &mut self,
         input: &mut Input,
-        mut each: impl FnMut(Self::Frame<'_>) -> bool,
+        mut each: impl FnMut(Self::Frame<'_, '_>) -> bool,
     ) -> Result<(), CodecError> {
         while let Some(frame) = self.decode(input)? {
             if !each(frame) {
@@ -113,22 +168,6 @@ pub trait Decoder {
             }
         }
         Ok(())
-    }
-
-    /// No more will come, and `decode` has given `None`: the frame that the end of the stream ends,
-    /// if there is one; called until it gives `None`. Default: what is left is `Truncated`.
-    ///
-    /// # Errors
-    ///
-    /// What is left is no frame.
-    fn decode_eof<'a>(
-        &mut self,
-        input: &'a mut Input,
-    ) -> Result<Option<Self::Frame<'a>>, CodecError> {
-        match input.is_empty() {
-            true => Ok(None),
-            false => Err(CodecError::truncated(input)),
-        }
     }
 
     /// How many bytes may wait for the rest of their frame, at most. `Framed` raises the
@@ -156,6 +195,22 @@ pub trait Encoder {
     fn encode(&self, payload: &[u8], buffer: &mut impl BufMut) -> Result<(), CodecError> {
         self.frame(payload)?.put_into(buffer);
         Ok(())
+    }
+}
+
+impl Input {
+    /// What a [`Decoder`] answers when the rest of a frame has not come: `Ok(None)`, or `Truncated`
+    /// if bytes are left and no more will come.
+    ///
+    /// # Errors
+    ///
+    /// The stream has ended within a frame.
+    #[inline]
+    pub fn incomplete<F>(&self) -> Result<Option<F>, CodecError> {
+        match self.is_ended() && !self.is_empty() {
+            true => Err(CodecError::truncated(self)),
+            false => Ok(None),
+        }
     }
 }
 

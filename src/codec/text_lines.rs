@@ -60,9 +60,9 @@ fn text(line: &[u8]) -> Result<&str, CodecError> {
 }
 
 impl Decoder for TextLines {
-    type Frame<'a> = &'a str;
+    type Frame<'d, 'i> = &'i str;
 
-    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<&'a str>, CodecError> {
+    fn decode<'i>(&mut self, input: &'i mut Input) -> Result<Option<&'i str>, CodecError> {
         let line = self.0.decode(input)?;
         line.map(|line| text(line.into_slice())).transpose()
     }
@@ -105,11 +105,6 @@ impl Decoder for TextLines {
                 return Ok(());
             }
         }
-    }
-
-    fn decode_eof<'a>(&mut self, input: &'a mut Input) -> Result<Option<&'a str>, CodecError> {
-        let line = self.0.decode_eof(input)?;
-        line.map(|line| text(line.into_slice())).transpose()
     }
 
     fn max_input(&self) -> usize {

@@ -83,18 +83,18 @@ where
     C: codec::Decoder,
     C::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    type Frame<'a> = C::Item;
+    type Frame<'d, 'i>
+        = C::Item
+    where
+        Self: 'd;
 
     fn decode(&mut self, input: &mut Input) -> Result<Option<C::Item>, CodecError> {
         let item = self.run(input, |codec, buffer| codec.decode(buffer))?;
-        match item.is_none() && input.len() > self.max {
-            true => Err(CodecError::too_long(self.max, None, input)),
-            false => Ok(item),
+        match item.is_none() {
+            true if input.len() > self.max => Err(CodecError::too_long(self.max, None, input)),
+            true if input.is_ended() => self.run(input, |codec, buffer| codec.decode_eof(buffer)),
+            _ => Ok(item),
         }
-    }
-
-    fn decode_eof(&mut self, input: &mut Input) -> Result<Option<C::Item>, CodecError> {
-        self.run(input, |codec, buffer| codec.decode_eof(buffer))
     }
 
     fn max_input(&self) -> usize {

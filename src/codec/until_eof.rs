@@ -22,23 +22,14 @@ impl UntilEof {
 }
 
 impl Decoder for UntilEof {
-    type Frame<'a> = Chunk<'a>;
+    type Frame<'d, 'i> = Chunk<'i>;
 
-    fn decode<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
-        match input.len() > self.max {
-            true => Err(CodecError::too_long(self.max, None, input)),
-            false => Ok(None),
+    fn decode<'i>(&mut self, input: &'i mut Input) -> Result<Option<Chunk<'i>>, CodecError> {
+        if input.len() > self.max {
+            return Err(CodecError::too_long(self.max, None, input));
         }
-    }
-
-    fn decode_eof<'a>(&mut self, input: &'a mut Input) -> Result<Option<Chunk<'a>>, CodecError> {
-        if std::mem::replace(&mut self.given, true) {
-            return Ok(None);
-        }
-        match input.len() > self.max {
-            true => Err(CodecError::too_long(self.max, None, input)),
-            false => Ok(Some(input.take_all())),
-        }
+        let is_now = input.is_ended() && !std::mem::replace(&mut self.given, true);
+        Ok(is_now.then(|| input.take_all()))
     }
 
     fn max_input(&self) -> usize {

@@ -54,6 +54,17 @@ pub(crate) enum Phase {
     Dead,
 }
 
+/// How far it has come with the end of its input.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// There may be more.
+    Far,
+    /// The peer sends no more. What is left of the input is to be offered once more.
+    Seen,
+    /// That was done; the end is to be told.
+    LastOffered,
+}
+
 pub(crate) struct Conn {
     /// `None`: the connect failed at once, or the descriptor was wanted by another.
     transport: Option<Transport>,
@@ -88,6 +99,7 @@ pub(crate) struct Conn {
     is_short: bool,
     /// The system has reported an error of the socket, and nobody has asked for it yet.
     is_faulted: bool,
+    end: End,
     /// What few connections have.
     rare: Option<Box<Rare>>,
 }
@@ -130,6 +142,7 @@ impl Conn {
             holds: 0,
             is_short: false,
             is_faulted: false,
+            end: End::Far,
             rare: None,
             limits,
         }
@@ -241,6 +254,10 @@ impl Conn {
     /// From open to closing. Its times begin when a flush finds that it cannot write all at once.
     pub(crate) fn begin_closing(&mut self) {
         self.enter(Phase::Closing);
+        // An end that was read and not told is not waited for.
+        if self.is_at_end() {
+            self.set(Flags::EOF);
+        }
         self.left = None;
         self.forget_holds();
         self.limit_at = NEVER;

@@ -1,6 +1,6 @@
 //! Reading from one connection: when it is worth a call, and what the call says.
 
-use super::{Conn, Flags, Phase};
+use super::{Conn, End, Flags, Phase};
 use crate::backend::is_shortage;
 use crate::buffer::receive::{Leftover, Receive};
 use crate::hold::Hold;
@@ -107,6 +107,9 @@ impl Conn {
         if is_over {
             self.clear(Flags::PAUSED);
             self.set(Flags::RESUMED);
+            if self.end == End::LastOffered {
+                self.end = End::Seen;
+            }
         }
         is_over
     }
@@ -158,6 +161,28 @@ impl Conn {
         }
     }
 
+    /// The end of the stream was read.
+    pub(crate) fn see_end(&mut self) {
+        self.end = End::Seen;
+    }
+
+    /// Was the end of the stream read, and not told yet?
+    #[inline]
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.end != End::Far && !self.has(Flags::EOF)
+    }
+
+    /// Is what was left of the input to be offered once more, before the end is told? Asked once,
+    /// and once more after a pause. What comes next comes with no read.
+    pub(crate) fn take_last(&mut self) -> bool {
+        let is_due = self.end == End::Seen;
+        if is_due {
+            self.end = End::LastOffered;
+            self.set(Flags::RESUMED);
+        }
+        is_due
+    }
+
     /// Has the handler left something?
     #[inline]
     pub(crate) fn has_left(&self) -> bool {
@@ -175,6 +200,7 @@ impl Conn {
     }
 
     /// Lets the handler leave up to so many bytes, if it may leave fewer.
+    #[inline]
     pub(crate) fn raise_input_limit(&mut self, bytes: usize) {
         if bytes > self.input_limit() {
             self.rare().raised_input = bytes;

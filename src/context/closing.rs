@@ -36,7 +36,7 @@ impl Context {
         let eof = self
             .conns
             .get(conn.0)
-            .is_some_and(|conn| conn.has(Flags::EOF));
+            .is_some_and(|conn| conn.has(Flags::EOF) || conn.is_at_end());
         self.close_with(conn, if eof { Reason::Eof } else { Reason::Local })
     }
 

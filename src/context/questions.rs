@@ -61,6 +61,22 @@ impl Context {
             .is_some_and(|conn| conn.is_live() && !conn.has(Flags::PAUSED) && !conn.has(Flags::EOF))
     }
 
+    /// Is it a connection that is neither closing nor over?
+    pub(crate) fn is_live(&self, conn: ConnId) -> bool {
+        self.conns.get(conn.0).is_some_and(Conn::is_live)
+    }
+
+    /// Is a frame wanted of it: is it neither closing nor paused? An end makes no difference, for
+    /// the last frame comes with it. Lets so many bytes wait for the rest of one.
+    #[inline]
+    pub(crate) fn wants_frames(&mut self, conn: ConnId, max_input: usize) -> bool {
+        let Some(conn) = self.conns.get_mut(conn.0).filter(|conn| conn.is_live()) else {
+            return false;
+        };
+        conn.raise_input_limit(max_input);
+        !conn.has(Flags::PAUSED)
+    }
+
     /// Are reads paused, for whatever reason? `false` for a stale id, and after a close.
     pub fn is_paused(&self, conn: ConnId) -> bool {
         self.conns

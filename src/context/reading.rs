@@ -38,6 +38,8 @@ impl Step {
 pub(crate) enum Next {
     Open,
     Data,
+    /// What is left, once more: nothing will come behind it.
+    Last,
     Eof,
 }
 
@@ -153,8 +155,8 @@ impl Context {
             }
             // After a pause what was left comes first, with no read.
             conn.clear(Flags::RESUMED);
-            if conn.has_left() {
-                return step(Next::Data, conn.take_left(), true);
+            if conn.has_left() || conn.is_at_end() {
+                return self.offer_left(slot);
             }
             if !conn.has(Flags::READABLE) {
                 return None;
@@ -180,9 +182,7 @@ impl Context {
                 step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
-                self.lists.want_answer(slot, conn);
-                conn.set(Flags::EOF);
-                step(Next::Eof, conn.take_left(), false)
+                self.read_end(slot, receive)
             }
             Read::Failed(error) => {
                 self.end(slot, Reason::from_io(error));
@@ -196,6 +196,44 @@ impl Context {
                 None
             }
         }
+    }
+
+    /// The end was read: what was left may still lie in the receive buffer.
+    #[cold]
+    fn read_end(&mut self, slot: u32, receive: &mut Receive) -> Option<Step> {
+        let conn = self.conns.listed_mut(slot);
+        self.lists.want_answer(slot, conn);
+        conn.see_end();
+        if !receive.is_empty() {
+            conn.put_left(receive.leftover());
+            receive.clear();
+        }
+        self.offer_left(slot)
+    }
+
+    /// What is told with no read: what was left, after a pause; and once the peer sends no more
+    /// the same once more, and again after a pause in that, and then the end.
+    #[inline(never)]
+    fn offer_left(&mut self, slot: u32) -> Option<Step> {
+        let (key, conn) = self.conns.listed_key(slot);
+        if !conn.is_at_end() {
+            let (tag, left) = (conn.tag(), conn.take_left());
+            return Some(Step::new(ConnId(key), tag, Next::Data, left, true));
+        }
+        let next = match conn.has_left() && conn.take_last() {
+            true => Next::Last,
+            // What made the write fail is the reason.
+            false if conn.has(Flags::WRITE_FAILED) => {
+                self.no_input(slot, false);
+                return None;
+            }
+            false => {
+                conn.set(Flags::EOF);
+                Next::Eof
+            }
+        };
+        let (tag, left) = (conn.tag(), conn.take_left());
+        Some(Step::new(ConnId(key), tag, next, left, false))
     }
 
     /// Clears the receive buffer for a read.
@@ -355,7 +393,7 @@ impl Context {
     }
 
     /// Offers the end again after the pause that the handler has begun, with what is left of the
-    /// input: reading at the end gives the end again. `false`: there is no pause.
+    /// input. `false`: there is no pause.
     pub(crate) fn put_off_eof(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.live(id) else {
             return false;
@@ -363,7 +401,6 @@ impl Context {
         let paused = conn.has(Flags::PAUSED);
         if paused {
             conn.clear(Flags::EOF);
-            conn.set(Flags::READABLE);
         }
         paused
     }

@@ -155,9 +155,16 @@ impl<M> Reactor<M> {
         let (slot, conn, tag) = (step.conn.0.slot, step.conn, step.tag);
         let cx = &mut self.cx;
         let left = match step.next {
+            Next::Last => {
+                let input = self.receive.offer_last(step.left);
+                enter(cx, app, tag, EventKind::Data { conn, input });
+                self.receive.forget_end();
+                return self.after_data(slot);
+            }
             Next::Eof => {
-                let input = self.receive.offer(step.left);
+                let input = self.receive.offer_last(step.left);
                 enter(cx, app, tag, EventKind::Eof { conn, input });
+                self.receive.forget_end();
                 let put_off = self.cx.after_eof(slot);
                 self.receive.leftover().filter(|_| put_off)
             }

@@ -187,7 +187,7 @@ fn leftovers_are_offered_with_new_bytes_after_a_pause_and_at_the_end_and_never_o
     assert_eq!(bench.seen(), ["data 2", "data 3"]);
     bench.script.arrives(socket, b"");
     bench.settle();
-    assert_eq!(bench.seen(), ["eof 2", "close peer closed"]);
+    assert_eq!(bench.seen(), ["data 2", "eof 2", "close peer closed"]);
     assert_eq!(bench.app.received, b"abc");
 }
 
@@ -208,7 +208,7 @@ fn what_is_left_in_the_receive_buffer_moves_out_for_another_read_and_goes_with_i
     // The end and what is left for it; then the other one's, which a close forgets.
     bench.script.arrives(one, b"");
     bench.settle();
-    assert_eq!(bench.seen(), ["eof 2", "close peer closed"]);
+    assert_eq!(bench.seen(), ["data 2", "eof 2", "close peer closed"]);
     bench.script.arrives(two, b"6");
     bench.settle();
     bench.cx().abort(second);

@@ -25,7 +25,7 @@ pub struct Recorder<F> {
 
 impl<C, F> FrameHandler<C> for Recorder<F>
 where
-    C: for<'a> Decoder<Frame<'a> = Chunk<'a>>,
+    C: for<'d, 'i> Decoder<Frame<'d, 'i> = Chunk<'i>> + 'static,
     F: FnMut(&mut Context, ConnId, Chunk<'_>),
 {
     fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: Chunk<'_>) {
@@ -58,7 +58,7 @@ pub fn framed<C>(
     on_frame: impl FnMut(&mut Context, ConnId, Chunk<'_>) + 'static,
 ) -> (Kit<impl FnMut(&mut Context, EventKind<'_>)>, Shared)
 where
-    C: Clone + for<'a> Decoder<Frame<'a> = Chunk<'a>>,
+    C: Clone + for<'d, 'i> Decoder<Frame<'d, 'i> = Chunk<'i>> + 'static,
 {
     let seen = Shared::default();
     let recorder = Recorder {

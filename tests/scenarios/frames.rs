@@ -31,11 +31,11 @@ struct Recorder<F> {
 
 impl<C, F> FrameHandler<C> for Recorder<F>
 where
-    C: Decoder,
-    for<'a> C::Frame<'a>: AsRef<[u8]>,
+    C: Decoder + 'static,
+    for<'d, 'i> C::Frame<'d, 'i>: AsRef<[u8]>,
     F: FnMut(&mut Context, ConnId, &[u8]),
 {
-    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: C::Frame<'_>) {
+    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: C::Frame<'_, '_>) {
         let frame = frame.as_ref();
         self.frames.borrow_mut().push((conn, frame.to_vec()));
         (self.on_frame)(cx, conn, frame);
@@ -57,7 +57,7 @@ impl Scene {
     fn new<C>(on: On, codec: C, act: impl FnMut(&mut Context, ConnId, &[u8]) + 'static) -> Scene
     where
         C: Decoder + Clone + 'static,
-        for<'a> C::Frame<'a>: AsRef<[u8]>,
+        for<'d, 'i> C::Frame<'d, 'i>: AsRef<[u8]>,
     {
         let (frames, errors) = (Frames::default(), Rc::default());
         let recorder = Recorder {

@@ -22,7 +22,7 @@ on_both_edges! {
 /// A loop as handlers write it: it gives each message to a function.
 type Loop = Box<dyn FnMut(&mut Input, &mut dyn FnMut(&[u8]))>;
 
-fn by<D: Decoder + 'static>(mut decoder: D, bytes: fn(D::Frame<'_>) -> Vec<u8>) -> Loop {
+fn by<D: Decoder + 'static>(mut decoder: D, bytes: fn(D::Frame<'_, '_>) -> Vec<u8>) -> Loop {
     Box::new(move |input, each| {
         while let Some(frame) = decoder.decode(input).unwrap() {
             each(&bytes(frame));

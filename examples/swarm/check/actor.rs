@@ -49,6 +49,8 @@ pub struct Life {
     /// Bytes consumed, and bytes offered after them and left.
     pub taken: usize,
     pub left: usize,
+    /// What was left was offered once more, with the end.
+    pub last: bool,
     /// Pending after the last send that was taken, or the last turn.
     pub most_pending: usize,
     /// In which callback bytes were last taken, and how many in it so far.
@@ -111,6 +113,13 @@ pub struct Actor {
     pub expiring: bool,
     /// Counts callbacks, and the gaps between turns.
     callbacks: u64,
+}
+
+impl Life {
+    /// Was it told, one way or the other, that the peer sends no more?
+    pub fn at_end(&self) -> bool {
+        self.eof || self.last
+    }
 }
 
 impl Actor {
@@ -179,6 +188,7 @@ impl Actor {
             resumed: false,
             taken: 0,
             left: 0,
+            last: false,
             most_pending: 0,
             taken_in: (0, 0),
             taken_since: (0, 0),
@@ -232,11 +242,30 @@ impl Actor {
         }
     }
 
+    /// `on_data`: something is new, or reads were resumed, or it is all that will come.
+    fn given(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        let len = input.len();
+        self.offered(conn, input, "on_data");
+        let life = self.life(conn);
+        let resumed = std::mem::take(&mut life.resumed);
+        let last = input.is_ended() && !std::mem::replace(&mut life.last, true);
+        let again = len == life.left && (resumed || last);
+        assert!(len > life.left || again, "{conn}: on_data with nothing new");
+        let grows = len > life.left && input.is_ended();
+        assert!(!grows, "{conn}: there is more behind the end");
+        life.left = len;
+        // What is left may be out of sight: then the input looks empty.
+        let left = len - self.take_input(cx, conn, input);
+        self.act(cx);
+        assert!(input.is_empty() || input.len() == left, "{conn}: input");
+        self.consumed(conn, len, left);
+    }
+
     fn check_reason(&self, conn: ConnId, life: &Life, reason: &Reason) {
         let asked = life.asked;
         let fits = match reason {
             Reason::Local => asked == Some(Asked::Close),
-            Reason::Eof => life.eof,
+            Reason::Eof => life.at_end(),
             Reason::Aborted => asked == Some(Asked::Abort),
             Reason::TimedOut(Deadline::CloseFlush) if self.plan.patient => asked.is_some(),
             Reason::TimedOut(_) | Reason::ConnectTimedOut => !self.plan.patient,
@@ -353,26 +382,15 @@ impl Handler<Note> for Actor {
                 verdict,
             } => *verdict = self.asked_to_accept(cx, listener, peer),
             EventKind::Open { conn, origin } => self.opens(cx, conn, origin),
-            EventKind::Data { conn, input } => {
-                let len = input.len();
-                self.offered(conn, input, "on_data");
-                let life = self.life(conn);
-                let resumed = std::mem::take(&mut life.resumed);
-                let again = len == life.left && resumed;
-                assert!(len > life.left || again, "{conn}: on_data with nothing new");
-                life.left = len;
-                // What is left may be out of sight: then the input looks empty.
-                let left = len - self.take_input(cx, conn, input);
-                self.act(cx);
-                assert!(input.is_empty() || input.len() == left, "{conn}: input");
-                self.consumed(conn, len, left);
-            }
+            EventKind::Data { conn, input } => self.given(cx, conn, input),
             EventKind::Drain { conn } => self.drained(cx, conn),
             EventKind::Eof { conn, input } => {
                 self.offered(conn, input, "on_eof");
                 let life = self.life(conn);
                 life.eof = true;
                 assert!(input.len() == life.left, "{conn}: on_eof brings new input");
+                let offered = life.left == 0 || life.last;
+                assert!(offered, "{conn}: what was left does not come with the end");
                 if let Some(end) = life.end {
                     self.ledger.borrow_mut().ended(end);
                 }

@@ -36,7 +36,7 @@ impl Actor {
             panic!("{conn}: idle without an idle time");
         };
         let from = std::mem::replace(&mut life.idle_from, now);
-        let (paused, eof) = (life.paused, life.eof);
+        let (paused, eof) = (life.paused, life.at_end());
         assert!(now >= from + idle, "{conn}: told idle too early");
         let Some((_, traffic)) = self.lives.get(&conn).and_then(|life| self.traffic(life)) else {
             return;
@@ -115,7 +115,8 @@ impl Actor {
     /// it took too long in all.
     fn has_lingered(&self, conn: ConnId, life: &Life, now: Instant) {
         let limits = self.limits();
-        let gave_way = self.finishing.is_some() || self.plan.gives_way || life.eof || !life.opened;
+        let gave_way =
+            self.finishing.is_some() || self.plan.gives_way || life.at_end() || !life.opened;
         let Some(from) = life.asked_at.filter(|_| !gave_way) else {
             return;
         };
