@@ -6,7 +6,7 @@ use crate::buffer::payload::Payload;
 use memchr::{memchr, memmem};
 use std::sync::Arc;
 
-/// Frames that end with a delimiter, any string of bytes, which the frame does not have; with a
+/// Frames that end with a delimiter, any string of bytes, which the frame has by choice only; with a
 /// maximum of bytes without it. For lines see [`Lines`](super::Lines).
 #[derive(Clone, Debug)]
 pub struct Delimited {
@@ -14,6 +14,8 @@ pub struct Delimited {
     delimiter: Arc<memmem::Finder<'static>>,
     max: usize,
     or_eof: bool,
+    /// Bytes of the delimiter that a frame has: all, or none.
+    kept: usize,
     /// Bytes at the start of the input where no delimiter begins.
     searched: usize,
 }
@@ -31,6 +33,7 @@ impl Delimited {
             delimiter: Arc::new(memmem::Finder::new(delimiter).into_owned()),
             max,
             or_eof: false,
+            kept: 0,
             searched: 0,
         }
     }
@@ -42,6 +45,14 @@ impl Delimited {
             or_eof: true,
             ..self
         }
+    }
+
+    /// A frame has its delimiter, to be sent on as it is, for example; one that the end of the
+    /// stream ends has none. The maximum does not count it, and
+    /// [`frame`](Encoder::frame) takes payloads without it in any case.
+    pub fn keep_delimiter(self) -> Delimited {
+        let kept = self.delimiter().len();
+        Delimited { kept, ..self }
     }
 
     fn delimiter(&self) -> &[u8] {
@@ -90,7 +101,7 @@ impl Decoder for Delimited {
         if let Some(at) = self.find(&input[searched..window]) {
             let end = searched + at;
             self.searched = 0;
-            return Ok(Some(input.take_part(end + len, 0, end)));
+            return Ok(Some(input.take_part(end + len, 0, end + self.kept)));
         }
         if input.len() >= longest {
             return Err(CodecError::too_long(self.max, None, input));

@@ -36,10 +36,27 @@ impl TextLines {
         TextLines(self.0.or_eof())
     }
 
+    /// A line that is too long is skipped: [`Lines::skip_too_long`].
+    pub const fn skip_too_long(self) -> TextLines {
+        TextLines(self.0.skip_too_long())
+    }
+
+    /// How many lines were skipped since this was asked last: [`Lines::take_skipped`].
+    pub const fn take_skipped(&mut self) -> u64 {
+        self.0.take_skipped()
+    }
+
+    /// Lines are sent with CR LF at their end: [`Lines::crlf`].
+    pub const fn crlf(self) -> TextLines {
+        TextLines(self.0.crlf())
+    }
+
     /// The whole lines at the start of the input that are UTF-8, as far as the block goes.
     #[inline]
     fn block<'a>(&self, input: &'a [u8]) -> &'a str {
-        let block = &input[..input.len().min(BLOCK)];
+        // The rest of a line that is skipped need be no UTF-8.
+        let len = if self.0.within { 0 } else { input.len() };
+        let block = &input[..len.min(BLOCK)];
         // What is left of the last read is not searched again.
         let new = &block[self.0.searched.min(block.len())..];
         let Some(end) = memrchr(b'\n', new) else {
@@ -87,6 +104,11 @@ impl Decoder for TextLines {
             for end in memchr_iter(b'\n', block.as_bytes()) {
                 let line = &block[taken..end];
                 let line = line.strip_suffix('\r').unwrap_or(line);
+                if line.len() > self.0.max && self.0.skips {
+                    self.0.skipped += 1;
+                    taken = end + 1;
+                    continue;
+                }
                 if line.len() > self.0.max {
                     let found = &block.as_bytes()[taken..];
                     outcome = Err(CodecError::too_long(self.0.max, None, found));
