@@ -17,6 +17,11 @@ use std::io;
 ///
 /// `C` is the decoder, and `M` what other threads may post. Every other hook is that of
 /// [`Handler`], with the same default.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler of the frames that `{C}` gives",
+    label = "no `FrameHandler<{C}, {M}>`",
+    note = "write `impl FrameHandler<{C}, {M}> for {Self}`, with `on_frame`; `()` are no messages"
+)]
 #[allow(
     unused_variables,
     reason = "the defaults ignore most of what they are given"
@@ -113,7 +118,10 @@ pub struct Framed<C, H> {
 
 impl<C, H> Framed<C, H> {
     /// A decoder for every connection, as it is before anything has come, and the handler.
-    pub fn new(codec: C, handler: H) -> Framed<C, H> {
+    pub fn new(codec: C, handler: H) -> Framed<C, H>
+    where
+        C: Decoder,
+    {
         Framed {
             frames: Frames::new(codec),
             handler,

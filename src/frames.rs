@@ -79,7 +79,10 @@ impl<C> Default for Frames<C> {
 
 impl<C> Frames<C> {
     /// Each connection begins with a copy of this decoder, as it is before anything has come.
-    pub fn new(codec: C) -> Frames<C> {
+    pub fn new(codec: C) -> Frames<C>
+    where
+        C: Decoder,
+    {
         Frames {
             codec: Some(codec),
             decoders: ConnMap::new(),

@@ -43,6 +43,12 @@ pub enum Accept {
 /// A callback holds up all connections until it returns, so it should be quick. It must not block:
 /// give long work to another thread, and let it answer with a [`Sender`](crate::Sender).
 /// `M` is what other threads may post with one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler of bytes that a `Reactor<{M}>` could run",
+    label = "no `Handler<{M}>`",
+    note = "write `impl Handler<{M}> for {Self}`, with `on_data`; `()` are no messages",
+    note = "a `FrameHandler` runs behind its decoder: `Framed::new(codec, handler)`"
+)]
 #[allow(
     unused_variables,
     reason = "the defaults ignore most of what they are given"

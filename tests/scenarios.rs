@@ -42,6 +42,8 @@ mod frames;
 mod looping;
 #[path = "scenarios/opening.rs"]
 mod opening;
+#[path = "scenarios/parts.rs"]
+mod parts;
 #[path = "scenarios/reading.rs"]
 mod reading;
 #[path = "scenarios/time.rs"]

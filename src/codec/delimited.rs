@@ -6,8 +6,8 @@ use crate::buffer::payload::Payload;
 use memchr::{memchr, memmem};
 use std::sync::Arc;
 
-/// Frames that end with a delimiter, any string of bytes, which the frame has by choice only; with a
-/// maximum of bytes without it. For lines see [`Lines`](super::Lines).
+/// Frames that end with a delimiter, any string of bytes, which the frame has by choice only; with
+/// a maximum of bytes without it. For lines see [`Lines`](super::Lines).
 #[derive(Clone, Debug)]
 pub struct Delimited {
     /// Shared by all connections.

@@ -127,6 +127,13 @@ use bytes::BufMut;
 /// assert_eq!(&command.line[command.words[1].clone()], b"a");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no decoder",
+    label = "no `Decoder`",
+    note = "those of this crate are in `sockeye::codec`: `Lines::new(1024)`, for example",
+    note = "one that was written for `tokio_util` runs in a `TokioCodec`, with the feature \
+            `tokio-util`"
+)]
 pub trait Decoder {
     /// What a decoder gives: a [`Chunk`](crate::Chunk) mostly. It may borrow from the decoder
     /// (`'d`) and from the input (`'i`).
@@ -178,6 +185,11 @@ pub trait Decoder {
 }
 
 /// Frames to bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no encoder",
+    label = "no `Encoder`",
+    note = "those of this crate are in `sockeye::codec`: `Lines::new(1024)`, for example"
+)]
 pub trait Encoder {
     /// A payload as a frame, for `send` and `broadcast`. The payload is not copied.
     ///
