@@ -148,15 +148,15 @@ impl Context {
             if !conn.wants_read() {
                 return None;
             }
-            if conn.phase() != Phase::Open || conn.has(Flags::PAUSED) {
+            if conn.phase() != Phase::Open || conn.has(Flags::PAUSED) || conn.is_at_end() {
                 return self
                     .advance(slot, receive)
                     .and_then(|next| step(next, None, true));
             }
             // After a pause what was left comes first, with no read.
             conn.clear(Flags::RESUMED);
-            if conn.has_left() || conn.is_at_end() {
-                return self.offer_left(slot);
+            if conn.has_left() {
+                return step(Next::Data, conn.take_left(), true);
             }
             if !conn.has(Flags::READABLE) {
                 return None;
@@ -182,7 +182,8 @@ impl Context {
                 step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
-                self.read_end(slot, receive)
+                let next = self.read_end(slot, receive);
+                next.and_then(|next| step(next, None, false))
             }
             Read::Failed(error) => {
                 self.end(slot, Reason::from_io(error));
@@ -200,7 +201,7 @@ impl Context {
 
     /// The end was read: what was left may still lie in the receive buffer.
     #[cold]
-    fn read_end(&mut self, slot: u32, receive: &mut Receive) -> Option<Step> {
+    fn read_end(&mut self, slot: u32, receive: &mut Receive) -> Option<Next> {
         let conn = self.conns.listed_mut(slot);
         self.lists.want_answer(slot, conn);
         conn.see_end();
@@ -208,32 +209,29 @@ impl Context {
             conn.put_left(receive.leftover());
             receive.clear();
         }
-        self.offer_left(slot)
+        self.come_to_end(slot)
     }
 
-    /// What is told with no read: what was left, after a pause; and once the peer sends no more
-    /// the same once more, and again after a pause in that, and then the end.
-    #[inline(never)]
-    fn offer_left(&mut self, slot: u32) -> Option<Step> {
-        let (key, conn) = self.conns.listed_key(slot);
-        if !conn.is_at_end() {
-            let (tag, left) = (conn.tag(), conn.take_left());
-            return Some(Step::new(ConnId(key), tag, Next::Data, left, true));
+    /// The peer sends no more. What was left of the input is offered once more, and again after a
+    /// pause in that; then the end is told. `take_left` gives it.
+    fn come_to_end(&mut self, slot: u32) -> Option<Next> {
+        let conn = self.conns.listed_mut(slot);
+        conn.clear(Flags::RESUMED);
+        if conn.has_left() && conn.take_last() {
+            return Some(Next::Last);
         }
-        let next = match conn.has_left() && conn.take_last() {
-            true => Next::Last,
-            // What made the write fail is the reason.
-            false if conn.has(Flags::WRITE_FAILED) => {
-                self.no_input(slot, false);
-                return None;
-            }
-            false => {
-                conn.set(Flags::EOF);
-                Next::Eof
-            }
-        };
-        let (tag, left) = (conn.tag(), conn.take_left());
-        Some(Step::new(ConnId(key), tag, next, left, false))
+        // What made the write fail is the reason.
+        if conn.has(Flags::WRITE_FAILED) {
+            self.no_input(slot, false);
+            return None;
+        }
+        conn.set(Flags::EOF);
+        Some(Next::Eof)
+    }
+
+    /// What is to be offered with the end.
+    pub(crate) fn take_left(&mut self, slot: u32) -> Option<Leftover> {
+        self.conns.listed_mut(slot).take_left()
     }
 
     /// Clears the receive buffer for a read.
@@ -266,11 +264,12 @@ impl Context {
     }
 
     /// The next thing to tell of a connection that is not read in the usual way: it connects, it
-    /// closes, or its reads are paused.
+    /// closes, its reads are paused, or its end was read before.
     #[cold]
     fn advance(&mut self, slot: u32, receive: &mut Receive) -> Option<Next> {
         match self.conns.listed(slot).phase() {
             Phase::Connecting => self.come_through(slot),
+            Phase::Open if !self.conns.listed(slot).has(Flags::PAUSED) => self.come_to_end(slot),
             // Reads are paused, and the system has reported an error. If there is one, the
             // connection can send no more, as after a failed write; what has arrived is kept.
             Phase::Open => {

@@ -153,24 +153,23 @@ impl<M> Reactor<M> {
     #[inline(never)]
     fn open_or_end<H: Handler<M>>(&mut self, app: &mut H, step: Step) {
         let (slot, conn, tag) = (step.conn.0.slot, step.conn, step.tag);
-        let cx = &mut self.cx;
         let left = match step.next {
             Next::Last => {
-                let input = self.receive.offer_last(step.left);
-                enter(cx, app, tag, EventKind::Data { conn, input });
+                let input = self.receive.offer_last(self.cx.take_left(slot));
+                enter(&mut self.cx, app, tag, EventKind::Data { conn, input });
                 self.receive.forget_end();
                 return self.after_data(slot);
             }
             Next::Eof => {
-                let input = self.receive.offer_last(step.left);
-                enter(cx, app, tag, EventKind::Eof { conn, input });
+                let input = self.receive.offer_last(self.cx.take_left(slot));
+                enter(&mut self.cx, app, tag, EventKind::Eof { conn, input });
                 self.receive.forget_end();
                 let put_off = self.cx.after_eof(slot);
                 self.receive.leftover().filter(|_| put_off)
             }
             Next::Open | Next::Data => {
                 let origin = Origin::Connected;
-                enter(cx, app, tag, EventKind::Open { conn, origin });
+                enter(&mut self.cx, app, tag, EventKind::Open { conn, origin });
                 None
             }
         };
