@@ -3,7 +3,7 @@
 use crate::kit::default;
 use crate::kit::edge::{Edge, On};
 use sockeye::codec::{CodecError, Decoder, LengthPrefixed, Lines, UntilEof};
-use sockeye::{ConnId, Context, EventKind, Frames, Input, Listen, Reason, Tag};
+use sockeye::{ConnId, Context, EventKind, Frames, Input, InputBuffer, Listen, Reason, Tag};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +17,8 @@ on_both_edges! {
     a_pause_in_the_last_frame_by_parts_puts_the_end_off,
     who_has_a_last_word_tells_the_error_himself,
     the_next_owner_of_a_place_begins_anew,
+    a_pause_holds_for_an_input_of_ones_own_too,
+    what_is_left_comes_with_the_end_and_again_after_a_pause_in_that,
 }
 
 /// What was said, by whom.
@@ -127,11 +129,14 @@ fn a_command_changes_the_limit_of_its_connection_alone(on: On) {
     });
     let addr = scene.edge.listen();
     // Above the input limit of 64 KiB: a decoder that is exchanged or changed raises it.
-    let long = format!("{}\n", "x".repeat(99_999));
     let peers = [(); 3].map(|()| scene.edge.peer(&addr));
     scene.edge.until_open(3);
-    peers[0].send(format!("LONG\n{long}"));
-    peers[1].send(format!("REACH\n{long}"));
+    for (peer, command) in peers.iter().zip(["LONG", "REACH"]) {
+        peer.send(format!("{command}\n{}", "x".repeat(90_000)));
+    }
+    scene.until_said(2);
+    scene.edge.pass(Duration::from_millis(20));
+    peers[..2].iter().for_each(|peer| peer.send("x\n"));
     scene.until_said(4);
     scene.edge.pass(Duration::from_millis(2));
     assert_eq!(scene.edge.log().closed(), 0);
@@ -362,4 +367,61 @@ fn the_next_owner_of_a_place_begins_anew(on: On) {
     scene.until_said(4);
     assert_eq!(scene.texts(), ["NONE", "NONE", "NONE", "here"]);
     scene.edge.end();
+}
+
+// F1: such an input does not come to look empty.
+fn a_pause_holds_for_an_input_of_ones_own_too(on: On) {
+    let mut frames = Frames::new(Lines::new(64));
+    let said = Rc::new(RefCell::new(Vec::new()));
+    let heard = Rc::clone(&said);
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Data { conn, input } => {
+            let mut own = InputBuffer::from(input.take_all().to_vec());
+            while let Some(line) = frames.next(cx, conn, &mut own) {
+                heard.borrow_mut().push(line.to_vec());
+                cx.pause_reads(conn);
+            }
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    peer.send("1\n2\n");
+    edge.until("one has come", |_| !said.borrow().is_empty());
+    edge.pass(Duration::from_millis(2));
+    assert_eq!(*said.borrow(), [b"1"]);
+    edge.end();
+}
+
+// F1, R6: a handler of bytes may leave whole messages, too.
+fn what_is_left_comes_with_the_end_and_again_after_a_pause_in_that(on: On) {
+    let said = Rc::new(RefCell::new(Vec::new()));
+    let heard = Rc::clone(&said);
+    let mut edge = on.edge(move |cx, event| match event {
+        EventKind::Data { conn, input } if input.is_ended() => {
+            heard.borrow_mut().push(input.to_vec());
+            input.take(1);
+            cx.pause_reads(conn);
+        }
+        EventKind::Data { .. } => {}
+        EventKind::Eof { conn, input } => {
+            assert!(input.is_ended() && input.is_empty());
+            cx.close(conn);
+        }
+        other => default(cx, other),
+    });
+    let addr = edge.listen();
+    let peer = edge.peer(&addr);
+    peer.send("abc");
+    peer.shutdown();
+    for count in 1..=3 {
+        edge.until("it is offered", |_| said.borrow().len() == count);
+        edge.pass(Duration::from_millis(2));
+        assert_eq!((said.borrow().len(), edge.log().count("eof")), (count, 0));
+        let id = edge.id(0);
+        edge.cx().resume_reads(id);
+    }
+    edge.until_all_closed();
+    assert_eq!(*said.borrow(), [&b"abc"[..], b"bc", b"c"]);
+    edge.end();
 }
