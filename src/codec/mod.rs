@@ -10,8 +10,8 @@
 //! | says its length first | [`LengthPrefixed`] |
 //! | ends with the stream | [`UntilEof`] |
 //!
-//! [`Framed`](crate::Framed) puts one of them before a handler of frames. Without it, call
-//! [`decode`](Decoder::decode) in `on_data` until it gives `None`.
+//! [`Framed`](crate::Framed) puts one of them before a handler of frames, and
+//! [`Frames`](crate::Frames), a field of a handler, has one for each connection, and is pulled.
 //!
 //! A frame is a [`Chunk`](crate::Chunk) of the input: borrowed, not copied, until it is turned into
 //! `Bytes`; that of `TextLines` is a `&str`. Every decoder has a maximum, remembers how far it has
