@@ -124,7 +124,6 @@ mod mailbox;
 mod options;
 mod reactor;
 mod readiness;
-mod reads;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stats;
@@ -154,7 +153,6 @@ pub use mailbox::{SendError, Sender};
 pub use options::{Connect, KeepAlive, Listen, ToConnect, ToListen};
 pub use reactor::{Builder, Reactor};
 pub use readiness::{Interest, Readiness};
-pub use reads::Reads;
 pub use stats::{BudgetHits, ClosedStats, Report, Stats, Turn};
 pub use tables::conn_map::ConnMap;
 

@@ -12,7 +12,7 @@ mod kit;
 
 use allocation_counter::measure;
 use kit::{PATIENCE, peer};
-use sockeye::codec::Lines;
+use sockeye::codec::{Decoder, Delimited, Encoder, LengthPrefixed, Lines, TextLines};
 use sockeye::{
     Chunk, Closed, ConnId, Context, FrameHandler, Framed, Handler, Input, Limits, Listen, Origin,
     Overflow, Reactor, Sent, ToListen,
@@ -129,6 +129,16 @@ struct EchoLines;
 impl FrameHandler<Lines> for EchoLines {
     fn on_frame(&mut self, cx: &mut Context, conn: ConnId, line: Chunk<'_>) {
         cx.send(conn, (line, "\n"));
+    }
+}
+
+/// Counts frames.
+#[derive(Default)]
+struct Frames(usize);
+
+impl<C: Decoder> FrameHandler<C> for Frames {
+    fn on_frame(&mut self, _: &mut Context, _: ConnId, _: C::Frame<'_, '_>) {
+        self.0 += 1;
     }
 }
 
@@ -344,4 +354,39 @@ fn to_accept_serve_and_close_a_connection_allocates_nothing() {
         }
     });
     assert_eq!(allocations, 0);
+}
+
+// R8: whatever the pieces, and whoever is read in between.
+#[test]
+fn a_frame_in_pieces_allocates_nothing() {
+    fn hold<C: Decoder + Clone>(codec: C, frame: &[u8], piece: usize, conns: usize) {
+        let bytes = frame.repeat(4096 / frame.len());
+        let app = Framed::new(codec, Frames::default());
+        let mut pair = Pair::<_, ()>::new(app, "127.0.0.1:0", conns);
+        let mut read = 0;
+        let used = count(|| {
+            for piece in bytes.chunks(piece) {
+                for peer in &mut pair.peers {
+                    peer.write_all(piece).unwrap();
+                }
+                read += (piece.len() * conns) as u64;
+                pair.until(|cx| cx.stats().bytes_in >= read);
+            }
+        });
+        let frames = (WARM_UP + ROUNDS) * conns * (bytes.len() / frame.len());
+        assert_eq!(pair.app.handler().0, frames, "{piece} {conns}");
+        assert_eq!(used, 0, "{piece} {conns}");
+    }
+    let line = [&[b'x'; 63][..], b"\n"].concat();
+    let mut frame = Vec::new();
+    let prefixed = LengthPrefixed::u32(1024);
+    prefixed.encode(&[7; 1020], &mut frame).unwrap();
+    for piece in [100, 1000, 4096] {
+        for conns in [1, 2, 16] {
+            hold(Lines::new(64), &line, piece, conns);
+            hold(TextLines::new(64), &line, piece, conns);
+            hold(Delimited::new("\n", 64), &line, piece, conns);
+            hold(prefixed, &frame, piece, conns);
+        }
+    }
 }

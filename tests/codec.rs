@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use sockeye::codec::{
     CodecError, Decoder, Delimited, Encoder, Fixed, LengthPrefixed, Lines, TextLines, UntilEof,
 };
-use sockeye::{InputBuffer, Payload, Reads};
+use sockeye::{InputBuffer, Payload};
 
 /// What a decoder gave, and how it ended.
 type Outcome = (Vec<Vec<u8>>, Result<(), CodecError>);
@@ -515,47 +515,6 @@ fn thousands_of_frames_in_one_read_allocate_nothing_and_only_large_ones_are_shar
 }
 
 // R9: as the loop reads it, from full buffers and from pieces, of one connection and of many.
-#[test]
-fn reading_frames_as_the_loop_does_allocates_nothing_for_each() {
-    fn count<D: Decoder + Clone>(codec: &D, bytes: &[u8], piece: usize, conns: usize) {
-        let mut reads = Reads::new(64 * 1024, conns);
-        let mut codecs = vec![codec.clone(); conns];
-        let mut frames = 0;
-        let mut round = || {
-            for piece in bytes.chunks(piece) {
-                for (conn, codec) in codecs.iter_mut().enumerate() {
-                    let taken = reads.read(conn, piece, |input| {
-                        let decoded = codec.decode_each(input, |_| {
-                            frames += 1;
-                            true
-                        });
-                        decoded.unwrap();
-                    });
-                    assert_eq!(taken, piece.len());
-                }
-            }
-        };
-        round();
-        let used = measure(|| (0..10).for_each(|_| round()));
-        assert!(frames > 100);
-        assert_eq!(used.count_total, 0, "{piece} {conns}: {frames} frames");
-    }
-    let line = [&[b'x'; 63][..], b"\n"].concat().repeat(512);
-    let mut frame = Vec::new();
-    LengthPrefixed::u32(1024)
-        .encode(&[7; 1024], &mut frame)
-        .unwrap();
-    let frame = frame.repeat(31);
-    for piece in [100, 1000, 1024, 32 * 1024] {
-        for conns in [1, 2, 16] {
-            count(&Lines::new(64), &line, piece, conns);
-            count(&TextLines::new(64), &line, piece, conns);
-            count(&Delimited::new("\n", 64), &line, piece, conns);
-            count(&LengthPrefixed::u32(1024), &frame, piece, conns);
-        }
-    }
-}
-
 #[test]
 fn an_encoder_does_not_copy_what_is_large() {
     const SIZE: usize = 1 << 20;

@@ -43,7 +43,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// The one layer whose modules may use each other: they do no I/O, so there is no order to keep.
-const PURE: &[&str] = &["tables", "buffer", "reads", "mailbox", "codec", "clock"];
+const PURE: &[&str] = &["tables", "buffer", "mailbox", "codec", "clock"];
 
 /// What touches the operating system or the time; only the backend may, so that `sim` can
 /// stand in for all of it.

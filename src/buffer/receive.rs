@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::input::{Chunk, Hidden, Input, InputBuffer, Store};
 use super::payload::SHARE_FROM;
 use super::pool::Pool;
+use crate::id::Key;
 
 /// Input that a handler left, held by its connection until there is more.
 #[derive(Default)]
@@ -42,10 +43,20 @@ const SPARE_LEFTOVERS: usize = 16;
 /// left of the last read.
 ///
 /// What is left of an input stays there until somebody else is read; then it moves to its
-/// connection as a [`Leftover`], which the next read of that one is joined with.
+/// connection as a [`Leftover`], which the next read of that one is joined with. A read, in order:
+///
+/// 1. [`owner`](Receive::owner): whose leftover lies here? Nobody's: [`clear`](Receive::clear).
+///    Somebody's: [`make_way`](Receive::make_way), whose answer is that connection's to keep.
+/// 2. [`buffer`](Receive::buffer) is read into, and [`filled`](Receive::filled) says how much.
+/// 3. [`put_in_front`](Receive::put_in_front) of it what the connection has kept, and
+///    [`offer`](Receive::offer) it, with what there was no room for.
+/// 4. After the callback, [`keep_for`](Receive::keep_for) it, or take
+///    [`leftover`](Receive::leftover); the latter always if [`is_joined`](Receive::is_joined).
 pub(crate) struct Receive {
     /// What is read into, and offered as it lies there.
     input: InputBuffer,
+    /// Whose leftover lies there, for a read behind it.
+    owner: Option<Key>,
     /// What is offered in its place, for one callback: a leftover, and then what was read.
     joined: Option<InputBuffer>,
     /// Bytes of one read.
@@ -69,6 +80,7 @@ impl Receive {
         input.store_mut().share_from = SHARE_FROM.max(capacity / 8);
         let mut receive = Receive {
             input,
+            owner: None,
             joined: None,
             capacity,
             headroom,
@@ -83,15 +95,41 @@ impl Receive {
     /// Forgets what is in it, before a read that has nothing to do with the last one.
     #[inline]
     pub(crate) fn clear(&mut self) {
+        self.owner = None;
         let base = self.base;
         let store = self.input.store_mut();
         store.start = base;
         store.end = base;
     }
 
+    /// Whose leftover lies here?
+    #[inline]
+    pub(crate) fn owner(&self) -> Option<Key> {
+        self.owner
+    }
+
+    /// Somebody's leftover lies here. It stays if its owner is read now and there is room behind
+    /// it, and moves out if not.
+    pub(crate) fn make_way(&mut self, is_read: bool) -> Option<Leftover> {
+        self.owner = None;
+        if is_read && self.make_room() {
+            return None;
+        }
+        let left = self.leftover();
+        self.clear();
+        left
+    }
+
+    /// What is left here, if anything is, stays for now: the next read may be of the same
+    /// connection.
+    #[inline]
+    pub(crate) fn keep_for(&mut self, owner: Key) {
+        self.owner = (!self.is_empty()).then_some(owner);
+    }
+
     /// Makes room for a read behind what was left of the last one. `false`: there is none.
     #[inline]
-    pub(crate) fn make_room(&mut self) -> bool {
+    fn make_room(&mut self) -> bool {
         let store = self.input.store();
         if store.buffer.len() != self.full_len {
             return false;

@@ -33,7 +33,7 @@ use crate::backend::Backend;
 use crate::buffer::outbox::Outbox;
 use crate::config::{Config, ConfigError, Limits};
 use crate::conn::Conn;
-use crate::id::{ConnId, Key, Tag};
+use crate::id::{ConnId, Tag};
 use crate::listener::Listener;
 use crate::stats::Stats;
 use crate::tables::slots::Slots;
@@ -86,8 +86,6 @@ pub struct Context {
     lingerers: Lingerers,
     outbox: Outbox,
     lending: Lending,
-    /// Whose leftover still lies in the receive buffer, for a read behind it.
-    leftover_of: Option<Key>,
     schedule: Schedule,
     /// The tag of the event whose callback runs: what the callback creates inherits it.
     current_tag: Tag,
@@ -132,7 +130,6 @@ impl Context {
             lingerers: Lingerers::default(),
             outbox: Outbox::default(),
             lending: Lending::new(),
-            leftover_of: None,
             current_tag: Tag::default(),
             stats: Stats::default(),
             stopping: false,

@@ -192,7 +192,7 @@ impl Context {
             nothing @ (Read::Eof | Read::Nothing | Read::Later) => {
                 self.lists.want_answer(slot, conn);
                 // What was left is still there.
-                self.leftover_of = (!receive.is_empty()).then_some(key);
+                receive.keep_for(key);
                 self.no_input(slot, matches!(nothing, Read::Later));
                 None
             }
@@ -237,30 +237,26 @@ impl Context {
     /// Clears the receive buffer for a read.
     #[inline]
     fn clear_input(&mut self, entry: Ready, receive: &mut Receive) {
-        match self.leftover_of {
+        match receive.owner() {
             None => receive.clear(),
-            Some(key) => self.make_way(key, entry, receive),
+            Some(owner) => self.make_way(owner, entry, receive),
         }
     }
 
     /// What was left there stays if this is the next plain read of the same connection: it is read
     /// behind then; else its connection gets it.
     #[cold]
-    fn make_way(&mut self, key: Key, entry: Ready, receive: &mut Receive) {
-        self.leftover_of = None;
-        if let Some(conn) = self.conns.get_mut(key) {
-            if key.slot == entry.slot {
-                // The news first: they may be that this is no plain read.
-                conn.on_readiness(entry.news);
-                if conn.is_plainly_readable() && receive.make_room() {
-                    return;
-                }
-            }
-            if conn.phase() == Phase::Open {
-                conn.put_left(receive.leftover());
-            }
+    fn make_way(&mut self, owner: Key, entry: Ready, receive: &mut Receive) {
+        let conn = self.conns.get_mut(owner);
+        let Some(conn) = conn.filter(|conn| conn.phase() == Phase::Open) else {
+            return receive.clear();
+        };
+        let is_next = owner.slot == entry.slot;
+        if is_next {
+            // The news first: they may be that this is no plain read.
+            conn.on_readiness(entry.news);
         }
-        receive.clear();
+        conn.put_left(receive.make_way(is_next && conn.is_plainly_readable()));
     }
 
     /// The next thing to tell of a connection that is not read in the usual way: it connects, it
@@ -385,7 +381,7 @@ impl Context {
         let (key, conn) = self.conns.listed_key(slot);
         let stays = conn.phase() == Phase::Open && !conn.has(Flags::PAUSED);
         if stays && (1..=conn.input_limit()).contains(&receive.len()) {
-            self.leftover_of = Some(key);
+            receive.keep_for(key);
             return self.lists.want_read(slot, conn);
         }
         self.after_input(slot, receive.leftover());

@@ -6,6 +6,7 @@ mod endings;
 mod flow;
 mod hiding;
 mod hosts;
+mod leaving;
 mod lent;
 mod lingering;
 mod pausing;
