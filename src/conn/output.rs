@@ -121,7 +121,15 @@ impl Conn {
     }
 
     /// What is pending is lost.
+    #[inline]
     pub(crate) fn drop_output(&mut self, outbox: &mut Outbox) {
+        if self.queue.is_some() || !self.is_all_out() {
+            self.drop_pending(outbox);
+        }
+    }
+
+    #[cold]
+    fn drop_pending(&mut self, outbox: &mut Outbox) {
         self.lose(self.pending());
         if let Some(transport) = &mut self.transport {
             transport.drop_held();

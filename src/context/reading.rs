@@ -182,6 +182,12 @@ impl Context {
                 step(Next::Data, None, more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
+                self.lists.want_answer(slot, conn);
+                // As almost always: nothing is left that would have to be offered first.
+                if receive.is_empty() && !conn.has_left() {
+                    conn.set(Flags::EOF);
+                    return step(Next::Eof, None, false);
+                }
                 let next = self.read_end(slot, receive);
                 next.and_then(|next| step(next, None, false))
             }
@@ -199,11 +205,10 @@ impl Context {
         }
     }
 
-    /// The end was read: what was left may still lie in the receive buffer.
+    /// The end was read, and something was left: in the receive buffer or by the connection.
     #[cold]
     fn read_end(&mut self, slot: u32, receive: &mut Receive) -> Option<Next> {
         let conn = self.conns.listed_mut(slot);
-        self.lists.want_answer(slot, conn);
         conn.see_end();
         if !receive.is_empty() {
             conn.put_left(receive.leftover());
@@ -396,14 +401,19 @@ impl Context {
         let paused = conn.has(Flags::PAUSED);
         if paused {
             conn.clear(Flags::EOF);
+            conn.see_end();
         }
         paused
     }
 
-    /// The end was told. Answers whether it was put off, so that what is left is still wanted.
-    pub(crate) fn after_eof(&mut self, slot: u32) -> bool {
-        self.end_if_over(slot);
-        !self.conns.listed(slot).has(Flags::EOF)
+    /// The end was told. Only if it was put off is what is left still wanted.
+    pub(crate) fn after_eof(&mut self, slot: u32, left: Option<Leftover>) {
+        // Almost always it was closed, and there is nothing more to do.
+        if self.conns.listed(slot).phase() == Phase::Open {
+            self.end_if_over(slot);
+            let put_off = !self.conns.listed(slot).has(Flags::EOF);
+            self.after_input(slot, left.filter(|_| put_off));
+        }
     }
 
     /// The read phase has ended without all of the ready list: those that it did not get to are

@@ -153,27 +153,25 @@ impl<M> Reactor<M> {
     #[inline(never)]
     fn open_or_end<H: Handler<M>>(&mut self, app: &mut H, step: Step) {
         let (slot, conn, tag) = (step.conn.0.slot, step.conn, step.tag);
-        let left = match step.next {
+        match step.next {
             Next::Last => {
                 let input = self.receive.offer_last(self.cx.take_left(slot));
                 enter(&mut self.cx, app, tag, EventKind::Data { conn, input });
                 self.receive.forget_end();
-                return self.after_data(slot);
+                self.after_data(slot);
             }
             Next::Eof => {
                 let input = self.receive.offer_last(self.cx.take_left(slot));
                 enter(&mut self.cx, app, tag, EventKind::Eof { conn, input });
                 self.receive.forget_end();
-                let put_off = self.cx.after_eof(slot);
-                self.receive.leftover().filter(|_| put_off)
+                self.cx.after_eof(slot, self.receive.leftover());
             }
             Next::Open | Next::Data => {
                 let origin = Origin::Connected;
                 enter(&mut self.cx, app, tag, EventKind::Open { conn, origin });
-                None
+                self.cx.after_input(slot, None);
             }
-        };
-        self.cx.after_input(slot, left);
+        }
     }
 
     /// Tells of watched descriptors.
