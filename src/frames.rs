@@ -111,7 +111,7 @@ impl<C: Decoder + Clone> Frames<C> {
     /// next frame. `None`: it has none here, or the connection is over.
     pub fn get_mut(&mut self, cx: &mut Context, conn: ConnId) -> Option<&mut C> {
         if !self.decoders.contains(conn) {
-            let codec = self.codec.clone().filter(|_| cx.is_live(conn))?;
+            let codec = self.codec.clone().filter(|_| cx.live(conn).is_some())?;
             self.decoders.insert(conn, Some(codec));
         }
         self.decoders.get_mut(conn)?.as_mut()
@@ -120,7 +120,7 @@ impl<C: Decoder + Clone> Frames<C> {
     /// Takes the decoder of a connection, which has no frames here from now on, until it is given
     /// another one. `None`: it had none, or nothing has come for it yet.
     pub fn remove(&mut self, cx: &mut Context, conn: ConnId) -> Option<C> {
-        match self.codec.is_some() && cx.is_live(conn) {
+        match self.codec.is_some() && cx.live(conn).is_some() {
             // Or the next call would begin with a copy.
             true => self.decoders.insert(conn, None)?,
             false => self.decoders.remove(conn)?,

@@ -161,8 +161,18 @@ impl Conn {
         }
     }
 
-    /// The end of the stream was read.
-    pub(crate) fn see_end(&mut self) {
+    /// The end of the stream was read. What was left may still lie in the receive buffer.
+    pub(crate) fn see_end(&mut self, receive: &mut Receive) {
+        self.end = End::Seen;
+        if !receive.is_empty() {
+            self.left = receive.leftover();
+            receive.clear();
+        }
+    }
+
+    /// The end was told, and is to be told again.
+    pub(crate) fn put_off_end(&mut self) {
+        self.clear(Flags::EOF);
         self.end = End::Seen;
     }
 

@@ -151,6 +151,7 @@ impl Conn {
     fn judge(&mut self, offered: usize, result: io::Result<usize>) -> Written {
         match result {
             Ok(count) if count == offered => Written::Bytes(count),
+            // Less than offered: where that is proof, the next call would block.
             Ok(count) => {
                 if count == 0
                     || self
@@ -167,7 +168,9 @@ impl Conn {
                     self.clear(Flags::WRITABLE);
                     Written::Nothing
                 }
+                // It stays writable: the next flush tries again.
                 io::ErrorKind::Interrupted => Written::Nothing,
+                // No edge will tell that this is over, so a timer does.
                 _ if is_shortage(&error) => {
                     self.clear(Flags::WRITABLE);
                     Written::Later

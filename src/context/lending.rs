@@ -165,6 +165,7 @@ impl Context {
     /// queued nothing else, and queues what is left.
     #[inline(always)]
     pub(crate) fn repay(&mut self, slot: u32, receive: &mut Receive, dirty_before: usize) {
+        // The loan is over first: what follows may send, and must find nothing lent.
         let (start, end) = (self.lending.lent.0 as usize, self.lending.lent.1 as usize);
         let state = std::mem::replace(&mut self.lending.state, State::Nothing);
         if state == State::MustQueue {
@@ -173,6 +174,7 @@ impl Context {
         let Some(conn) = self.conns.peek(slot) else {
             return;
         };
+        // Nothing else is queued, so this may overtake the queue.
         let bytes = receive.range(start..end);
         match conn.write_slice(bytes) {
             Written::Bytes(count) => {
@@ -180,6 +182,7 @@ impl Context {
                     conn.note_progress(self.schedule.fresh());
                 }
                 self.stats.wrote(count);
+                // As almost always: all is out, and nothing waits for that.
                 if count == bytes.len() && conn.is_at_ease() {
                     return;
                 }
@@ -196,6 +199,7 @@ impl Context {
                 self.write_failed(slot, Reason::from_io(error));
             }
         }
+        // As after any write: a FIN, an `on_drain`, another write.
         if self.after_flush(slot) {
             self.lists.want_flush(slot, self.conns.listed_mut(slot));
         }

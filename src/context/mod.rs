@@ -144,11 +144,6 @@ impl Context {
         self.stopping = true;
     }
 
-    /// Is `run` to be left?
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.stopping || self.is_over()
-    }
-
     // ---- What the reactor needs of it ----
 
     /// The parts that the phases work with.
@@ -186,7 +181,7 @@ impl Context {
     }
 
     /// The connection, unless the id is stale or the connection is closing.
-    fn live(&mut self, conn: ConnId) -> Option<&mut Conn> {
+    pub(crate) fn live(&mut self, conn: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(conn.0).filter(|conn| conn.is_live())
     }
 }

@@ -61,11 +61,6 @@ impl Context {
             .is_some_and(|conn| conn.is_live() && !conn.has(Flags::PAUSED) && !conn.has(Flags::EOF))
     }
 
-    /// Is it a connection that is neither closing nor over?
-    pub(crate) fn is_live(&self, conn: ConnId) -> bool {
-        self.conns.get(conn.0).is_some_and(Conn::is_live)
-    }
-
     /// Is a frame wanted of it: is it neither closing nor paused? An end makes no difference, for
     /// the last frame comes with it. Lets so many bytes wait for the rest of one.
     #[inline]

@@ -132,7 +132,10 @@ impl Context {
     #[inline(always)]
     pub(crate) fn next_input(&mut self, entry: Ready, receive: &mut Receive) -> Option<Step> {
         let slot = entry.slot;
-        self.clear_input(entry, receive);
+        match receive.owner() {
+            None => receive.clear(),
+            Some(owner) => self.make_way(owner, entry, receive),
+        }
         // What the system tells of a socket that is gone is no news.
         let (key, conn) = self.conns.at(slot)?;
         self.lending.show_to(key);
@@ -149,9 +152,8 @@ impl Context {
                 return None;
             }
             if conn.phase() != Phase::Open || conn.has(Flags::PAUSED) || conn.is_at_end() {
-                return self
-                    .advance(slot, receive)
-                    .and_then(|next| step(next, None, true));
+                let (next, left) = self.advance(slot, receive)?;
+                return step(next, left, true);
             }
             // After a pause what was left comes first, with no read.
             conn.clear(Flags::RESUMED);
@@ -188,8 +190,9 @@ impl Context {
                     conn.set(Flags::EOF);
                     return step(Next::Eof, None, false);
                 }
-                let next = self.read_end(slot, receive);
-                next.and_then(|next| step(next, None, false))
+                conn.see_end(receive);
+                let (next, left) = self.come_to_end(slot)?;
+                step(next, left, false)
             }
             Read::Failed(error) => {
                 self.end(slot, Reason::from_io(error));
@@ -205,25 +208,14 @@ impl Context {
         }
     }
 
-    /// The end was read, and something was left: in the receive buffer or by the connection.
-    #[cold]
-    fn read_end(&mut self, slot: u32, receive: &mut Receive) -> Option<Next> {
-        let conn = self.conns.listed_mut(slot);
-        conn.see_end();
-        if !receive.is_empty() {
-            conn.put_left(receive.leftover());
-            receive.clear();
-        }
-        self.come_to_end(slot)
-    }
-
     /// The peer sends no more. What was left of the input is offered once more, and again after a
-    /// pause in that; then the end is told. `take_left` gives it.
-    fn come_to_end(&mut self, slot: u32) -> Option<Next> {
+    /// pause in that; then the end is told, with what is left still.
+    #[cold]
+    fn come_to_end(&mut self, slot: u32) -> Option<(Next, Option<Leftover>)> {
         let conn = self.conns.listed_mut(slot);
         conn.clear(Flags::RESUMED);
         if conn.has_left() && conn.take_last() {
-            return Some(Next::Last);
+            return Some((Next::Last, conn.take_left()));
         }
         // What made the write fail is the reason.
         if conn.has(Flags::WRITE_FAILED) {
@@ -231,21 +223,7 @@ impl Context {
             return None;
         }
         conn.set(Flags::EOF);
-        Some(Next::Eof)
-    }
-
-    /// What is to be offered with the end.
-    pub(crate) fn take_left(&mut self, slot: u32) -> Option<Leftover> {
-        self.conns.listed_mut(slot).take_left()
-    }
-
-    /// Clears the receive buffer for a read.
-    #[inline]
-    fn clear_input(&mut self, entry: Ready, receive: &mut Receive) {
-        match receive.owner() {
-            None => receive.clear(),
-            Some(owner) => self.make_way(owner, entry, receive),
-        }
+        Some((Next::Eof, conn.take_left()))
     }
 
     /// What was left there stays if this is the next plain read of the same connection: it is read
@@ -267,9 +245,9 @@ impl Context {
     /// The next thing to tell of a connection that is not read in the usual way: it connects, it
     /// closes, its reads are paused, or its end was read before.
     #[cold]
-    fn advance(&mut self, slot: u32, receive: &mut Receive) -> Option<Next> {
+    fn advance(&mut self, slot: u32, receive: &mut Receive) -> Option<(Next, Option<Leftover>)> {
         match self.conns.listed(slot).phase() {
-            Phase::Connecting => self.come_through(slot),
+            Phase::Connecting => self.come_through(slot).map(|next| (next, None)),
             Phase::Open if !self.conns.listed(slot).has(Flags::PAUSED) => self.come_to_end(slot),
             // Reads are paused, and the system has reported an error. If there is one, the
             // connection can send no more, as after a failed write; what has arrived is kept.
@@ -400,8 +378,7 @@ impl Context {
         };
         let paused = conn.has(Flags::PAUSED);
         if paused {
-            conn.clear(Flags::EOF);
-            conn.see_end();
+            conn.put_off_end();
         }
         paused
     }

@@ -123,7 +123,7 @@ impl Context {
     }
 
     /// A connection has been asked, if it was overdue. Answers the deadline to tell the handler of.
-    pub(crate) fn expire_conn(&mut self, slot: u32) -> Option<(ConnId, Deadline)> {
+    pub(crate) fn judge_overdue(&mut self, slot: u32) -> Option<(ConnId, Deadline)> {
         // Judged by the time of the turn, which is never too late; what begins anew, from now.
         let (now, fresh) = (self.schedule.tick(), self.schedule.fresh());
         let (key, conn) = self.conns.listed_key(slot);

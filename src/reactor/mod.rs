@@ -143,7 +143,8 @@ impl<M> Reactor<M> {
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         // A stop from before `run` does not wait for anything. In a foreign loop it means nothing.
-        let mut timeout = self.cx.is_leaving().then_some(Duration::ZERO);
+        let leaves = *self.cx.parts().stopping || self.cx.is_over();
+        let mut timeout = leaves.then_some(Duration::ZERO);
         loop {
             self.pass(app, timeout.take())?;
             if std::mem::take(self.cx.parts().stopping) {

@@ -82,6 +82,7 @@ impl<M> Reactor<M> {
     ///    It ends early when a queue grows above its high watermark, so that a member of a busy
     ///    room who does read is not taken for one who does not.
     pub(super) fn read<H: Handler<M>>(&mut self, app: &mut H) {
+        // Those only that are listed now: what a callback makes readable waits for the next turn.
         let waiting = self.cx.parts().lists.ready_len();
         let budget = waiting.min(self.cx.parts().config.reads_per_turn);
         let mut done = 0;
@@ -113,12 +114,14 @@ impl<M> Reactor<M> {
         self.read_conn(app, Ready { slot, news });
     }
 
+    /// One read of a connection, its callback, and what follows from it.
     #[inline(always)]
     fn read_conn<H: Handler<M>>(&mut self, app: &mut H, entry: Ready) {
         let Some(step) = self.cx.next_input(entry, &mut self.receive) else {
             return;
         };
         let (slot, conn) = (entry.slot, step.conn);
+        // Who is listed behind this has been sent to by the callback.
         let before = self.cx.parts().lists.dirty_len();
         self.turn.callbacks += 1;
         if step.next != Next::Data {
@@ -127,6 +130,8 @@ impl<M> Reactor<M> {
         }
         let (cx, input) = (&mut self.cx, self.receive.offer(step.left));
         enter(cx, app, step.tag, EventKind::Data { conn, input });
+        // First what the callback has sent: what was lent lies in the receive buffer, which may be
+        // given away below.
         if cx.parts().lending.has_lent() {
             cx.repay(slot, &mut self.receive, before);
             if !step.more && self.receive.is_empty() {
@@ -155,13 +160,13 @@ impl<M> Reactor<M> {
         let (slot, conn, tag) = (step.conn.0.slot, step.conn, step.tag);
         match step.next {
             Next::Last => {
-                let input = self.receive.offer_last(self.cx.take_left(slot));
+                let input = self.receive.offer_last(step.left);
                 enter(&mut self.cx, app, tag, EventKind::Data { conn, input });
                 self.receive.forget_end();
                 self.after_data(slot);
             }
             Next::Eof => {
-                let input = self.receive.offer_last(self.cx.take_left(slot));
+                let input = self.receive.offer_last(step.left);
                 enter(&mut self.cx, app, tag, EventKind::Eof { conn, input });
                 self.receive.forget_end();
                 self.cx.after_eof(slot, self.receive.leftover());
@@ -266,7 +271,7 @@ impl<M> Reactor<M> {
         if self.cx.ask_overdue(slot, false) {
             self.read_asked(app, slot);
         }
-        if let Some((conn, which)) = self.cx.expire_conn(slot) {
+        if let Some((conn, which)) = self.cx.judge_overdue(slot) {
             let tag = self.cx.tag(conn).unwrap_or_default();
             self.call_for(app, conn, tag, EventKind::Deadline { conn, which });
         }
