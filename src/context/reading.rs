@@ -146,25 +146,27 @@ impl Context {
             self.lists.want_flush_if_writable(slot, conn);
         }
         let (id, tag) = (ConnId(key), conn.tag());
-        let step = |next, left, more| Some(Step::new(id, tag, next, left, more));
+        let step = |(next, left), more| Some(Step::new(id, tag, next, left, more));
         if !is_plain {
             if !conn.wants_read() {
                 return None;
             }
             if conn.phase() != Phase::Open || conn.has(Flags::PAUSED) || conn.is_at_end() {
-                let (next, left) = self.advance(slot, receive)?;
-                return step(next, left, true);
+                return step(self.advance(slot, receive)?, true);
             }
             // After a pause what was left comes first, with no read.
             conn.clear(Flags::RESUMED);
             if conn.has_left() {
-                return step(Next::Data, conn.take_left(), true);
+                return step((Next::Data, conn.take_left()), true);
             }
             if !conn.has(Flags::READABLE) {
                 return None;
             }
         }
-        match conn.read(receive) {
+        let read = conn.read(receive);
+        // A read may have made something to be written.
+        self.lists.want_answer(slot, conn);
+        match read {
             Read::Data(count) => {
                 if conn.has_idle() {
                     conn.note_progress(self.schedule.fresh());
@@ -172,37 +174,28 @@ impl Context {
                 self.stats.reads += 1;
                 self.stats.bytes_in += count as u64;
                 let more = conn.has(Flags::READABLE);
-                self.lists.want_answer(slot, conn);
                 // What was left goes in front of it, if there is room; else it is offered apart.
-                if conn.has_left() {
-                    let left = receive.put_in_front(conn.take_left());
-                    if left.is_some() {
-                        return step(Next::Data, left, more);
-                    }
+                if conn.has_left()
+                    && let Some(left) = receive.put_in_front(conn.take_left())
+                {
+                    return step((Next::Data, Some(left)), more);
                 }
                 self.lending.offer(conn);
-                step(Next::Data, None, more)
+                step((Next::Data, None), more)
             }
             Read::Eof if !conn.has(Flags::EOF) && !conn.has(Flags::WRITE_FAILED) => {
-                self.lists.want_answer(slot, conn);
                 // As almost always: nothing is left that would have to be offered first.
                 if receive.is_empty() && !conn.has_left() {
                     conn.set(Flags::EOF);
-                    return step(Next::Eof, None, false);
+                    return step((Next::Eof, None), false);
                 }
                 conn.see_end(receive);
-                let (next, left) = self.come_to_end(slot)?;
-                step(next, left, false)
+                step(self.come_to_end(slot)?, false)
             }
-            Read::Failed(error) => {
-                self.end(slot, Reason::from_io(error));
-                None
-            }
-            nothing @ (Read::Eof | Read::Nothing | Read::Later) => {
-                self.lists.want_answer(slot, conn);
+            nothing => {
                 // What was left is still there.
                 receive.keep_for(key);
-                self.no_input(slot, matches!(nothing, Read::Later));
+                self.no_input(slot, nothing);
                 None
             }
         }
@@ -219,7 +212,7 @@ impl Context {
         }
         // What made the write fail is the reason.
         if conn.has(Flags::WRITE_FAILED) {
-            self.no_input(slot, false);
+            self.no_input(slot, Read::Eof);
             return None;
         }
         conn.set(Flags::EOF);
@@ -309,12 +302,13 @@ impl Context {
 
     /// There is nothing to read any more, or not until later. After a failed write that was the
     /// last of the input, and what made the write fail is the reason: the first error wins.
-    fn no_input(&mut self, slot: u32, later: bool) {
-        if later {
-            let (key, conn) = self.conns.listed_key(slot);
-            return self.schedule.retry_later(key, conn);
+    fn no_input(&mut self, slot: u32, read: Read) {
+        let (key, conn) = self.conns.listed_key(slot);
+        match read {
+            Read::Failed(error) => return self.end(slot, Reason::from_io(error)),
+            Read::Later => return self.schedule.retry_later(key, conn),
+            Read::Data(_) | Read::Eof | Read::Nothing => {}
         }
-        let conn = self.conns.listed_mut(slot);
         if conn.has(Flags::WRITE_FAILED) && !conn.has(Flags::READABLE) {
             return self.end(slot, Reason::Reset);
         }
