@@ -1,5 +1,6 @@
 //! Connects: how one begins, and how it comes through or fails.
 
+use super::reading::Next;
 use super::{Context, senseless};
 use crate::addr::{Addr, AddrParseError, Target, has_host_and_port};
 use crate::backend::is_exhaustion;
@@ -8,6 +9,7 @@ use crate::conn::{Conn, Flags};
 use crate::id::ConnId;
 use crate::options::{Connect, ToConnect};
 use std::io;
+use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Where to connect to: an address, for names are not looked up here.
@@ -89,5 +91,47 @@ impl Context {
             }
         }
         Ok(())
+    }
+
+    /// A connect may be through, or have failed.
+    pub(super) fn come_through(&mut self, slot: u32) -> Option<Next> {
+        let conn = self.conns.listed_mut(slot);
+        let mut reset = false;
+        let connected = conn.is_connected().or_else(|error| {
+            // A connect that is not through is refused, never reset: so this one was through, and
+            // the peer may have said why it left. Asking consumed the error; no read will tell it.
+            reset = matches!(error.kind(), ConnectionReset | BrokenPipe);
+            if reset { Ok(true) } else { Err(error) }
+        });
+        match connected {
+            Err(error) => {
+                self.end(slot, Reason::ConnectFailed(error));
+                None
+            }
+            Ok(false) => {
+                // Readiness that was none: an edge will tell.
+                conn.clear(Flags::READABLE);
+                conn.clear(Flags::WRITABLE);
+                None
+            }
+            Ok(true) => {
+                conn.open(self.schedule.fresh());
+                self.stats.connected += 1;
+                // What was sent meanwhile goes out, and a shutdown that was asked for.
+                self.lists.want_flush(slot, conn);
+                if reset {
+                    self.write_failed(slot, Reason::Reset);
+                }
+                let conn = self.conns.listed_mut(slot);
+                if conn.has(Flags::CLOSE_ASKED) {
+                    self.begin_closing(slot);
+                    return None;
+                }
+                self.stats.opened += 1;
+                log::debug!(target: "sockeye", "{} is open: connected", conn.peer());
+                self.schedule.arm(slot, conn);
+                Some(Next::Open)
+            }
+        }
     }
 }

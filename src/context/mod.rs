@@ -11,6 +11,7 @@ mod flushing;
 mod lending;
 mod lingering;
 mod lists;
+mod pausing;
 mod questions;
 mod reading;
 mod schedule;

@@ -1,14 +1,11 @@
-//! Reading: what the read phase does for a connection before and after its callback, and the
-//! commands that hold it back.
+//! Reading: what the read phase does for a connection before and after its callback.
 
 use super::{Context, Ready};
 use crate::buffer::receive::{Leftover, Receive};
 use crate::closed::Reason;
 use crate::conn::{Flags, Phase, Read};
-use crate::hold::Hold;
 use crate::id::{ConnId, Key, Tag};
 use crate::readiness::Readiness;
-use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 
 /// What the handler is to be told of a connection in the read phase.
 pub(crate) struct Step {
@@ -44,79 +41,6 @@ pub(crate) enum Next {
 }
 
 impl Context {
-    /// Holds back `on_data` and `on_eof`, also for bytes already read: in a callback of this
-    /// connection the rest of its [`Input`](crate::Input) looks empty from now on.
-    /// The loop reads no more from it, so the peer is soon held back too, by TCP. An end waits as
-    /// well; deadlines do not. If the peer is gone for certain (it has reset the connection, or a
-    /// write has failed), sends answer `Gone`, and `on_close` comes when
-    /// [`Limits::write_stall`](crate::Limits::write_stall) is over, unless reads are resumed before
-    /// that. Pausing twice is pausing once. No callback tells of a pause.
-    ///
-    /// An application with several reasons to pause names them:
-    /// [`pause_reads_for`](Self::pause_reads_for). While the peer does not take what is sent to it,
-    /// [`pause_until_drained`](Self::pause_until_drained) ends by itself.
-    /// `false`: no such connection, or it is closing.
-    pub fn pause_reads(&mut self, conn: ConnId) -> bool {
-        self.pause_reads_for(conn, Hold::NAMELESS)
-    }
-
-    /// Pauses reads for a reason of yours: as [`pause_reads`](Self::pause_reads), and reads go on
-    /// when no reason is left. Pausing twice for one reason is pausing once. No callback tells of
-    /// it. `false`: no such connection, or it is closing.
-    pub fn pause_reads_for(&mut self, id: ConnId, hold: Hold) -> bool {
-        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
-            return false;
-        };
-        conn.hold(hold);
-        self.lending.hide(id.0.slot, true);
-        // An error that was seen before is asked for, as one that comes in the pause.
-        self.lists.want_read(id.0.slot, conn);
-        true
-    }
-
-    /// Pauses reads until what is pending has fallen to the low watermark, or can never be sent
-    /// because a write failed: then `on_data` and `on_eof` come again by themselves, unless another
-    /// reason holds them back. It is what a handler wants that has been answered
-    /// [`Sent::Wait`](crate::Sent::Wait) and has nothing else to send: who does not read is not
-    /// read from. The `on_drain` of a `Sent::Wait` comes as always, just before reads go on.
-    ///
-    /// `false`: not paused, for so little is pending that nothing would end the pause; or no such
-    /// connection, or it is closing.
-    pub fn pause_until_drained(&mut self, id: ConnId) -> bool {
-        let lent = self.lending.lent_to(id.0.slot);
-        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
-            return false;
-        };
-        if !conn.hold_until_drained(conn.pending() + lent) {
-            return false;
-        }
-        self.lending.hide(id.0.slot, true);
-        self.lists.want_read(id.0.slot, conn);
-        true
-    }
-
-    /// Ends the pause that `pause_reads` began: `on_data` comes with what was left over, then with
-    /// what has arrived meanwhile, with no new packet needed; then `on_eof`, if the peer sends no
-    /// more. A pause for another reason stays (`pause_reads_for`, `pause_until_drained`), and
-    /// without a pause it does nothing. `false`: no such connection, or it is closing.
-    pub fn resume_reads(&mut self, conn: ConnId) -> bool {
-        self.resume_reads_for(conn, Hold::NAMELESS)
-    }
-
-    /// Lifts one reason of a pause, and no other. If it was the last, `on_data` and `on_eof` come
-    /// as after [`resume_reads`](Self::resume_reads); if it was none, nothing happens.
-    /// `false`: no such connection, or it is closing.
-    pub fn resume_reads_for(&mut self, id: ConnId, hold: Hold) -> bool {
-        let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
-            return false;
-        };
-        if conn.release(hold) {
-            self.lending.hide(id.0.slot, false);
-            self.lists.want_read(id.0.slot, conn);
-        }
-        true
-    }
-
     /// Lets `on_data` leave up to so many bytes unconsumed, if
     /// [`Limits::input_limit`](crate::Limits::input_limit) allows less: for protocols whose largest
     /// message is known only once a connection is there. [`Framed`](crate::Framed) does it by
@@ -254,48 +178,6 @@ impl Context {
             Phase::Closing | Phase::Lingering | Phase::Dead => {
                 self.discard(slot, receive);
                 None
-            }
-        }
-    }
-
-    /// A connect may be through, or have failed.
-    fn come_through(&mut self, slot: u32) -> Option<Next> {
-        let conn = self.conns.listed_mut(slot);
-        let mut reset = false;
-        let connected = conn.is_connected().or_else(|error| {
-            // A connect that is not through is refused, never reset: so this one was through, and
-            // the peer may have said why it left. Asking consumed the error; no read will tell it.
-            reset = matches!(error.kind(), ConnectionReset | BrokenPipe);
-            if reset { Ok(true) } else { Err(error) }
-        });
-        match connected {
-            Err(error) => {
-                self.end(slot, Reason::ConnectFailed(error));
-                None
-            }
-            Ok(false) => {
-                // Readiness that was none: an edge will tell.
-                conn.clear(Flags::READABLE);
-                conn.clear(Flags::WRITABLE);
-                None
-            }
-            Ok(true) => {
-                conn.open(self.schedule.fresh());
-                self.stats.connected += 1;
-                // What was sent meanwhile goes out, and a shutdown that was asked for.
-                self.lists.want_flush(slot, conn);
-                if reset {
-                    self.write_failed(slot, Reason::Reset);
-                }
-                let conn = self.conns.listed_mut(slot);
-                if conn.has(Flags::CLOSE_ASKED) {
-                    self.begin_closing(slot);
-                    return None;
-                }
-                self.stats.opened += 1;
-                log::debug!(target: "sockeye", "{} is open: connected", conn.peer());
-                self.schedule.arm(slot, conn);
-                Some(Next::Open)
             }
         }
     }
