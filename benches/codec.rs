@@ -24,9 +24,10 @@ mod config;
 #[path = "../src/id.rs"]
 mod id;
 
-use buffer::input::{Chunk, Hidden, Input, InputBuffer};
+use buffer::input::{Chunk, Input, InputBuffer};
 use buffer::payload::Payload;
 use buffer::receive::{Leftover, Receive};
+use buffer::store::Hidden;
 use bytes::BytesMut;
 use codec::{Decoder, Delimited, Encoder, LengthPrefixed, TextLines};
 use id::Key;

@@ -20,6 +20,8 @@ mod input;
 mod payload;
 #[path = "../src/buffer/pool.rs"]
 mod pool;
+#[path = "../src/buffer/store.rs"]
+mod store;
 #[path = "../src/buffer/write_queue.rs"]
 mod write_queue;
 

@@ -5,4 +5,5 @@ pub(crate) mod outbox;
 pub(crate) mod payload;
 mod pool;
 pub(crate) mod receive;
+pub(crate) mod store;
 pub(crate) mod write_queue;

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::input::{Chunk, Hidden, Input, InputBuffer, Store};
+use super::input::{Chunk, Input, InputBuffer};
 use super::payload::SHARE_FROM;
 use super::pool::Pool;
+use super::store::{Hidden, Store};
 use crate::id::Key;
 
 /// Input that a handler left, held by its connection until there is more.

@@ -5,8 +5,8 @@
 //! then written from the receive buffer. Only what the system does not take is queued.
 
 use super::{Context, Sent};
-use crate::buffer::input::{Hidden, Store};
 use crate::buffer::receive::Receive;
+use crate::buffer::store::{Hidden, Store};
 use crate::closed::Reason;
 use crate::conn::{Conn, Flags, Written};
 use crate::id::{ConnId, Key};

@@ -1,8 +1,8 @@
 //! Writing: what a send or a broadcast does to the queues.
 
 use super::Context;
-use crate::buffer::input::Store;
 use crate::buffer::payload::{Part, Parts, Payload};
+use crate::buffer::store::Store;
 use crate::buffer::write_queue::WriteQueue;
 use crate::closed::Reason;
 use crate::conn::{Admission, Flags};
