@@ -10,7 +10,7 @@ mod process;
 use process::{PATIENCE, Process, peer};
 use rustix::process::Signal;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -154,6 +154,64 @@ fn a_session_goes_as_the_help_says() {
     ] {
         assert!(log.contains(line), "{line}: {log}");
     }
+}
+
+/// A text as framed members say and hear it.
+fn frame(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+    [&length, text.as_bytes()].concat()
+}
+
+/// Reads what must be these texts, framed.
+#[track_caller]
+fn hears_frames(mut stream: &TcpStream, texts: &[&str]) {
+    for text in texts {
+        let mut heard = vec![0; 4 + text.len()];
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, frame(text), "{text}");
+    }
+}
+
+// R8
+#[test]
+fn members_of_lines_and_of_frames_are_in_one_room() {
+    let (mut server, addr) = server(&["--framed", "127.0.0.1:0"]);
+    let mut ann = User::join(addr, "ann");
+    let mut bob = peer(server.ip());
+    hears_frames(&bob, &["* you are guest2, in the lobby; /help says more"]);
+    ann.hears(&["* guest2 has joined"]);
+    // Two and a half at once, then the other half.
+    let said = [
+        frame("/nick bob"),
+        frame("one\nann: two"),
+        frame("/join rust"),
+    ]
+    .concat();
+    let (half, rest) = said.split_at(said.len() - 7);
+    bob.write_all(half).unwrap();
+    ann.hears(&["* guest2 is now bob", "bob: one\u{fffd}ann: two"]);
+    bob.write_all(rest).unwrap();
+    ann.hears(&["* bob goes to the rust"]);
+    ann.say("/join rust\nhello\n/who\n");
+    ann.hears(&["* ann comes from the lobby", "* in the rust: ann, bob"]);
+    hears_frames(&bob, &["* guest2 is now bob", "* bob comes from the lobby"]);
+    hears_frames(&bob, &["* ann comes from the lobby", "ann: hello"]);
+    // A long one, each way.
+    let long = "x".repeat(4096);
+    bob.write_all(&frame(&long)).unwrap();
+    ann.hears(&[&format!("bob: {long}")]);
+    ann.say(format!("{long}\n"));
+    hears_frames(&bob, &[&format!("ann: {long}")]);
+    bob.write_all(&4097_u32.to_be_bytes()).unwrap();
+    hears_frames(
+        &bob,
+        &["* a line may have 4096 bytes, and yours has more: goodbye"],
+    );
+    assert_eq!(bob.read(&mut [0]).unwrap(), 0);
+    drop(bob);
+    ann.hears(&["* bob has left: closed because: line too long"]);
+    stop(server, Signal::TERM);
+    ann.hears(&[GOODBYE, ""]);
 }
 
 #[test]

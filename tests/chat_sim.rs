@@ -8,11 +8,9 @@
 #[path = "../examples/chat_server/chat.rs"]
 mod chat;
 
-use chat::{Chat, News};
-use sockeye::codec::Lines;
+use chat::{Chat, FRAMED, News};
 use sockeye::sim::{Node, Peer, World};
-use sockeye::{Config, Framed, Limits, Listen};
-use std::sync::mpsc::{self, TryRecvError};
+use sockeye::{Config, Limits, Listen};
 use std::time::Duration;
 
 /// What the service is started with.
@@ -23,12 +21,13 @@ struct Args {
 }
 
 const PORT: &str = "10.0.0.1:7000";
+const FRAMED_PORT: &str = "10.0.0.1:7001";
 
 fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-fn open() -> (World, Node<Framed<Lines, Chat>, News>) {
+fn open() -> (World, Node<Chat, News>) {
     let args = Args {
         idle_warn: minutes(10),
         idle_drop: minutes(1),
@@ -38,9 +37,10 @@ fn open() -> (World, Node<Framed<Lines, Chat>, News>) {
     limits.hard_limit = 128 * 1024;
     let mut world = World::new();
     let node = world.start_by("chat", Config::default(), |reactor| {
-        let listen = Listen::new(PORT).limits(limits).send_buffer(64 * 1024);
-        reactor.listen(listen)?;
-        Ok(Chat::framed(reactor.context(), args))
+        for listen in [Listen::new(PORT), Listen::new(FRAMED_PORT).tag(FRAMED)] {
+            reactor.listen(listen.limits(limits.clone()).send_buffer(64 * 1024))?;
+        }
+        Ok(Chat::new(reactor.context(), args))
     });
     (world, node)
 }
@@ -76,6 +76,77 @@ fn who_joins_is_greeted_and_announced() {
         "* you are guest2, in the lobby; /help says more\n"
     );
     assert_eq!(ann.received(), "* guest2 has joined\n");
+}
+
+/// A text as framed members say and hear it.
+fn frame(text: &str) -> String {
+    let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+    str::from_utf8(&length).unwrap().to_owned() + text
+}
+
+// R8: two framings over one state.
+#[test]
+fn lines_and_frames_meet_in_one_room() {
+    let (mut world, _) = open();
+    let (ann, bob) = (join(&mut world, "ann"), world.connect(FRAMED_PORT));
+    world.settle();
+    let welcome = "* you are guest2, in the lobby; /help says more";
+    assert_eq!(bob.received(), frame(welcome));
+    assert_eq!(ann.received(), "* guest2 has joined\n");
+    // A prefix in pieces; then two frames at once, one with a line end in it.
+    bob.send("\0\0");
+    world.settle();
+    bob.send("\0\x09/nick bob");
+    world.settle();
+    bob.send(frame("two\nann: lines") + &frame("/who"));
+    say(&mut world, &ann, "hello");
+    assert_eq!(
+        ann.received(),
+        "* guest2 is now bob\nbob: two\u{fffd}ann: lines\n"
+    );
+    let heard = [
+        "* guest2 is now bob",
+        "* in the lobby: ann, bob",
+        "ann: hello",
+    ];
+    assert_eq!(bob.received(), heard.map(frame).concat());
+    // An announcement and a goodbye are for both, in the way of each.
+    say(&mut world, &ann, "/msg bob psst");
+    ann.received();
+    assert_eq!(bob.received(), frame("ann (to you only): psst"));
+    bob.send(frame("/quit"));
+    world.settle();
+    assert_eq!(bob.received(), frame("* goodbye"));
+    assert!(bob.is_closed());
+    bob.close();
+    world.settle();
+    assert_eq!(ann.received(), "* bob has left: closed here\n");
+}
+
+#[test]
+fn what_is_no_frame_ends_its_member_and_is_not_told_to_the_others() {
+    let (mut world, _) = open();
+    let ann = join(&mut world, "ann");
+    let mut ends_with = |wrong: &[u8], answer: &str, reason: &str| {
+        let bob = world.connect(FRAMED_PORT);
+        world.settle();
+        bob.received();
+        bob.send(wrong);
+        bob.shutdown();
+        world.settle();
+        assert_eq!(bob.received(), answer);
+        let heard = ann.received();
+        assert!(
+            heard.ends_with(&format!("closed because: {reason}\n")),
+            "{heard}"
+        );
+        assert!(!heard.contains("secret"), "{heard}");
+    };
+    let word = "* a line may have 4096 bytes, and yours has more: goodbye";
+    let too_long = b"\0\0\x10\x01/msg ann secret";
+    ends_with(too_long, &frame(word), "line too long");
+    ends_with(b"\0\0\0\x20/msg ann secret", "", "half a line");
+    ends_with(b"\0\0", "", "half a line");
 }
 
 #[test]
@@ -211,32 +282,11 @@ fn an_announcement_is_heard_in_every_room() {
     say(&mut world, &ann, "/join rust");
     ann.received();
     bob.received();
-    let news = News::Announcement(b"soup\n".to_vec(), mpsc::channel().0);
+    let news = News::Announcement(b"soup\n".to_vec());
     assert!(world.reactor(node).sender().send(news).is_ok());
     world.settle();
     for peer in [&ann, &bob] {
         assert_eq!(peer.received(), "* announcement: soup\n");
-    }
-}
-
-#[test]
-fn who_announces_waits_after_so_many_bytes_like_everybody() {
-    let (mut world, node) = open();
-    join(&mut world, "ann");
-    let announce = |world: &mut World, bytes| {
-        let (hold, held) = mpsc::channel();
-        let news = News::Announcement(vec![b'x'; bytes], hold);
-        assert!(world.reactor(node).sender().send(news).is_ok());
-        world.settle();
-        held
-    };
-    for _ in 0..2 {
-        let short = announce(&mut world, 1000);
-        assert_eq!(short.try_recv(), Err(TryRecvError::Disconnected));
-        let long = announce(&mut world, 3100);
-        assert_eq!(long.try_recv(), Err(TryRecvError::Empty), "not held");
-        world.advance(Duration::from_millis(100));
-        assert_eq!(long.try_recv(), Err(TryRecvError::Disconnected));
     }
 }
 

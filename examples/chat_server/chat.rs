@@ -2,30 +2,34 @@
 
 use crate::Args;
 use log::info;
-use sockeye::codec::{CodecError, Lines};
-use sockeye::{
-    Chunk, Closed, ConnId, ConnMap, Context, Deadline, FrameHandler, Framed, Origin, Sent, TimerId,
-};
-use std::collections::BTreeMap;
-use std::mem::replace;
-use std::sync::mpsc;
+use sockeye::codec::{CodecError, Encoder, LengthPrefixed, Lines};
+use sockeye::{Closed, ConnId, ConnMap, Context, Deadline, Frames, Handler, Hold, Input};
+use sockeye::{Origin, Payload, Tag, TimerId};
 use std::time::Duration;
 
 /// Bytes of a line at most.
 pub(crate) const LINE_LIMIT: usize = 4096;
 
+/// Who comes by a listener with this tag says the length of a text in four bytes before it, and is
+/// spoken to in the same way; all others are for lines.
+pub(crate) const FRAMED: Tag = Tag(1);
+const HEARD: LengthPrefixed = LengthPrefixed::u32(LINE_LIMIT);
+const SAID: LengthPrefixed = LengthPrefixed::u32(u32::MAX as usize);
+
 /// Who has said more than this is not read until the time is over, so that nobody fills the queues
 /// of the others faster than they can read. A line counts for its bytes and some for the name.
-const FLOOD_BYTES: usize = 4096;
-const LINE_COST: usize = 64;
-const FLOOD_TIME: Duration = Duration::from_millis(100);
+pub(crate) const FLOOD_BYTES: usize = 4096;
+pub(crate) const LINE_COST: usize = 64;
+pub(crate) const FLOOD_TIME: Duration = Duration::from_millis(100);
+const FLOOD: Hold = Hold::new(0);
 
 /// How long users may take to receive what is still queued for them when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Keys of timers.
-const STATS: u64 = 0;
-const LET_SPEAK: u64 = 1;
+/// Keys of the deadlines of a user.
+const LET_SPEAK: u32 = 0;
+const WARN: u32 = 1;
+const DROP: u32 = 2;
 
 const LOBBY: &str = "lobby";
 const NAME_RULE: &str = "a name has 1 to 20 letters, digits, dots, dashes or underscores";
@@ -37,126 +41,133 @@ const HELP: &str = "/nick NAME: change your name; /who: who is here; /rooms: whe
 /// What other threads post.
 pub(crate) enum News {
     Signal(i32),
-    /// To be told to everybody. The next one is read when the second part is dropped.
-    Announcement(Vec<u8>, mpsc::Sender<()>),
+    /// To be told to everybody.
+    Announcement(Vec<u8>),
 }
 
 #[derive(Clone)]
 struct Member {
     name: String,
     room: String,
-    /// Idle, and told so.
-    warned: bool,
+    framed: bool,
     /// What was said since the last `LET_SPEAK`.
     said: usize,
 }
 
 pub(crate) struct Chat {
-    members: ConnMap<Member>,
     args: Args,
-    /// Bytes of announcements since the last `LET_SPEAK`: they may flood nobody either.
-    announced: usize,
-    /// Keeps the next one waiting.
-    hold: Option<mpsc::Sender<()>>,
-    /// Somebody has spoken, and `LET_SPEAK` will come.
-    measuring: bool,
+    members: ConnMap<Member>,
+    /// Each member has a decoder in one of these.
+    lines: Frames<Lines>,
+    frames: Frames<LengthPrefixed>,
     stopping: bool,
 }
 
 impl Chat {
-    /// The service as the loop sees it: lines in, the last one too when it has no end.
-    pub(crate) fn framed(cx: &mut Context, args: Args) -> Framed<Lines, Chat> {
-        cx.set_timer(args.stats, STATS);
-        let chat = Chat {
-            members: ConnMap::new(),
+    pub(crate) fn new(cx: &mut Context, args: Args) -> Chat {
+        cx.set_interval(args.stats, 0);
+        Chat {
             args,
-            announced: 0,
-            hold: None,
-            measuring: false,
+            members: ConnMap::new(),
+            lines: Frames::default(),
+            frames: Frames::default(),
             stopping: false,
-        };
-        Framed::new(Lines::new(LINE_LIMIT).or_eof(), chat)
+        }
     }
 
-    /// Does what a command says. What it gives is for who gave the command.
+    fn on_text(&mut self, cx: &mut Context, conn: ConnId, text: &[u8]) {
+        let Some(member) = self.members.get_mut(conn) else {
+            return;
+        };
+        // Not `set_idle`: that counts what a user receives, too.
+        cx.set_deadline(conn, WARN, self.args.idle_warn);
+        cx.clear_deadline(conn, DROP);
+        if member.said == 0 {
+            cx.set_deadline(conn, LET_SPEAK, FLOOD_TIME);
+        }
+        member.said += text.len() + LINE_COST;
+        if member.said > FLOOD_BYTES {
+            cx.pause_reads_for(conn, FLOOD); // also what has been read already waits
+        }
+        let text = clean(text);
+        let text = text.trim_end();
+        if let Some(command) = text.strip_prefix('/') {
+            if let Some(answer) = self.on_command(cx, conn, command) {
+                tell(cx, conn, &answer);
+            }
+        } else if !text.is_empty() {
+            let (room, text) = (member.room.clone(), format!("{}: {text}", member.name));
+            self.say(cx, &text, |other, one| other != conn && one.room == room);
+        }
+    }
+
+    /// Does what a command says, and gives the answer to it.
     fn on_command(&mut self, cx: &mut Context, conn: ConnId, command: &str) -> Option<String> {
         let Member { name, room, .. } = self.members.get(conn)?.clone();
         let (command, text) = command.split_once(' ').unwrap_or((command, ""));
-        match (command, text.trim()) {
-            ("nick", new) if !is_name(new) => return Some(NAME_RULE.to_owned()),
+        Some(match (command, text.trim()) {
+            ("nick", new) if !is_name(new) => NAME_RULE.to_owned(),
             ("nick", new) if self.find(new).is_some_and(|other| other != conn) => {
-                return Some(format!("the name {new} is taken"));
+                format!("the name {new} is taken")
             }
             ("nick", new) => {
                 info!("{conn}: {name} is now {new}");
                 new.clone_into(&mut self.members.get_mut(conn)?.name);
-                self.say(cx, &room, None, format!("* {name} is now {new}\n"));
+                self.say_in(cx, &room, &format!("* {name} is now {new}"));
+                return None;
             }
             ("who", "") => {
-                let names: Vec<&str> = self.in_room(&room).map(|(_, one)| &one.name[..]).collect();
-                return Some(format!("in the {room}: {}", names.join(", ")));
+                let here = self.members.iter().filter(|(_, one)| one.room == room);
+                let names: Vec<&str> = here.map(|(_, one)| &one.name[..]).collect();
+                format!("in the {room}: {}", names.join(", "))
             }
             ("rooms", "") => {
-                let mut rooms = BTreeMap::new();
-                for (_, one) in self.members.iter() {
-                    *rooms.entry(&one.room).or_insert(0) += 1;
-                }
-                let rooms = rooms.iter().map(|(room, n)| format!("{room} ({n})"));
-                return Some(rooms.collect::<Vec<_>>().join(", "));
+                let mut rooms: Vec<_> = self.members.iter().map(|(_, one)| &one.room).collect();
+                rooms.sort();
+                let rooms = rooms.chunk_by(|one, next| one == next);
+                let rooms = rooms.map(|room| format!("{} ({})", room[0], room.len()));
+                rooms.collect::<Vec<_>>().join(", ")
             }
-            ("join", to) if !is_name(to) => {
-                return Some(format!("a room is called like somebody: {NAME_RULE}"));
+            ("join", to) if !is_name(to) => format!("a room is called like somebody: {NAME_RULE}"),
+            ("join", to) if to.to_lowercase() == room => format!("you are in the {room} already"),
+            ("join", to) => {
+                let to = to.to_lowercase();
+                self.members.get_mut(conn)?.room.clone_from(&to);
+                self.say_in(cx, &room, &format!("* {name} goes to the {to}"));
+                self.say_in(cx, &to, &format!("* {name} comes from the {room}"));
+                return None;
             }
-            ("join", to) => return self.go(cx, conn, &to.to_lowercase()),
-            ("leave", "") => return self.go(cx, conn, LOBBY),
+            ("leave", "") => return self.on_command(cx, conn, &format!("join {LOBBY}")),
             ("msg", message) if message.contains(' ') => {
                 let (to, text) = message.split_once(' ')?;
-                let line = format!("{name} (to you only): {text}\n");
-                let sent = |found| cx.send(found, line) != Sent::Gone;
-                return Some(match self.find(to).is_some_and(sent) {
-                    true => format!("to {to} only: {text}"),
-                    false => format!("nobody is called {to}"),
-                });
+                let Some(found) = self.find(to).filter(|found| cx.is_open(*found)) else {
+                    return Some(format!("nobody is called {to}"));
+                };
+                let line = format!("{name} (to you only): {text}");
+                self.say(cx, &line, |other, _| other == found);
+                format!("to {to} only: {text}")
             }
             // Not with the `*` of the server: nobody may speak for it.
             ("me", action) if !action.is_empty() => {
-                self.say(cx, &room, Some(conn), format!("~ {name} {action}\n"));
+                let text = format!("~ {name} {action}");
+                self.say(cx, &text, |other, one| other != conn && one.room == room);
+                return None;
             }
-            ("help", _) => return Some(HELP.to_owned()),
+            ("help", _) => HELP.to_owned(),
             ("quit", "") => {
                 tell(cx, conn, "goodbye");
                 cx.close(conn);
+                return None;
             }
             _ => {
                 // If it is a command at all, then the help says how it is used.
                 let is_it = |help: &&str| help[1..].split([' ', ':']).next() == Some(command);
-                return Some(match HELP.split("; ").find(is_it) {
+                match HELP.split("; ").find(is_it) {
                     Some(help) => format!("write {help}"),
                     None => format!("what is /{command}? Try /help"),
-                });
+                }
             }
-        }
-        None
-    }
-
-    /// Somebody has spoken: so much and no more until `LET_SPEAK`.
-    fn measure(&mut self, cx: &mut Context) {
-        if !replace(&mut self.measuring, true) {
-            cx.set_timer(FLOOD_TIME, LET_SPEAK);
-        }
-    }
-
-    /// To another room.
-    fn go(&mut self, cx: &mut Context, conn: ConnId, room: &str) -> Option<String> {
-        let member = self.members.get_mut(conn)?;
-        let name = member.name.clone();
-        let old = replace(&mut member.room, room.to_owned());
-        if old == room {
-            return Some(format!("you are in the {room} already"));
-        }
-        self.say(cx, &old, None, format!("* {name} goes to the {room}\n"));
-        self.say(cx, room, None, format!("* {name} comes from the {old}\n"));
-        None
+        })
     }
 
     /// Who is called so, in whatever case.
@@ -166,142 +177,131 @@ impl Chat {
         found.map(|(conn, _)| conn)
     }
 
-    fn in_room(&self, room: &str) -> impl Iterator<Item = (ConnId, &Member)> {
-        self.members.iter().filter(move |(_, one)| one.room == room)
+    /// Sends a text to all members that `to` is true of. Slow readers are no matter here: their
+    /// limits are.
+    fn say(&self, cx: &mut Context, text: &str, to: impl Fn(ConnId, &Member) -> bool) {
+        for framed in [false, true] {
+            let to = |(conn, one): &(ConnId, &Member)| one.framed == framed && to(*conn, one);
+            let members = self.members.iter().filter(to).map(|(conn, _)| conn);
+            let mut members = members.peekable();
+            if members.peek().is_some() {
+                cx.broadcast(members, message(framed, text));
+            }
+        }
     }
 
-    /// Sends a line to everybody in a room. Slow readers are no matter here: their limits are.
-    fn say(&self, cx: &mut Context, room: &str, but: Option<ConnId>, line: String) {
-        let here = self.in_room(room).map(|(conn, _)| conn);
-        cx.broadcast(here.filter(|conn| Some(*conn) != but), line);
+    fn say_in(&self, cx: &mut Context, room: &str, text: &str) {
+        self.say(cx, text, |_, one| one.room == room);
     }
 }
 
 /// An answer of the server to one user.
 fn tell(cx: &mut Context, conn: ConnId, text: &str) {
-    cx.send(conn, format!("* {text}\n"));
+    let text = format!("* {text}");
+    cx.send(conn, message(cx.tag(conn) == Some(FRAMED), &text));
 }
 
-impl FrameHandler<Lines, News> for Chat {
+/// A text as it goes out: as a frame or as a line.
+fn message(framed: bool, text: &str) -> Payload<'_> {
+    match framed {
+        true => SAID.frame(text).expect("no text has 4 GiB"),
+        false => (text, "\n").into(),
+    }
+}
+
+impl Handler<News> for Chat {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
-        let mut number = cx.stats().accepted;
-        while self.find(&format!("guest{number}")).is_some() {
-            number += 1;
-        }
-        let name = format!("guest{number}");
+        let framed = cx.tag(conn) == Some(FRAMED);
+        match framed {
+            true => self.frames.set(cx, conn, HEARD),
+            // The last one is a line, too, when it has no end.
+            false => self.lines.set(cx, conn, Lines::new(LINE_LIMIT).or_eof()),
+        };
+        let mut names = (cx.stats().accepted..).map(|number| format!("guest{number}"));
+        let free = names.find(|name| self.find(name).is_none());
+        let name = free.expect("there are more numbers than users");
         if let Some(peer) = cx.peer_addr(conn) {
             info!("{conn}: {name} joins from {peer}");
         }
         let hello = format!("you are {name}, in the {LOBBY}; /help says more");
         tell(cx, conn, &hello);
-        self.say(cx, LOBBY, None, format!("* {name} has joined\n"));
-        cx.set_deadline(conn, 0, self.args.idle_warn);
+        self.say_in(cx, LOBBY, &format!("* {name} has joined"));
+        cx.set_deadline(conn, WARN, self.args.idle_warn);
         let member = Member {
             name,
             room: LOBBY.to_owned(),
-            warned: false,
+            framed,
             said: 0,
         };
         self.members.insert(conn, member);
     }
 
-    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, line: Chunk<'_>) {
-        self.measure(cx);
-        let Some(member) = self.members.get_mut(conn) else {
-            return;
-        };
-        // Not `set_idle`: that counts what a user receives, too.
-        cx.set_deadline(conn, 0, self.args.idle_warn);
-        member.warned = false;
-        member.said += line.len() + LINE_COST;
-        if member.said > FLOOD_BYTES {
-            cx.pause_reads(conn); // also what has been read already waits
-        }
-        let text = clean(&line);
-        let text = text.trim_end();
-        if let Some(command) = text.strip_prefix('/') {
-            if let Some(answer) = self.on_command(cx, conn, command) {
-                tell(cx, conn, &answer);
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        let mut hear = || {
+            while let Some(line) = self.lines.try_next(cx, conn, input)? {
+                self.on_text(cx, conn, &line);
             }
-        } else if !text.is_empty() {
-            let line = format!("{}: {text}\n", member.name);
-            let room = member.room.clone();
-            self.say(cx, &room, Some(conn), line);
+            while let Some(frame) = self.frames.try_next(cx, conn, input)? {
+                self.on_text(cx, conn, &frame);
+            }
+            Ok(())
+        };
+        match hear() {
+            Ok(()) => {}
+            Err(CodecError::TooLong { .. }) => {
+                let limit = format!("a line may have {LINE_LIMIT} bytes");
+                tell(cx, conn, &format!("{limit}, and yours has more: goodbye"));
+                cx.close_because(conn, "line too long");
+            }
+            // The error would tell the others what was begun.
+            Err(_) => drop(cx.close_because(conn, "half a line")),
         }
     }
 
-    fn on_frame_error(&mut self, cx: &mut Context, conn: ConnId, _: &CodecError) {
-        let text = format!("a line may have {LINE_LIMIT} bytes, and yours has more: goodbye");
-        tell(cx, conn, &text);
-        cx.close_because(conn, "line too long");
-    }
-
-    fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, _: Deadline) {
-        let Some(member) = self.members.get_mut(conn) else {
-            return;
-        };
-        if replace(&mut member.warned, true) {
-            tell(cx, conn, "you have been silent for too long: goodbye");
-            cx.close_because(conn, "silent for too long");
-        } else {
-            let left = self.args.idle_drop;
-            tell(
-                cx,
-                conn,
-                &format!("are you there? Say something within {left:?}"),
-            );
-            cx.set_deadline(conn, 0, left);
+    fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
+        match which {
+            Deadline::Set(LET_SPEAK) => {
+                if let Some(member) = self.members.get_mut(conn) {
+                    member.said = 0;
+                }
+                cx.resume_reads_for(conn, FLOOD);
+            }
+            Deadline::Set(WARN) => {
+                let left = self.args.idle_drop;
+                let text = format!("are you there? Say something within {left:?}");
+                tell(cx, conn, &text);
+                cx.set_deadline(conn, DROP, left);
+            }
+            _ => {
+                tell(cx, conn, "you have been silent for too long: goodbye");
+                cx.close_because(conn, "silent for too long");
+            }
         }
     }
 
     fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {
-        let Some(Member { name, room, .. }) = self.members.remove(conn) else {
-            return;
-        };
-        info!("{conn}: {name} leaves: {closed}");
-        if !self.stopping {
-            self.say(
-                cx,
-                &room,
-                None,
-                format!("* {name} has left: {}\n", closed.reason),
-            );
+        if let Some(Member { name, room, .. }) = self.members.remove(conn) {
+            info!("{conn}: {name} leaves: {closed}");
+            let text = format!("* {name} has left: {}", closed.reason);
+            self.say_in(cx, &room, &text);
         }
     }
 
-    fn on_timer(&mut self, cx: &mut Context, _: TimerId, key: u64) {
-        if key == LET_SPEAK {
-            self.measuring = false;
-            self.announced = 0;
-            self.hold = None;
-            for (conn, member) in self.members.iter_mut() {
-                member.said = 0;
-                cx.resume_reads(conn);
-            }
-            return;
-        }
+    fn on_timer(&mut self, cx: &mut Context, _: TimerId, _: u64) {
         let (users, stats) = (self.members.len(), cx.stats());
-        let (come, lost) = (stats.accepted, stats.bytes_lost);
-        let (bytes_in, bytes_out) = (stats.bytes_in, stats.bytes_out);
-        info!("{users} users, {come} so far; bytes: {bytes_in} in, {bytes_out} out, {lost} lost");
-        cx.set_timer(self.args.stats, STATS);
+        info!("{users} users, {} so far; {stats:?}", stats.accepted);
     }
 
     fn on_message(&mut self, cx: &mut Context, news: News) {
         match news {
-            News::Announcement(text, hold) => {
-                self.announced += text.len() + LINE_COST;
-                self.hold = (self.announced > FLOOD_BYTES).then_some(hold);
-                self.measure(cx);
-                let line = format!("* announcement: {}\n", clean(text.trim_ascii_end()));
-                cx.broadcast(self.members.ids(), line);
+            News::Announcement(text) => {
+                let text = format!("* announcement: {}", clean(text.trim_ascii_end()));
+                self.say(cx, &text, |_, _| true);
             }
             // A first one stops in peace, a second one at once.
             News::Signal(signal) => {
-                info!(
-                    "signal {signal}: stopping, {} users are here",
-                    self.members.len()
-                );
+                let users = self.members.len();
+                info!("signal {signal}: stopping, {users} users are here");
                 cx.finish(if self.stopping { Duration::ZERO } else { GRACE });
                 self.stopping = true;
             }

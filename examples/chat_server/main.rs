@@ -1,27 +1,26 @@
 //! A chat server: whoever connects is in the lobby, and a line goes to everybody else there.
 //!
-//! It teaches a whole service in one thread: lines (`Framed<Lines, _>`), state per connection
-//! (`ConnMap`), one line to many (`broadcast`), limits that keep a slow reader, a flooder and a
-//! sleeper from hurting the others, signals and announcements that other threads post, and a stop
-//! that loses nothing.
+//! It teaches a whole service in one thread: two framings over one state (`Frames`), state per
+//! connection (`ConnMap`), one text to many (`broadcast`), limits and deadlines that keep a slow
+//! reader, a flooder and a sleeper from hurting the others, signals and announcements that other
+//! threads post, and a stop that loses nothing.
 //!
 //! Try it: `cargo run --example chat_server`, then in two other terminals `nc 127.0.0.1 7004`, or
-//! `cargo run --example chat_client`.
+//! `cargo run --example chat_client`. Programs may prefer `--framed ADDR`.
 //!
 //! This file sets it up; `chat.rs` is the service.
 
 mod chat;
 
-use chat::{Chat, LINE_LIMIT, News};
+use chat::{Chat, FLOOD_BYTES, FLOOD_TIME, FRAMED, LINE_COST, LINE_LIMIT, News};
 use clap::Parser;
 use log::warn;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use sockeye::{Config, Limits, Listen, Reactor, Sender};
+use sockeye::{Limits, Listen, Reactor, Sender, Tag};
 use std::io::{self, BufRead, Read, Write};
-use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
-use std::{iter, thread};
 
 #[derive(Parser)]
 #[command(about = "A chat server. Join with: nc 127.0.0.1 7004")]
@@ -29,6 +28,9 @@ struct Args {
     /// Where to listen: IP:PORT or unix:PATH; may be given several times
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7004")]
     listen: Vec<String>,
+    /// Where to listen for members that say the length of each text in four bytes before it
+    #[arg(long, value_name = "ADDR")]
+    framed: Vec<String>,
     /// Seconds that a user may say nothing before being warned
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     idle_warn: Duration,
@@ -58,47 +60,32 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Posts news from a thread of its own, for as long as the reactor is there.
-fn post(sender: Sender<News>, mut news: impl Iterator<Item = News> + Send + 'static) {
-    thread::spawn(move || news.all(|news| sender.send(news).is_ok()));
-}
-
-/// A line of standard input, in whatever encoding, when the one before it has been told.
-fn announcements() -> impl Iterator<Item = News> + Send {
-    let mut last: Option<mpsc::Receiver<()>> = None;
-    iter::from_fn(move || {
-        if let Some(last) = last.take() {
-            let _ = last.recv(); // an error, at last: the other end was dropped
-        }
+/// Posts each line of standard input, in whatever encoding, no faster than a user may speak.
+fn announce(chat: &Sender<News>) -> io::Result<()> {
+    loop {
         let mut line = Vec::new();
         let mut input = io::stdin().lock().take(LINE_LIMIT as u64);
-        match input.read_until(b'\n', &mut line) {
-            Ok(0) => return None,
-            Ok(_) => {}
-            Err(error) => {
-                warn!("standard input: {error}");
-                return None;
-            }
+        let cost = LINE_COST + input.read_until(b'\n', &mut line)?;
+        if line.is_empty() || chat.send(News::Announcement(line)).is_err() {
+            return Ok(());
         }
-        let (hold, told) = mpsc::channel();
-        last = Some(told);
-        Some(News::Announcement(line, hold))
-    })
+        thread::sleep(FLOOD_TIME * cost as u32 / FLOOD_BYTES as u32); // the loop never does
+    }
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
 
-    let mut config = Config::default();
-    config.max_connections = args.max_users;
-    // Lines are short: and this is what a flooder, who is not read for a while, may leave here.
-    config.receive_buffer = 16 * 1024;
-    let mut reactor = Reactor::with_messages_and_config(config)?;
-    let mut limits = Limits::default();
-    limits.hard_limit = args.unread as usize * 1024;
-    for addr in &args.listen {
-        let listen = Listen::new(addr.as_str()).limits(limits.clone());
+    let mut reactor = Reactor::builder()
+        .max_connections(args.max_users)
+        // Texts are short: and this is what a flooder, who is not read for a while, may leave here.
+        .receive_buffer(16 * 1024)
+        .build_with_messages()?;
+    let limits = Limits::default().hard_limit(args.unread as usize * 1024);
+    let lines = args.listen.iter().map(|addr| (addr, Tag::default()));
+    for (addr, tag) in lines.chain(args.framed.iter().map(|addr| (addr, FRAMED))) {
+        let listen = Listen::new(addr.as_str()).tag(tag).limits(limits.clone());
         // Without this the system, too, would keep megabytes for each user who does not read.
         let listener = reactor.listen(listen.send_buffer(64 * 1024))?;
         if let Some(addr) = reactor.context().listener_addr(listener) {
@@ -106,13 +93,19 @@ fn main() -> anyhow::Result<()> {
             let _ = writeln!(io::stdout(), "listening on {addr}");
         }
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let signals = iter::from_fn(move || signals.forever().next());
-    post(reactor.sender(), signals.map(News::Signal));
+    let (mut signals, sender) = (Signals::new([SIGINT, SIGTERM])?, reactor.sender());
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let _ = sender.send(News::Signal(signal)); // an error: it has stopped
+        }
+    });
     if args.announce {
-        post(reactor.sender(), announcements());
+        let sender = reactor.sender();
+        thread::spawn(move || {
+            announce(&sender).inspect_err(|error| warn!("standard input: {error}"))
+        });
     }
-    let mut chat = Chat::framed(reactor.context(), args);
+    let mut chat = Chat::new(reactor.context(), args);
     let report = reactor.run(&mut chat)?;
     let (left, cut_off, lost) = (report.closed, report.aborted, report.bytes_lost);
     let text = format!("{left} users left in peace, {cut_off} were cut off, {lost} bytes lost");
