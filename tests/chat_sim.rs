@@ -84,7 +84,7 @@ fn frame(text: &str) -> String {
     str::from_utf8(&length).unwrap().to_owned() + text
 }
 
-// R8: two framings over one state.
+// F2: two framings over one state.
 #[test]
 fn lines_and_frames_meet_in_one_room() {
     let (mut world, _) = open();
@@ -110,7 +110,7 @@ fn lines_and_frames_meet_in_one_room() {
         "ann: hello",
     ];
     assert_eq!(bob.received(), heard.map(frame).concat());
-    // An announcement and a goodbye are for both, in the way of each.
+    // What is for him alone is framed, too.
     say(&mut world, &ann, "/msg bob psst");
     ann.received();
     assert_eq!(bob.received(), frame("ann (to you only): psst"));

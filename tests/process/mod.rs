@@ -4,6 +4,8 @@
 #![allow(unreachable_pub, reason = "a module of tests")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+pub mod chat;
+
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
 use sockeye::Addr;
