@@ -52,15 +52,9 @@ fn read_keyboard(client: &Sender<Typed>) {
     }
 }
 
-/// `eprintln` would panic if nobody can read it.
-fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "[{text}]");
-}
-
 struct Client {
-    server: String,
+    args: Args,
     conn: ConnId,
-    first_retry: Duration,
     /// When to connect again; `None`: it was never open, and the address may be no good.
     next_retry: Option<Duration>,
     /// The user has left, or is about to.
@@ -72,9 +66,10 @@ struct Client {
 
 impl FrameHandler<Lines, Typed> for Client {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
-        self.next_retry = Some(self.first_retry);
+        self.next_retry = Some(Duration::from_millis(self.args.retry.max(1)));
         if let Some(peer) = cx.peer_addr(conn) {
-            note(&format!("connected to {peer}"));
+            // `eprintln` would panic if nobody can read it.
+            let _ = writeln!(io::stderr(), "[connected to {peer}]");
         }
     }
 
@@ -106,7 +101,7 @@ impl FrameHandler<Lines, Typed> for Client {
             _ if self.leaving && cx.origin(self.conn).is_some() => {}
             _ if self.leaving => cx.stop(), // it is away, and need not come back
             _ => {
-                note("not connected: that was not sent");
+                let _ = writeln!(io::stderr(), "[not connected: that was not sent]");
                 self.result = Err(anyhow!("not all was sent"));
             }
         }
@@ -118,20 +113,21 @@ impl FrameHandler<Lines, Typed> for Client {
 
     fn on_close(&mut self, cx: &mut Context, _: ConnId, closed: Closed) {
         self.hold = None;
+        let server = &self.args.server;
         let again = self.next_retry.filter(|_| !self.leaving);
         if !closed.is_clean() && (again.is_none() || closed.undelivered > 0) {
-            self.result = Err(anyhow!("{}: {closed}", self.server));
+            self.result = Err(anyhow!("{server}: {closed}"));
         }
         let Some(retry) = again else {
             return cx.stop();
         };
-        note(&format!("{}: {closed}; again in {retry:?}", self.server));
+        let _ = writeln!(io::stderr(), "[{server}: {closed}; again in {retry:?}]");
         cx.set_timer(retry, 0);
         self.next_retry = Some(LONGEST.min(retry * 2));
     }
 
     fn on_timer(&mut self, cx: &mut Context, _: TimerId, _: u64) {
-        self.conn = cx.connect(&self.server);
+        self.conn = cx.connect(&self.args.server);
     }
 }
 
@@ -142,8 +138,7 @@ fn main() -> anyhow::Result<()> {
     thread::spawn(move || read_keyboard(&sender));
     let client = Client {
         conn: reactor.context().connect(&args.server),
-        server: args.server,
-        first_retry: Duration::from_millis(args.retry.max(1)),
+        args,
         next_retry: None,
         leaving: false,
         hold: None,

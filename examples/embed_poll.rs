@@ -23,9 +23,6 @@ struct Args {
     listen: String,
 }
 
-/// Bytes that may be pending for a client before nothing more is typed.
-const FULL: usize = 64 * 1024;
-
 #[derive(Default)]
 struct App {
     clients: ConnMap<()>,
@@ -57,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     loop {
         // Who types waits for whoever reads slowest, instead of filling the queues.
         let cx = reactor.context();
-        let is_slow = app.clients.ids().any(|client| cx.pending(client) > FULL);
+        let is_slow = app.clients.ids().any(|client| cx.is_waiting(client));
         let [ours, typed] = wait(&reactor, typing && !is_slow)?;
         if typed {
             let mut bytes = [0; 4096];

@@ -122,16 +122,10 @@ impl FrameHandler<LengthPrefixed> for Server {
         let answer = Message::decode(frame).and_then(|request| self.answer(request));
         match answer.and_then(|answer| send(cx, conn, &answer)) {
             // A client that asks and does not read: then it is not read either.
-            Ok(Sent::Wait) => {
-                cx.pause_reads(conn);
-            }
+            Ok(Sent::Wait) => drop(cx.pause_until_drained(conn)),
             Ok(_) => {}
             Err(error) => drop(cx.close_because(conn, error)),
         }
-    }
-
-    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
-        cx.resume_reads(conn);
     }
 
     fn on_close(&mut self, _: &mut Context, conn: ConnId, closed: Closed) {
