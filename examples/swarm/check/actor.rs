@@ -2,6 +2,7 @@
 //! that the loop keeps its promises.
 
 use super::ledger::{End, Shared, Side};
+use super::more::More;
 use super::plan::{NodePlan, Role};
 use super::random::Random;
 use sockeye::sim::Clock;
@@ -44,6 +45,12 @@ pub struct Life {
     pub shut: bool,
     pub waiting: bool,
     pub paused: bool,
+    /// Paused until so many bytes of `sent` are taken.
+    pub drains: Option<u64>,
+    /// Bytes that sends took.
+    pub sent: u64,
+    /// Bytes of a frame, for who takes frames.
+    pub size: usize,
     /// Input may be offered again although nothing new has come.
     pub resumed: bool,
     /// Bytes consumed, and bytes offered after them and left.
@@ -84,6 +91,7 @@ pub struct Actor {
     pub random: Random,
     /// For what was added later, so that the rest of a seed stays as it is.
     pub aside: Random,
+    pub more: More,
     pub fuel: usize,
     /// It does nothing of its own any more.
     pub quiet: bool,
@@ -116,6 +124,11 @@ pub struct Actor {
 }
 
 impl Life {
+    /// Is it not to be read?
+    pub fn is_held(&self) -> bool {
+        self.paused || self.drains.is_some()
+    }
+
     /// Was it told, one way or the other, that the peer sends no more?
     pub fn at_end(&self) -> bool {
         self.eof || self.last
@@ -128,6 +141,7 @@ impl Actor {
             index,
             random: Random::new(plan.seed),
             aside: Random::new(!plan.seed),
+            more: More::new(&plan),
             fuel: plan.fuel,
             plan,
             quiet: false,
@@ -185,6 +199,9 @@ impl Actor {
             shut: false,
             waiting: false,
             paused: false,
+            drains: None,
+            sent: 0,
+            size: self.first_size(),
             resumed: false,
             taken: 0,
             left: 0,
@@ -212,7 +229,8 @@ impl Actor {
     }
 
     /// Checks what is offered, and answers how much that is.
-    fn offered(&mut self, conn: ConnId, input: &Input, what: &str) {
+    fn offered(&mut self, cx: &Context, conn: ConnId, input: &Input, what: &str) {
+        self.reads_go_on(cx, conn);
         let life = self.open_life(conn, what);
         assert!(!life.eof, "{conn}: {what} after on_eof");
         assert!(!life.paused, "{conn}: {what} in a pause");
@@ -231,7 +249,7 @@ impl Actor {
         };
         life.taken += offered - left;
         life.left = left;
-        if left > limit && !life.paused && life.asked.is_none() && !life.eof {
+        if left > limit && !life.is_held() && life.asked.is_none() && !life.eof {
             life.asked = Some(Asked::InputLimit);
             life.asked_at = Some(now);
             let end = life.end;
@@ -245,7 +263,7 @@ impl Actor {
     /// `on_data`: something is new, or reads were resumed, or it is all that will come.
     fn given(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
         let len = input.len();
-        self.offered(conn, input, "on_data");
+        self.offered(cx, conn, input, "on_data");
         let life = self.life(conn);
         let resumed = std::mem::take(&mut life.resumed);
         let last = input.is_ended() && !std::mem::replace(&mut life.last, true);
@@ -302,6 +320,7 @@ impl Actor {
                 life.taken_in = (number, 0);
             }
             life.taken_in.1 += len;
+            life.sent += len as u64;
             life.taken_since.0 += len;
         }
     }
@@ -310,6 +329,11 @@ impl Actor {
     pub fn after_turn(&mut self, cx: &Context) {
         self.callbacks += 1;
         assert!(!self.inside, "a turn ended inside a callback");
+        let reading = |conn: &&ConnId| cx.wants_input(**conn);
+        let reading: Vec<ConnId> = self.lives.keys().filter(reading).copied().collect();
+        for conn in reading {
+            self.reads_go_on(cx, conn);
+        }
         let mut pending = 0;
         for (conn, life) in &mut self.lives {
             let now = cx.pending(*conn);
@@ -345,6 +369,9 @@ impl Actor {
     }
 
     fn timer_fires(&mut self, cx: &mut Context, id: TimerId, key: u64) {
+        if self.ticks(cx, id, key) {
+            return;
+        }
         let Some(timer) = self.timers.remove(&id) else {
             panic!("{id}: a timer that is not set fires");
         };
@@ -385,7 +412,7 @@ impl Handler<Note> for Actor {
             EventKind::Data { conn, input } => self.given(cx, conn, input),
             EventKind::Drain { conn } => self.drained(cx, conn),
             EventKind::Eof { conn, input } => {
-                self.offered(conn, input, "on_eof");
+                self.offered(cx, conn, input, "on_eof");
                 let life = self.life(conn);
                 life.eof = true;
                 assert!(input.len() == life.left, "{conn}: on_eof brings new input");
@@ -434,6 +461,7 @@ impl Handler<Note> for Actor {
         self.ledger.borrow_mut().message(self.index, note.id);
         if note.resume {
             self.resume_all(cx);
+            self.accept_again(cx);
         }
         (0..note.acts).for_each(|_| self.one_act(cx));
         self.inside = false;
@@ -446,6 +474,7 @@ impl Handler<Note> for Actor {
 impl Actor {
     fn asked_to_accept(&mut self, cx: &mut Context, from: ListenerId, _: &Addr) -> Accept {
         assert!(self.listeners.contains(&from), "{from} is no listener");
+        self.is_right_to_accept(from);
         self.act(cx);
         match !self.quiet && self.random.percent(3) {
             true => Accept::Refuse,

@@ -36,7 +36,7 @@ impl Actor {
             panic!("{conn}: idle without an idle time");
         };
         let from = std::mem::replace(&mut life.idle_from, now);
-        let (paused, eof) = (life.paused, life.at_end());
+        let (paused, eof) = (life.is_held(), life.at_end());
         assert!(now >= from + idle, "{conn}: told idle too early");
         let Some((_, traffic)) = self.lives.get(&conn).and_then(|life| self.traffic(life)) else {
             return;
@@ -100,7 +100,7 @@ impl Actor {
             return;
         };
         let asked = |tried: Option<Instant>| tried.is_some_and(|tried| tried >= end);
-        let spared = !life.opened || life.paused || life.eof || life.left > 0;
+        let spared = !life.opened || life.is_held() || life.eof || life.left > 0;
         assert!(
             spared || asked(traffic.read_tried),
             "{conn}: aborted at the end of the grace, and nobody looked whether there is input"

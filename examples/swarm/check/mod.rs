@@ -10,6 +10,7 @@ mod actor;
 mod acts;
 mod judge;
 mod ledger;
+mod more;
 mod plan;
 mod random;
 mod run;

@@ -252,7 +252,10 @@ impl Run {
                 });
             }
             Step::Listen(node) => {
-                self.outside(self.nodes[node], |actor, cx| actor.listen(cx, false));
+                self.outside(self.nodes[node], |actor, cx| {
+                    actor.listen(cx, false);
+                    actor.accept_again(cx);
+                });
             }
             Step::Calm => self.calm(),
         }
@@ -398,6 +401,7 @@ impl Run {
         self.hear_all();
         self.world.advance(CALM);
         self.hear_all();
+        self.nobody_waits_to_be_accepted();
         self.ledger.borrow_mut().settled();
         if self.faults.resets == 0 {
             self.ledger.borrow_mut().all_paid();
@@ -407,6 +411,15 @@ impl Run {
             self.world.app_mut(node).quiet = false;
         }
         self.world.faults(self.faults.clone());
+    }
+
+    /// Listeners that were paused or that rested have looked into their backlogs.
+    fn nobody_waits_to_be_accepted(&self) {
+        for (number, player) in &self.players {
+            let known = self.ledger.borrow_mut().other(player.end).known;
+            let waits = !known && !player.closed && player.peer.is_open();
+            assert!(!waits, "peer {number} waits to be accepted");
+        }
     }
 
     /// What must hold of a node when nothing moves.
@@ -419,7 +432,7 @@ impl Run {
             for (conn, life) in &actor.lives {
                 pending += cx.pending(*conn) as u64;
                 let live = life.asked.is_none() && life.opened;
-                let owed = live && life.resumed && !life.paused && !life.eof && life.left > 0;
+                let owed = live && life.resumed && !life.is_held() && !life.eof && life.left > 0;
                 assert!(
                     !owed,
                     "{conn} of n{name}: what was left is not offered again"
@@ -444,6 +457,8 @@ impl Run {
                 accepted == out + pending + lost,
                 "n{name}: of {accepted} bytes {out} went out, {pending} are pending, {lost} lost"
             );
+            actor.nobody_waits_in_vain(cx);
+            actor.no_tick_is_missing();
             for (id, timer) in &actor.timers {
                 assert!(timer.at > now, "{id} of n{name} has not fired");
             }
