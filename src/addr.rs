@@ -178,26 +178,44 @@ impl fmt::Display for Target {
 /// `"unix:/run/chat.sock"`, `("127.0.0.1", 7000)`, `(IpAddr, 7000)`, a `Path` or `PathBuf` (a Unix
 /// socket) or an [`Addr`].
 #[derive(Clone, Debug)]
-pub struct ToAddr(pub(crate) Target);
+pub struct AnyAddr(pub(crate) Target);
 
-impl From<Addr> for ToAddr {
-    fn from(addr: Addr) -> ToAddr {
-        ToAddr(Target::Addr(addr))
+/// What is an address in any form of [`AnyAddr`]: [`Listen::new`](crate::Listen::new) and
+/// [`Connect::new`](crate::Connect::new) take it. There is nothing to implement: a type with
+/// `From` for `AnyAddr` is one.
+///
+/// ```compile_fail,E0277
+/// sockeye::Connect::new(7000); // error: `{integer}` is no address
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no address",
+    label = "no address",
+    note = "write \"127.0.0.1:7000\", (\"127.0.0.1\", 7000) or \"unix:/run/chat.sock\"; \
+            or give a `SocketAddr`, a `Path` or an `Addr`"
+)]
+pub trait ToAddr: Into<AnyAddr> {}
+
+#[diagnostic::do_not_recommend] // or the compiler would speak of `From`
+impl<A: Into<AnyAddr>> ToAddr for A {}
+
+impl From<Addr> for AnyAddr {
+    fn from(addr: Addr) -> AnyAddr {
+        AnyAddr(Target::Addr(addr))
     }
 }
 
-impl From<&str> for ToAddr {
-    fn from(text: &str) -> ToAddr {
-        ToAddr(match text.parse() {
+impl From<&str> for AnyAddr {
+    fn from(text: &str) -> AnyAddr {
+        AnyAddr(match text.parse() {
             Ok(addr) => Target::Addr(addr),
             Err(AddrParseError(text)) => Target::Name(text),
         })
     }
 }
 
-impl From<(&str, u16)> for ToAddr {
-    fn from((host, port): (&str, u16)) -> ToAddr {
-        ToAddr(match host.parse::<IpAddr>() {
+impl From<(&str, u16)> for AnyAddr {
+    fn from((host, port): (&str, u16)) -> AnyAddr {
+        AnyAddr(match host.parse::<IpAddr>() {
             Ok(ip) => Target::Addr(Addr::Ip((ip, port).into())),
             Err(_) => Target::Name(format!("{host}:{port}")),
         })
@@ -206,9 +224,9 @@ impl From<(&str, u16)> for ToAddr {
 
 macro_rules! to_addr {
     ($($from:ty => |$value:ident| $to:expr;)*) => {$(
-        impl From<$from> for ToAddr {
-            fn from($value: $from) -> ToAddr {
-                ToAddr::from($to)
+        impl From<$from> for AnyAddr {
+            fn from($value: $from) -> AnyAddr {
+                AnyAddr::from($to)
             }
         }
     )*};
@@ -259,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_host_with_a_port_beside_it_needs_no_brackets() {
-        let target = |to: ToAddr| to.0.to_string();
+        let target = |to: AnyAddr| to.0.to_string();
         assert_eq!(target(("::1", 80).into()), "[::1]:80");
         assert_eq!(target(("example", 80).into()), "example:80");
         assert_eq!(target(PathBuf::from("/a").into()), "unix:/a");

@@ -137,9 +137,9 @@ mod tests;
 /// The crate that [`Input`] (`bytes::Buf`) and shared payloads (`bytes::Bytes`) come from.
 pub use bytes;
 
-pub use addr::{Addr, AddrParseError, ToAddr};
+pub use addr::{Addr, AddrParseError, AnyAddr, ToAddr};
 pub use buffer::input::{Chunk, Input, InputBuffer};
-pub use buffer::payload::Payload;
+pub use buffer::payload::{Payload, ToPayload};
 pub use closed::{Closed, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};
 pub use conn::Origin;

@@ -1,11 +1,9 @@
 //! How a listener or an outbound connection is asked for.
 
-use crate::addr::{Addr, Target, ToAddr};
+use crate::addr::{Target, ToAddr};
 use crate::config::Limits;
 use crate::id::Tag;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,7 +139,7 @@ impl Listen {
     ///
     /// Of several servers that start on one Unix path at the same time one gets it, and the others
     /// are told that it is in use. For that there is a file `PATH.sockeye-lock` while one starts.
-    pub fn new(addr: impl Into<ToAddr>) -> Listen {
+    pub fn new(addr: impl ToAddr) -> Listen {
         Listen {
             target: addr.into().0,
             tag: None,
@@ -214,7 +212,7 @@ pub struct Connect {
 
 impl Connect {
     /// Connects to this address.
-    pub fn new(addr: impl Into<ToAddr>) -> Connect {
+    pub fn new(addr: impl ToAddr) -> Connect {
         Connect {
             target: addr.into().0,
             tag: None,
@@ -235,8 +233,8 @@ impl Connect {
     }
 }
 
-/// What [`Context::listen`](crate::Context::listen) takes: an address in any form of [`ToAddr`], or
-/// a [`Listen`].
+/// What [`Context::listen`](crate::Context::listen) takes: an address in any form of
+/// [`AnyAddr`](crate::AnyAddr), or a [`Listen`].
 ///
 /// ```compile_fail,E0277
 /// # fn listens(cx: &mut sockeye::Context) {
@@ -251,8 +249,8 @@ impl Connect {
 )]
 pub trait ToListen: Into<Listen> {}
 
-/// What [`Context::connect`](crate::Context::connect) takes: an address in any form of [`ToAddr`],
-/// or a [`Connect`].
+/// What [`Context::connect`](crate::Context::connect) takes: an address in any form of
+/// [`AnyAddr`](crate::AnyAddr), or a [`Connect`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no address to connect to",
     label = "no address",
@@ -261,40 +259,20 @@ pub trait ToListen: Into<Listen> {}
 )]
 pub trait ToConnect: Into<Connect> {}
 
-// One by one, for the compiler shows the sentences above only where no general impl might apply.
-macro_rules! addresses {
-    ($($addr:ty),*) => {$(
-        impl ToListen for $addr {}
-        impl ToConnect for $addr {}
-    )*};
-}
+// Or the compiler would speak of `From`.
+#[diagnostic::do_not_recommend]
+impl<L: Into<Listen>> ToListen for L {}
 
-addresses!(
-    ToAddr,
-    Addr,
-    &Addr,
-    SocketAddr,
-    (IpAddr, u16),
-    (&str, u16),
-    &str,
-    &String,
-    String,
-    &Path,
-    &PathBuf,
-    PathBuf
-);
+#[diagnostic::do_not_recommend]
+impl<C: Into<Connect>> ToConnect for C {}
 
-impl ToListen for Listen {}
-
-impl ToConnect for Connect {}
-
-impl<A: Into<ToAddr>> From<A> for Listen {
+impl<A: ToAddr> From<A> for Listen {
     fn from(addr: A) -> Listen {
         Listen::new(addr)
     }
 }
 
-impl<A: Into<ToAddr>> From<A> for Connect {
+impl<A: ToAddr> From<A> for Connect {
     fn from(addr: A) -> Connect {
         Connect::new(addr)
     }

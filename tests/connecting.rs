@@ -11,7 +11,7 @@ use kit::places::{
 use kit::{Kit, default, descriptors, echo, pattern, peer, read_all, read_n, reset};
 use kit::{slot_of, spawn, write};
 use socket2::{Domain, SockAddr, Socket, Type};
-use sockeye::{ConnId, Connect, Context, EventKind, Origin, Reason, Sent, ToAddr};
+use sockeye::{AnyAddr, ConnId, Connect, Context, EventKind, Origin, Reason, Sent, ToAddr};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
@@ -33,7 +33,7 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Closing for Kit<F> {
 }
 
 /// Connects where nobody listens, again and again: each is reported once, and later.
-fn is_refused(addr: impl Into<ToAddr>, rounds: usize, kind: ErrorKind) {
+fn is_refused(addr: impl ToAddr, rounds: usize, kind: ErrorKind) {
     let connect = Connect::new(addr);
     let mut kit = Kit::new(default);
     let mut slots = HashSet::new();
@@ -270,10 +270,7 @@ fn a_unix_connect_to_a_full_backlog_fails_and_does_not_hang() {
 }
 
 /// What is sent and shut before the connect is through.
-fn early(
-    kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>,
-    addr: impl Into<ToAddr>,
-) -> ConnId {
+fn early(kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>, addr: impl ToAddr) -> ConnId {
     let conn = kit.connect(Connect::new(addr));
     assert_eq!(kit.cx().send(conn, "one "), Sent::Queued);
     assert_eq!(kit.cx().send(conn, "two "), Sent::Queued);
@@ -352,7 +349,7 @@ fn what_was_sent_is_discarded_when_the_connect_fails() {
     let (_port, addr) = refusing();
     let dir = TempDir::new();
     let mut kit = Kit::new(default);
-    for target in [ToAddr::from(addr), dir.file("nobody").into()] {
+    for target in [AnyAddr::from(addr), dir.file("nobody").into()] {
         let conn = kit.connect(Connect::new(target));
         let sent = kit.cx().send(conn, vec![0; 500]);
         // A connect that has failed already takes nothing.

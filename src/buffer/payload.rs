@@ -11,6 +11,25 @@ use bytes::{BufMut, Bytes};
 #[derive(Debug)]
 pub struct Payload<'a>(pub(crate) Parts<'a>);
 
+/// What can be sent: all that a [`Payload`] is made from. There is nothing to implement: a type
+/// with `From` for `Payload` can be sent.
+///
+/// ```compile_fail,E0277
+/// # fn sends(cx: &mut sockeye::Context, conn: sockeye::ConnId) {
+/// cx.send(conn, 7); // error: `{integer}` is nothing that can be sent
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is nothing that can be sent",
+    label = "no bytes",
+    note = "give `&[u8]`, `&str`, `String`, `Vec<u8>`, `Bytes` or a `Chunk` of input, or a pair of \
+            these; a number has `to_be_bytes`, and a codec its `frame`"
+)]
+pub trait ToPayload<'a>: Into<Payload<'a>> {}
+
+#[diagnostic::do_not_recommend] // or the compiler would speak of `From`
+impl<'a, P: Into<Payload<'a>>> ToPayload<'a> for P {}
+
 /// One part, as almost always, or two; more only when a payload of parts gets a header.
 #[derive(Debug)]
 pub(crate) enum Parts<'a> {

@@ -2,7 +2,7 @@
 
 use super::{CodecError, Decoder, Encoder};
 use crate::buffer::input::{Chunk, Input};
-use crate::buffer::payload::Payload;
+use crate::buffer::payload::{Payload, ToPayload};
 use memchr::{memchr, memmem};
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ impl Decoder for Delimited {
 }
 
 impl Encoder for Delimited {
-    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+    fn frame<'a>(&'a self, payload: impl ToPayload<'a>) -> Result<Payload<'a>, CodecError> {
         let payload = payload.into();
         super::check_len(payload.len(), self.max, &payload)?;
         match self.is_in(&payload) {

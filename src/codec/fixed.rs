@@ -2,7 +2,7 @@
 
 use super::{CodecError, Decoder, Encoder};
 use crate::buffer::input::{Chunk, Input};
-use crate::buffer::payload::Payload;
+use crate::buffer::payload::{Payload, ToPayload};
 
 /// Frames that are all of the same length.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ impl Decoder for Fixed {
 }
 
 impl Encoder for Fixed {
-    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+    fn frame<'a>(&'a self, payload: impl ToPayload<'a>) -> Result<Payload<'a>, CodecError> {
         let payload = payload.into();
         match payload.len() == self.0 {
             true => Ok(payload),

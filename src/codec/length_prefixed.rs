@@ -2,7 +2,7 @@
 
 use super::{CodecError, Decoder, Encoder};
 use crate::buffer::input::{Chunk, Input};
-use crate::buffer::payload::{Header, Payload};
+use crate::buffer::payload::{Header, Payload, ToPayload};
 
 /// Frames that begin with their length; the frame that is given is what the length counts.
 ///
@@ -228,7 +228,7 @@ impl LengthPrefixed {
     pub fn frame_after<'a>(
         &self,
         before: &[u8],
-        payload: impl Into<Payload<'a>>,
+        payload: impl ToPayload<'a>,
     ) -> Result<Payload<'a>, CodecError> {
         let payload = payload.into();
         super::check_len(payload.len(), self.max, &payload)?;
@@ -319,7 +319,7 @@ impl Decoder for LengthPrefixed {
 
 /// With an offset: [`frame_after`](LengthPrefixed::frame_after).
 impl Encoder for LengthPrefixed {
-    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+    fn frame<'a>(&'a self, payload: impl ToPayload<'a>) -> Result<Payload<'a>, CodecError> {
         self.frame_after(&[], payload)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{CodecError, Decoder, Encoder};
 use crate::buffer::input::{Chunk, Input};
-use crate::buffer::payload::Payload;
+use crate::buffer::payload::{Payload, ToPayload};
 use bytes::Buf;
 use memchr::memchr;
 
@@ -163,7 +163,7 @@ fn content(line: &[u8]) -> usize {
 }
 
 impl Encoder for Lines {
-    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+    fn frame<'a>(&'a self, payload: impl ToPayload<'a>) -> Result<Payload<'a>, CodecError> {
         let payload = payload.into();
         super::check_len(payload.len(), self.max, &payload)?;
         for part in payload.slices() {

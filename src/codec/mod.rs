@@ -56,7 +56,7 @@ pub use tokio_util::TokioCodec;
 pub use until_eof::UntilEof;
 
 use crate::buffer::input::Input;
-use crate::buffer::payload::Payload;
+use crate::buffer::payload::{Payload, ToPayload};
 use bytes::BufMut;
 
 /// Bytes to frames. Each connection has a decoder of its own, which may remember what it has seen.
@@ -197,7 +197,7 @@ pub trait Encoder {
     ///
     /// The decoder at the other end would not give this payload back: it is longer than the
     /// maximum, or has the delimiter in it.
-    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError>;
+    fn frame<'a>(&'a self, payload: impl ToPayload<'a>) -> Result<Payload<'a>, CodecError>;
 
     /// Appends a frame to a buffer.
     ///

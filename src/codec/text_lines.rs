@@ -2,7 +2,7 @@
 
 use super::{CodecError, Decoder, Encoder, Lines};
 use crate::buffer::input::Input;
-use crate::buffer::payload::Payload;
+use crate::buffer::payload::{Payload, ToPayload};
 use bytes::Buf;
 use memchr::{memchr_iter, memrchr};
 
@@ -136,7 +136,7 @@ impl Decoder for TextLines {
 
 /// As [`Lines`]; what is sent is not checked for UTF-8.
 impl Encoder for TextLines {
-    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+    fn frame<'a>(&'a self, payload: impl ToPayload<'a>) -> Result<Payload<'a>, CodecError> {
         self.0.frame(payload)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{CodecError, Decoder, Encoder};
 use crate::buffer::input::{Chunk, Input};
-use crate::buffer::payload::Payload;
+use crate::buffer::payload::{Payload, ToPayload};
 
 /// All that comes until the peer sends no more is one frame; so is nothing at all.
 ///
@@ -38,7 +38,7 @@ impl Decoder for UntilEof {
 }
 
 impl Encoder for UntilEof {
-    fn frame<'a>(&'a self, payload: impl Into<Payload<'a>>) -> Result<Payload<'a>, CodecError> {
+    fn frame<'a>(&'a self, payload: impl ToPayload<'a>) -> Result<Payload<'a>, CodecError> {
         let payload = payload.into();
         super::check_len(payload.len(), self.max, &payload)?;
         Ok(payload)

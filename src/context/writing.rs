@@ -1,7 +1,7 @@
 //! Writing: what a send or a broadcast does to the queues.
 
 use super::Context;
-use crate::buffer::payload::{Part, Parts, Payload};
+use crate::buffer::payload::{Part, Parts, Payload, ToPayload};
 use crate::buffer::store::Store;
 use crate::buffer::write_queue::WriteQueue;
 use crate::closed::Reason;
@@ -68,7 +68,7 @@ impl Context {
     /// Bytes sent while connecting go out when the connection is open. "Queued" does not mean that
     /// the peer has them: only its answer can say so.
     #[inline]
-    pub fn send<'a>(&mut self, conn: ConnId, payload: impl Into<Payload<'a>>) -> Sent {
+    pub fn send<'a>(&mut self, conn: ConnId, payload: impl ToPayload<'a>) -> Sent {
         match payload.into().0 {
             Parts::One(Part::Chunk(chunk)) => {
                 let (store, start, end) = chunk.into_parts();
@@ -119,7 +119,7 @@ impl Context {
     pub fn broadcast<'a>(
         &mut self,
         conns: impl IntoIterator<Item = ConnId>,
-        frame: impl Into<Payload<'a>>,
+        frame: impl ToPayload<'a>,
     ) -> Broadcast {
         let payload = frame.into();
         let mut broadcast = Broadcast::default();

@@ -1,6 +1,6 @@
 //! A scripted peer: the other end of a connection, as a test plays it.
 
-use crate::addr::{Addr, Target, ToAddr};
+use crate::addr::{Addr, AnyAddr, Target};
 use crate::backend::simnet::Owner;
 use crate::backend::simnet::State;
 use crate::backend::simnet::net::nanos;
@@ -37,7 +37,7 @@ impl fmt::Debug for Peer {
 
 impl Peer {
     #[track_caller]
-    pub(super) fn connect(net: &SharedNet, host: IpAddr, addr: ToAddr) -> Peer {
+    pub(super) fn connect(net: &SharedNet, host: IpAddr, addr: AnyAddr) -> Peer {
         let Target::Addr(addr) = addr.0 else {
             panic!("{} is no address: write IP:PORT or unix:PATH", addr.0);
         };

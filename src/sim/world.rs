@@ -68,7 +68,7 @@ impl World {
     ///
     /// When it is no address.
     #[track_caller]
-    pub fn connect(&mut self, addr: impl Into<ToAddr>) -> Peer {
+    pub fn connect(&mut self, addr: impl ToAddr) -> Peer {
         self.connect_from(Ipv4Addr::new(10, 1, 0, 1).into(), addr)
     }
 
@@ -79,7 +79,7 @@ impl World {
     ///
     /// When it is no address.
     #[track_caller]
-    pub fn connect_from(&mut self, host: IpAddr, addr: impl Into<ToAddr>) -> Peer {
+    pub fn connect_from(&mut self, host: IpAddr, addr: impl ToAddr) -> Peer {
         Peer::connect(&self.net, host, addr.into())
     }
 
