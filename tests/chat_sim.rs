@@ -8,7 +8,7 @@
 #[path = "../examples/chat_server/chat.rs"]
 mod chat;
 
-use chat::{Chat, FRAMED, News};
+use chat::{Chat, FRAMED};
 use sockeye::sim::{Node, Peer, World};
 use sockeye::{Config, Limits, Listen};
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-fn open() -> (World, Node<Chat, News>) {
+fn open() -> (World, Node<Chat, i32>) {
     let args = Args {
         idle_warn: minutes(10),
         idle_drop: minutes(1),
@@ -276,28 +276,12 @@ fn a_flood_is_held_back_line_by_line() {
 }
 
 #[test]
-fn an_announcement_is_heard_in_every_room() {
-    let (mut world, node) = open();
-    let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
-    say(&mut world, &ann, "/join rust");
-    ann.received();
-    bob.received();
-    let news = News::Announcement(b"soup\n".to_vec());
-    assert!(world.reactor(node).sender().send(news).is_ok());
-    world.settle();
-    for peer in [&ann, &bob] {
-        assert_eq!(peer.received(), "* announcement: soup\n");
-    }
-}
-
-#[test]
 fn a_signal_says_goodbye_and_leaves_nothing_behind() {
     let (mut world, node) = open();
     let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
     ann.received();
     say(&mut world, &ann, "last words");
-    let signal = News::Signal(15);
-    assert!(world.reactor(node).sender().send(signal).is_ok());
+    assert!(world.reactor(node).sender().send(15).is_ok());
     world.settle();
     assert_eq!(ann.received(), "* the server stops: goodbye\n");
     assert_eq!(

@@ -18,7 +18,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ANY: &str = "127.0.0.1:0";
 const MIB: usize = 1024 * 1024;
@@ -342,61 +342,6 @@ fn a_typed_binary_protocol_answers_in_order_and_survives_what_is_none() {
     assert!(!client(&["a=many"]).status.success());
     assert!(client(&["a"]).status.success());
     ends_on_sigterm(server);
-}
-
-// M: what another thread posts. The other tests of the chat server are in `chat_server.rs`.
-#[test]
-fn an_announcement_reaches_everybody_and_steers_nobodys_terminal() {
-    let args = ["--listen", ANY, "--announce"];
-    let mut server = Process::start_with("chat_server", &args, Stdio::piped());
-    let addr = server.ip();
-    let one = peer(addr);
-    assert!(read_line(&one).contains("you are guest1"));
-    let two = peer(addr);
-    assert!(read_line(&two).contains("you are guest2"));
-    assert!(read_line(&one).contains("guest2 has joined"));
-    let mut input = server.stdin();
-    // What is no text is repaired, and ends nothing.
-    input
-        .write_all(b"soup is \x1b[31mready\r\ncaf\xe9\nlast")
-        .unwrap();
-    drop(input); // neither does its end
-    for stream in [&one, &two] {
-        for text in ["soup is \u{fffd}[31mready", "caf\u{fffd}", "last"] {
-            assert_eq!(read_line(stream), format!("* announcement: {text}\n"));
-        }
-    }
-    (&one).write_all(b"/who\n").unwrap();
-    assert_eq!(read_line(&one), "* in the lobby: guest1, guest2\n");
-    server.signal(Signal::TERM);
-    assert!(server.wait().success());
-}
-
-// A file is read faster than any user reads; nobody is cut off for that.
-#[test]
-fn announcements_are_read_no_faster_than_a_user_may_speak() {
-    let args = ["--listen", ANY, "--announce", "--unread", "64"];
-    let mut server = Process::start_with("chat_server", &args, Stdio::piped());
-    let user = peer(server.ip());
-    let mut lines = BufReader::new(user.try_clone().unwrap()).lines();
-    assert!(lines.next().unwrap().unwrap().contains("you are guest1"));
-    let mut input = server.stdin();
-    let typing = thread::spawn(move || {
-        (0..).try_for_each(|number| writeln!(input, "{number} {}", "x".repeat(1000)))
-    });
-    let start = Instant::now();
-    for number in 0..50 {
-        let line = lines.next().unwrap().unwrap();
-        let words = format!("* announcement: {number} x");
-        assert!(line.starts_with(&words), "{line}");
-    }
-    // Four of them are more than 4 KiB, and then 100 ms pass.
-    let least = Duration::from_millis(1100);
-    assert!(start.elapsed() > least, "{:?}", start.elapsed());
-    server.signal(Signal::TERM);
-    drop((lines, user));
-    assert!(server.wait().success());
-    assert!(typing.join().unwrap().is_err());
 }
 
 /// A pipe that nobody reads any more.

@@ -8,7 +8,7 @@ use sockeye::{Origin, Payload, Tag, TimerId};
 use std::time::Duration;
 
 /// Bytes of a line at most.
-pub(crate) const LINE_LIMIT: usize = 4096;
+const LINE_LIMIT: usize = 4096;
 
 /// Who comes by a listener with this tag says the length of a text in four bytes before it, and is
 /// spoken to in the same way; all others are for lines.
@@ -18,9 +18,9 @@ const SAID: LengthPrefixed = LengthPrefixed::u32(u32::MAX as usize);
 
 /// Who has said more than this is not read until the time is over, so that nobody fills the queues
 /// of the others faster than they can read. A line counts for its bytes and some for the name.
-pub(crate) const FLOOD_BYTES: usize = 4096;
-pub(crate) const LINE_COST: usize = 64;
-pub(crate) const FLOOD_TIME: Duration = Duration::from_millis(100);
+const FLOOD_BYTES: usize = 4096;
+const LINE_COST: usize = 64;
+const FLOOD_TIME: Duration = Duration::from_millis(100);
 const FLOOD: Hold = Hold::new(0);
 
 /// How long users may take to receive what is still queued for them when the server stops.
@@ -37,13 +37,6 @@ const HELP: &str = "/nick NAME: change your name; /who: who is here; /rooms: whe
                     /join ROOM: go there; /leave: back to the lobby; /msg NAME TEXT: tell only \
                     NAME; /me TEXT: say what you do; /quit: leave; /help: this. Anything else goes \
                     to everybody in your room.";
-
-/// What other threads post.
-pub(crate) enum News {
-    Signal(i32),
-    /// To be told to everybody.
-    Announcement(Vec<u8>),
-}
 
 #[derive(Clone)]
 struct Member {
@@ -209,7 +202,7 @@ fn message(framed: bool, text: &str) -> Payload<'_> {
     }
 }
 
-impl Handler<News> for Chat {
+impl Handler<i32> for Chat {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
         let framed = cx.tag(conn) == Some(FRAMED);
         match framed {
@@ -292,20 +285,12 @@ impl Handler<News> for Chat {
         info!("{users} users, {} so far; {stats:?}", stats.accepted);
     }
 
-    fn on_message(&mut self, cx: &mut Context, news: News) {
-        match news {
-            News::Announcement(text) => {
-                let text = format!("* announcement: {}", clean(text.trim_ascii_end()));
-                self.say(cx, &text, |_, _| true);
-            }
-            // A first one stops in peace, a second one at once.
-            News::Signal(signal) => {
-                let users = self.members.len();
-                info!("signal {signal}: stopping, {users} users are here");
-                cx.finish(if self.stopping { Duration::ZERO } else { GRACE });
-                self.stopping = true;
-            }
-        }
+    /// A first signal stops in peace, a second one at once.
+    fn on_message(&mut self, cx: &mut Context, signal: i32) {
+        let users = self.members.len();
+        info!("signal {signal}: stopping, {users} users are here");
+        cx.finish(if self.stopping { Duration::ZERO } else { GRACE });
+        self.stopping = true;
     }
 
     fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {

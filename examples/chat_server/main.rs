@@ -2,8 +2,8 @@
 //!
 //! It teaches a whole service in one thread: two framings over one state (`Frames`), state per
 //! connection (`ConnMap`), one text to many (`broadcast`), limits and deadlines that keep a slow
-//! reader, a flooder and a sleeper from hurting the others, signals and announcements that other
-//! threads post, and a stop that loses nothing.
+//! reader, a flooder and a sleeper from hurting the others, signals that another thread posts, and
+//! a stop that loses nothing.
 //!
 //! Try it: `cargo run --example chat_server`, then in two other terminals `nc 127.0.0.1 7004`, or
 //! `cargo run --example chat_client`. Programs may prefer `--framed ADDR`.
@@ -12,13 +12,12 @@
 
 mod chat;
 
-use chat::{Chat, FLOOD_BYTES, FLOOD_TIME, FRAMED, LINE_COST, LINE_LIMIT, News};
+use chat::{Chat, FRAMED};
 use clap::Parser;
-use log::warn;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use sockeye::{Limits, Listen, Reactor, Sender, Tag};
-use std::io::{self, BufRead, Read, Write};
+use sockeye::{Limits, Listen, Reactor, Tag};
+use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -47,9 +46,6 @@ struct Args {
     /// Seconds between two lines of statistics in the log
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     stats: Duration,
-    /// Tell everybody each line that comes from standard input
-    #[arg(long)]
-    announce: bool,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -57,19 +53,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if !time.is_zero() => Ok(time),
         _ => Err("must be above zero".to_owned()),
-    }
-}
-
-/// Posts each line of standard input, in whatever encoding, no faster than a user may speak.
-fn announce(chat: &Sender<News>) -> io::Result<()> {
-    loop {
-        let mut line = Vec::new();
-        let mut input = io::stdin().lock().take(LINE_LIMIT as u64);
-        let cost = LINE_COST + input.read_until(b'\n', &mut line)?;
-        if line.is_empty() || chat.send(News::Announcement(line)).is_err() {
-            return Ok(());
-        }
-        thread::sleep(FLOOD_TIME * cost as u32 / FLOOD_BYTES as u32); // the loop never does
     }
 }
 
@@ -93,18 +76,8 @@ fn main() -> anyhow::Result<()> {
             let _ = writeln!(io::stdout(), "listening on {addr}");
         }
     }
-    let (mut signals, sender) = (Signals::new([SIGINT, SIGTERM])?, reactor.sender());
-    thread::spawn(move || {
-        for signal in signals.forever() {
-            let _ = sender.send(News::Signal(signal)); // an error: it has stopped
-        }
-    });
-    if args.announce {
-        let sender = reactor.sender();
-        thread::spawn(move || {
-            announce(&sender).inspect_err(|error| warn!("standard input: {error}"))
-        });
-    }
+    let (mut signals, chat) = (Signals::new([SIGINT, SIGTERM])?, reactor.sender());
+    thread::spawn(move || signals.forever().all(|signal| chat.send(signal).is_ok()));
     let mut chat = Chat::new(reactor.context(), args);
     let report = reactor.run(&mut chat)?;
     let (left, cut_off, lost) = (report.closed, report.aborted, report.bytes_lost);
