@@ -92,6 +92,12 @@ pub enum Reason {
     Protocol(io::Error),
     /// The grace of `finish` ended before the connection did.
     Finished,
+    /// TLS failed: a certificate that is no good, a peer that speaks no TLS or refuses ours, a
+    /// broken record (feature `tls`). The error says what, and the peer was told by an alert.
+    Tls(io::Error),
+    /// The peer's end came without the word that TLS has for it (close_notify): somebody may have
+    /// cut the stream off (RFC 8446, 6.1; feature `tls`). What is pending was sent first.
+    Truncated,
     /// Any other error of the operating system, a keep-alive that got no answer (`ETIMEDOUT`) too.
     Io(io::Error),
 }
@@ -128,6 +134,8 @@ impl fmt::Display for Reason {
             Reason::PendingLimit => f.write_str("pending output above its limit"),
             Reason::Protocol(error) => write!(f, "closed because: {error}"),
             Reason::Finished => f.write_str("still open at the end of the grace"),
+            Reason::Tls(error) => write!(f, "tls: {error}"),
+            Reason::Truncated => f.write_str("cut off: an end without close_notify"),
             Reason::Io(error) => write!(f, "i/o error: {error}"),
         }
     }
@@ -147,6 +155,9 @@ pub enum Deadline {
     /// After `close` the peer took no byte for
     /// [`Limits::close_flush`](crate::Limits::close_flush); goes straight to `on_close`.
     CloseFlush,
+    /// A TLS handshake took longer than [`Limits::handshake`](crate::Limits::handshake); goes
+    /// straight to `on_close`.
+    Handshake,
 }
 
 impl fmt::Display for Deadline {
@@ -156,6 +167,7 @@ impl fmt::Display for Deadline {
             Deadline::Idle => f.write_str("idle"),
             Deadline::WriteStall => f.write_str("write stall"),
             Deadline::CloseFlush => f.write_str("close flush"),
+            Deadline::Handshake => f.write_str("tls handshake"),
         }
     }
 }

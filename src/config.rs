@@ -26,6 +26,9 @@ pub struct Config {
     /// Timers and deadlines fired in one turn; default 1024, as for reads: ten thousand of them,
     /// due at once, do not hold up those who speak.
     pub expiries_per_turn: usize,
+    /// Steps of TLS handshakes in one turn; default 16: one may cost a tenth of a millisecond, and
+    /// those who are connected wait for no more than that.
+    pub handshakes_per_turn: usize,
     /// How often a turn flushes and reaps before it looks for readiness again; default 8, so that a
     /// handler that refills in `on_drain` keeps a fast consumer busy, and timers still fire.
     pub rounds_per_turn: usize,
@@ -40,6 +43,11 @@ pub struct Config {
     /// their peer's end after a `close` give way. Default: no cap but the descriptors of the
     /// process.
     pub max_connections: usize,
+    /// Peers of listeners that may be in their TLS handshake at a time; more are refused, without
+    /// `on_accept`. Default 1024, each some 10 KB.
+    pub max_handshakes: usize,
+    /// Those of them that may have the same IP address; default 256.
+    pub max_handshakes_from_one: usize,
     /// Messages from other threads that may wait; above it `Sender::send` gives the message back.
     /// Default: unbounded.
     pub message_limit: usize,
@@ -64,10 +72,13 @@ impl Default for Config {
             reads_per_turn: 1024,
             messages_per_turn: 1024,
             expiries_per_turn: 1024,
+            handshakes_per_turn: 16,
             rounds_per_turn: 8,
             events_per_wait: 1024,
             receive_buffer: 256 * 1024,
             max_connections: usize::MAX,
+            max_handshakes: 1024,
+            max_handshakes_from_one: 256,
             message_limit: usize::MAX,
             accept_backoff: Duration::from_millis(100),
             busy_poll: Duration::ZERO,
@@ -85,10 +96,13 @@ macro_rules! with_config_fields {
             reads_per_turn: usize,
             messages_per_turn: usize,
             expiries_per_turn: usize,
+            handshakes_per_turn: usize,
             rounds_per_turn: usize,
             events_per_wait: usize,
             receive_buffer: usize,
             max_connections: usize,
+            max_handshakes: usize,
+            max_handshakes_from_one: usize,
             message_limit: usize,
             accept_backoff: Duration,
             busy_poll: Duration,
@@ -140,6 +154,7 @@ limit_setters! {
     input_limit: usize,
     idle: Option<Duration>,
     connect_timeout: Duration,
+    handshake: Duration,
     write_stall: Duration,
     close_flush: Duration,
     close_time: Duration,
@@ -197,6 +212,9 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// How long a connect may take; default 10 s (Linux itself gives up after about two minutes).
     pub connect_timeout: Duration,
+    /// How long a TLS handshake may take in all, from the first byte, whatever the peer sends;
+    /// default 10 s.
+    pub handshake: Duration,
     /// How long a peer may take none of the bytes that are pending before it is reset; default
     /// 60 s. Every byte that the system takes starts it anew, so that a peer which reads nothing at
     /// all may be kept for twice as long: the kernel's buffer may grow once more.
@@ -228,6 +246,7 @@ impl Default for Limits {
             input_limit: 64 * 1024,
             idle: None,
             connect_timeout: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
             close_flush: Duration::from_secs(60),
             close_time: Duration::from_secs(600),

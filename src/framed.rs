@@ -58,6 +58,10 @@ pub trait FrameHandler<C: Decoder, M = ()> {
         cx.close(conn);
     }
 
+    /// [`Handler::on_secure`]. Default: nothing.
+    #[cfg(feature = "tls")]
+    fn on_secure(&mut self, cx: &mut Context, conn: ConnId) {}
+
     /// [`Handler::on_deadline`]. Default: close after a flush, with reason `TimedOut(which)`.
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
         cx.close_timed_out(conn, which);
@@ -183,6 +187,11 @@ where
 
     fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
         self.handler.on_drain(cx, conn);
+    }
+
+    #[cfg(feature = "tls")]
+    fn on_secure(&mut self, cx: &mut Context, conn: ConnId) {
+        self.handler.on_secure(cx, conn);
     }
 
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {

@@ -79,6 +79,12 @@ pub trait Handler<M = ()> {
     /// closes the connection.
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input);
 
+    /// The handshake that [`Context::start_tls`] began is through: what comes and goes from now on
+    /// is TLS, and [`Context::tls`] says what it has come to. Once for each `start_tls`, unless the
+    /// connection ends before. Default: nothing.
+    #[cfg(feature = "tls")]
+    fn on_secure(&mut self, cx: &mut Context, conn: ConnId) {}
+
     /// What was pending has fallen to the low watermark, or can never be sent because a write
     /// failed: the wait that a [`Sent::Wait`](crate::Sent::Wait) or
     /// [`Context::await_drain`](crate::Context::await_drain) began is over. Once for each such
@@ -175,6 +181,9 @@ pub enum EventKind<'a> {
     Open { conn: ConnId, origin: Origin },
     /// [`Handler::on_data`].
     Data { conn: ConnId, input: &'a mut Input },
+    /// [`Handler::on_secure`].
+    #[cfg(feature = "tls")]
+    Secure { conn: ConnId },
     /// [`Handler::on_drain`].
     Drain { conn: ConnId },
     /// [`Handler::on_eof`]. It comes once, but for a handler that pauses in the one frame that
@@ -224,6 +233,8 @@ impl<'a> Event<'a> {
             }
             EventKind::Open { conn, origin } => handler.on_open(cx, conn, origin),
             EventKind::Data { conn, input } => handler.on_data(cx, conn, input),
+            #[cfg(feature = "tls")]
+            EventKind::Secure { conn } => handler.on_secure(cx, conn),
             EventKind::Drain { conn } => handler.on_drain(cx, conn),
             EventKind::Eof { conn, input } => handler.on_eof(cx, conn, input),
             EventKind::Deadline { conn, which } => handler.on_deadline(cx, conn, which),

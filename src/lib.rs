@@ -150,11 +150,15 @@ pub use handler::{Accept, Event, EventKind, Handler};
 pub use hold::Hold;
 pub use id::{ConnId, ListenerId, Tag, TimerId, WatchId};
 pub use mailbox::{SendError, Sender};
+#[cfg(feature = "tls")]
+pub use options::StartTls;
 pub use options::{Connect, KeepAlive, Listen, ToConnect, ToListen};
 pub use reactor::{Builder, Reactor};
 pub use readiness::{Interest, Readiness};
-pub use stats::{BudgetHits, ClosedStats, Report, Stats, Turn};
+pub use stats::{BudgetHits, ClosedStats, Report, Stats, TlsStats, Turn};
 pub use tables::conn_map::ConnMap;
+#[cfg(feature = "tls")]
+pub use transport::{TlsInfo, TlsVersion};
 
 /// The programs of the README are compiled too.
 #[cfg(doctest)]

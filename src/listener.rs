@@ -4,6 +4,8 @@ use crate::addr::Addr;
 use crate::backend::Acceptor;
 use crate::config::Limits;
 use crate::id::{Key, Tag};
+#[cfg(feature = "tls")]
+use crate::options::StartTls;
 use std::io;
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ pub(crate) struct Listener {
     pub(crate) paused: bool,
     /// What is written to those who are refused.
     pub(crate) last_word: Option<Arc<[u8]>>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<StartTls>,
 }
 
 impl Listener {

@@ -131,6 +131,8 @@ pub struct Listen {
     pub(crate) reuse_port: bool,
     pub(crate) only_v6: Option<bool>,
     pub(crate) last_word: Option<Arc<[u8]>>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<StartTls>,
 }
 
 impl Listen {
@@ -151,6 +153,8 @@ impl Listen {
             reuse_port: false,
             only_v6: None,
             last_word: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -165,6 +169,20 @@ impl Listen {
     /// Who needs more accepts the peer, sends, and closes.
     pub fn last_word(mut self, bytes: impl Into<Vec<u8>>) -> Listen {
         self.last_word = Some(bytes.into().into());
+        self
+    }
+
+    /// Speaks TLS with those who connect, as the server that this configuration describes: its
+    /// certificates (by name too, with a resolver), its versions and suites, ALPN, whether clients
+    /// are to show a certificate. Default: plain.
+    ///
+    /// `on_accept` comes before the handshake, and `on_open` when it is through; what it has come
+    /// to is in [`Context::tls`](crate::Context::tls). One that fails is told to nobody:
+    /// [`TlsStats`](crate::TlsStats) counts it. From `on_open` on all is as it is without. A peer
+    /// that is refused hears no last word, for that would be no TLS.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: Arc<rustls::ServerConfig>) -> Listen {
+        self.tls = Some(StartTls::server(config));
         self
     }
 
@@ -208,6 +226,8 @@ pub struct Connect {
     pub(crate) idle: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) socket: SocketOptions,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<StartTls>,
 }
 
 impl Connect {
@@ -220,10 +240,27 @@ impl Connect {
             idle: None,
             timeout: None,
             socket: SocketOptions::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
     common_options!();
+
+    /// Speaks TLS with the server, which must show a certificate for this name, as the
+    /// configuration demands it. Default: plain.
+    ///
+    /// `on_open` comes when the handshake is through. One that fails ends the connection, with
+    /// reason [`Tls`](crate::Reason::Tls), and with no `on_open`.
+    #[cfg(feature = "tls")]
+    pub fn tls(
+        mut self,
+        config: Arc<rustls::ClientConfig>,
+        name: rustls::pki_types::ServerName<'static>,
+    ) -> Connect {
+        self.tls = Some(StartTls::client(config, name));
+        self
+    }
 
     /// How long the connect may take. Default:
     /// [`Limits::connect_timeout`](crate::Limits::connect_timeout).
@@ -275,5 +312,37 @@ impl<A: ToAddr> From<A> for Listen {
 impl<A: ToAddr> From<A> for Connect {
     fn from(addr: A) -> Connect {
         Connect::new(addr)
+    }
+}
+
+/// Which side of a TLS session a connection is to be: what
+/// [`Context::start_tls`](crate::Context::start_tls) takes.
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug)]
+pub struct StartTls(pub(crate) TlsSide);
+
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug)]
+pub(crate) enum TlsSide {
+    Server(Arc<rustls::ServerConfig>),
+    Client(
+        Arc<rustls::ClientConfig>,
+        rustls::pki_types::ServerName<'static>,
+    ),
+}
+
+#[cfg(feature = "tls")]
+impl StartTls {
+    /// The side that shows a certificate.
+    pub fn server(config: Arc<rustls::ServerConfig>) -> StartTls {
+        StartTls(TlsSide::Server(config))
+    }
+
+    /// The side that checks one, which must be for this name.
+    pub fn client(
+        config: Arc<rustls::ClientConfig>,
+        name: rustls::pki_types::ServerName<'static>,
+    ) -> StartTls {
+        StartTls(TlsSide::Client(config, name))
     }
 }

@@ -37,6 +37,8 @@ pub struct Stats {
     pub timers: u64,
     /// Deadlines of connections passed.
     pub deadlines: u64,
+    /// TLS handshakes (feature `tls`).
+    pub tls: TlsStats,
     /// Times that a turn left work over because a budget was used up.
     pub budget_hits: BudgetHits,
 }
@@ -60,6 +62,8 @@ pub struct ClosedStats {
     pub pending_limit: u64,
     pub protocol: u64,
     pub finished: u64,
+    pub tls: u64,
+    pub truncated: u64,
     pub io: u64,
 }
 
@@ -102,6 +106,8 @@ impl ClosedStats {
             Reason::PendingLimit => &mut self.pending_limit,
             Reason::Protocol(_) => &mut self.protocol,
             Reason::Finished => &mut self.finished,
+            Reason::Tls(_) => &mut self.tls,
+            Reason::Truncated => &mut self.truncated,
             Reason::Io(_) => &mut self.io,
         };
         *counter += 1;
@@ -111,9 +117,30 @@ impl ClosedStats {
     pub fn total(&self) -> u64 {
         let clean = self.local + self.eof + self.aborted + self.finished;
         let failed = self.reset + self.connect_failed + self.protocol + self.io;
+        let failed = failed + self.tls + self.truncated;
         let limits = self.input_limit + self.pending_limit;
         clean + failed + limits + self.timed_out + self.connect_timed_out
     }
+}
+
+/// TLS handshakes, by what came of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsStats {
+    /// Handshakes that came through.
+    pub secured: u64,
+    /// Those of them that resumed an earlier session.
+    pub resumed: u64,
+    /// Handshakes that failed because a rule was broken, or one side refused the other.
+    pub failed: u64,
+    /// Handshakes that a peer has left, by its end or by a reset.
+    pub left: u64,
+    /// Handshakes that took longer than [`Limits::handshake`](crate::Limits::handshake).
+    pub timed_out: u64,
+    /// Peers that were refused, for as many handshakes as
+    /// [`Config::max_handshakes`](crate::Config::max_handshakes) or
+    /// [`Config::max_handshakes_from_one`](crate::Config::max_handshakes_from_one) were under way.
+    pub refused: u64,
 }
 
 /// Which budgets were used up, and how often.
@@ -134,6 +161,9 @@ pub struct BudgetHits {
     /// More timers and deadlines were due than
     /// [`Config::expiries_per_turn`](crate::Config::expiries_per_turn).
     pub expiries: u64,
+    /// More TLS handshakes were to go on than
+    /// [`Config::handshakes_per_turn`](crate::Config::handshakes_per_turn).
+    pub handshakes: u64,
     /// Flushing and reaping had not come to rest after
     /// [`Config::rounds_per_turn`](crate::Config::rounds_per_turn).
     pub rounds: u64,

@@ -22,6 +22,11 @@ impl Leftover {
     pub(crate) fn len(&self) -> usize {
         self.0.bytes.len() - self.0.start
     }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0.bytes[self.0.start..]
+    }
 }
 
 /// A leftover that takes no more than this is kept to be filled again, also with less: to make it
@@ -36,6 +41,10 @@ const WARM: usize = 8 * 1024;
 /// begins 16 bytes behind the start of a page, which is where malloc(3) puts it (x86-64;
 /// `cargo bench --bench calls`).
 const LINE: usize = 64;
+
+/// Bytes of ciphertext in one call, at least and at most.
+#[cfg(feature = "tls")]
+const SCRATCH: Range<usize> = 4096..64 * 1024;
 
 /// Spare leftovers kept.
 const SPARE_LEFTOVERS: usize = 16;
@@ -70,6 +79,9 @@ pub(crate) struct Receive {
     full_len: usize,
     /// Leftovers that are used up, to be filled again.
     spare: Vec<Leftover>,
+    /// For ciphertext, of one call.
+    #[cfg(feature = "tls")]
+    scratch: Vec<u8>,
 }
 
 impl Receive {
@@ -88,6 +100,8 @@ impl Receive {
             base: 0,
             full_len: 0,
             spare: Vec::new(),
+            #[cfg(feature = "tls")]
+            scratch: Vec::new(),
         };
         receive.renew();
         receive
@@ -179,6 +193,19 @@ impl Receive {
         self.full_len = self.base + self.capacity;
         store.buffer.truncate(self.full_len);
         self.clear();
+    }
+
+    /// The receive buffer, as above, and one beside it for ciphertext.
+    #[cfg(feature = "tls")]
+    pub(crate) fn buffers(&mut self) -> (&mut [u8], &mut [u8]) {
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; self.capacity.clamp(SCRATCH.start, SCRATCH.end)];
+        }
+        if self.input.store().buffer.len() != self.full_len {
+            self.renew();
+        }
+        let store = self.input.store_mut();
+        (&mut store.buffer[store.end..], &mut self.scratch)
     }
 
     /// `count` bytes were read into the buffer.

@@ -134,7 +134,10 @@ impl Conn {
     /// When the earliest of its deadlines passes.
     #[inline]
     pub(crate) fn next_deadline(&self) -> Tick {
-        self.limit_at.min(self.deadline).min(self.idle_at())
+        let next = self.limit_at.min(self.deadline).min(self.idle_at());
+        #[cfg(feature = "tls")]
+        let next = next.min(self.handshake_at());
+        next
     }
 
     /// When it has been idle for its idle time. Connecting and closing have timeouts of their own.
@@ -144,6 +147,14 @@ impl Conn {
             true => self.progress.saturating_add(self.idle),
             false => NEVER,
         }
+    }
+
+    /// When the handshake must be through that `start_tls` began.
+    #[cfg(feature = "tls")]
+    #[inline]
+    fn handshake_at(&self) -> Tick {
+        let rare = self.rare.as_ref();
+        rare.and_then(|rare| rare.handshake_at).unwrap_or(NEVER)
     }
 
     /// Makes the next write and the next read try, whatever the system has said last: it may have
@@ -184,6 +195,7 @@ impl Conn {
             self.limit_at = NEVER;
             return match self.phase {
                 Phase::Connecting => Expired::End(Reason::ConnectTimedOut),
+                Phase::Handshaking => Expired::End(Reason::TimedOut(Deadline::Handshake)),
                 Phase::Open if self.has(Flags::WRITE_FAILED) => self.give_up(fresh),
                 Phase::Open => Expired::End(Reason::TimedOut(Deadline::WriteStall)),
                 Phase::Closing => Expired::End(Reason::TimedOut(Deadline::CloseFlush)),
@@ -191,13 +203,19 @@ impl Conn {
                 Phase::Dead => Expired::Nothing,
             };
         }
+        #[cfg(feature = "tls")]
+        if self.handshake_at() <= now {
+            return Expired::End(Reason::TimedOut(Deadline::Handshake));
+        }
         // What was set is told once; after a close the same field bounds the flush, or the
         // lingering, in all.
         if self.deadline <= now {
             let key = self.deadline_key;
             self.next_in_line();
             return match self.phase {
-                Phase::Connecting | Phase::Open => Expired::Tell(Deadline::Set(key)),
+                Phase::Connecting | Phase::Handshaking | Phase::Open => {
+                    Expired::Tell(Deadline::Set(key))
+                }
                 Phase::Closing => Expired::End(Reason::TimedOut(Deadline::CloseFlush)),
                 Phase::Lingering => Expired::Lingered,
                 Phase::Dead => Expired::Nothing,
@@ -217,7 +235,7 @@ impl Conn {
         match self.phase {
             Phase::Open | Phase::Closing => self.is_unwritten(),
             Phase::Lingering => self.is_unread(),
-            Phase::Connecting | Phase::Dead => false,
+            Phase::Connecting | Phase::Handshaking | Phase::Dead => false,
         }
     }
 
@@ -228,7 +246,7 @@ impl Conn {
 
     /// Are there bytes that the system may take and was not given?
     fn is_unwritten(&self) -> bool {
-        self.has(Flags::WRITABLE) && !self.is_all_out() && self.is_flushing()
+        self.has(Flags::WRITABLE) && self.has_output() && self.is_flushing()
     }
 
     /// The time is over in which the handler of a connection whose peer is gone may read what there
@@ -256,6 +274,8 @@ impl Conn {
         }
         self.limit_at = match self.phase {
             Phase::Connecting => after(now, self.limits.connect_timeout),
+            // One that is over in time, whatever moves.
+            Phase::Handshaking => return,
             Phase::Open if !self.is_all_out() => after(now, self.limits.write_stall),
             Phase::Closing => after(now, self.limits.close_flush),
             Phase::Lingering => after(now, self.limits.linger_silence),

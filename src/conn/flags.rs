@@ -34,7 +34,8 @@ impl Flags {
     pub(crate) const IN_DIRTY: Flags = Flags(1 << 12);
     /// Reads are paused until the wait for the peer to take what is pending is over.
     pub(crate) const UNTIL_DRAINED: Flags = Flags(1 << 15);
-    // Bit 14 is for a transport that is not plain, so that the masks of the usual ways exclude it.
+    /// The transport is not plain: the masks of the usual ways exclude it.
+    pub(super) const LAYERED: Flags = Flags(1 << 14);
     /// The phase is `Open`: here again, so that the usual case is one comparison.
     pub(super) const OPEN: Flags = Flags(1 << 13);
 }

@@ -5,6 +5,8 @@
 
 mod deadlines;
 mod flags;
+#[cfg(feature = "tls")]
+mod layered;
 mod output;
 mod rare;
 mod reading;
@@ -44,6 +46,12 @@ pub enum Origin {
 pub(crate) enum Phase {
     /// The handshake is not through.
     Connecting,
+    /// The socket is connected, and its transport is not.
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(dead_code, reason = "a plain stream has no handshake")
+    )]
+    Handshaking,
     Open,
     /// `close` was asked for: what is pending is flushed, and input is discarded.
     Closing,
@@ -99,6 +107,8 @@ pub(crate) struct Conn {
     is_short: bool,
     /// The system has reported an error of the socket, and nobody has asked for it yet.
     is_faulted: bool,
+    /// A connection that began with a handshake, which is not through.
+    is_unsecured: bool,
     end: End,
     /// What few connections have.
     rare: Option<Box<Rare>>,
@@ -142,6 +152,7 @@ impl Conn {
             holds: 0,
             is_short: false,
             is_faulted: false,
+            is_unsecured: false,
             end: End::Far,
             rare: None,
             limits,
@@ -223,6 +234,11 @@ impl Conn {
         self.phase <= Phase::Open && !self.has(Flags::CLOSE_ASKED)
     }
 
+    /// Was it accepted, and nobody told of it, for its handshake is not through?
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.is_unsecured && self.origin != Origin::Connected
+    }
+
     /// Gives it its stream.
     pub(crate) fn attach(&mut self, stream: Stream) {
         if !stream.short_is_proof() {
@@ -279,7 +295,8 @@ impl Conn {
         self.enter(Phase::Dead);
         self.left = None;
         self.drop_output(outbox);
-        if self.lost() > 0 {
+        let shows_loss = self.transport.as_ref().is_some_and(Transport::shows_loss);
+        if self.lost() > 0 && !shows_loss {
             self.reset_on_drop();
         }
     }
@@ -299,6 +316,12 @@ impl Conn {
         {
             self.reason = Some(reason);
         }
+    }
+
+    /// Why it is over, or about to be.
+    #[cfg(feature = "tls")]
+    pub(crate) fn reason(&self) -> Option<&Reason> {
+        self.reason.as_ref()
     }
 
     /// What its `on_close` is told. It is over.

@@ -138,6 +138,14 @@ impl Conn {
         self.release_queue(outbox);
     }
 
+    /// What waits and no transport has taken is lost.
+    #[cfg(feature = "tls")]
+    pub(crate) fn drop_queue(&mut self, outbox: &mut Outbox) {
+        self.lose(self.queued());
+        self.take_broadcast();
+        self.release_queue(outbox);
+    }
+
     /// Makes a broadcast that lies here in the turn's block the next bytes to go out, if that is
     /// all there is to do: the connection sends as usual, and nothing but what lies right before it
     /// in the block is pending. Answers how much is pending then.

@@ -12,6 +12,9 @@ pub(super) struct Rare {
     lost: u64,
     /// How much unconsumed input there may be, where that is more than in the connection's limits.
     pub(super) raised_input: usize,
+    /// When the handshake that `start_tls` began must be through.
+    #[cfg(feature = "tls")]
+    pub(super) handshake_at: Option<Tick>,
 }
 
 impl Conn {

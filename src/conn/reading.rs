@@ -16,6 +16,12 @@ pub(crate) enum Read {
     /// The system is short of memory, and no edge will tell that this is over.
     Later,
     Failed(io::Error),
+    /// The stream has ended, and the transport's peer has not said so.
+    #[cfg(feature = "tls")]
+    Truncated,
+    /// The peer has broken a rule of the transport.
+    #[cfg(feature = "tls")]
+    Broken(io::Error),
 }
 
 impl Conn {
@@ -28,11 +34,40 @@ impl Conn {
     fn wants_unusual_read(&self) -> bool {
         match self.phase {
             // An error is looked for in a pause too: a peer that is gone is not waited for.
+            // A handshake goes on in a pause.
+            Phase::Open if self.has(Flags::LAYERED) && self.is_handshaking() => {
+                self.has(Flags::READABLE)
+            }
             Phase::Open if self.has(Flags::PAUSED) => self.is_faulted,
+            Phase::Open if self.has(Flags::LAYERED) => {
+                self.has_any(Flags::RESUMED, Flags::READABLE)
+            }
             Phase::Open => self.has(Flags::RESUMED),
+            Phase::Handshaking => self.has(Flags::READABLE),
             Phase::Connecting => self.flags.0 & (Flags::READABLE.0 | Flags::WRITABLE.0) != 0,
             Phase::Closing | Phase::Lingering => self.has(Flags::READABLE) && !self.has(Flags::EOF),
             Phase::Dead => false,
+        }
+    }
+
+    /// Is there something before a read: another phase than the usual one, a pause, an end that is
+    /// to be told, a handshake?
+    #[inline]
+    pub(crate) fn is_out_of_the_ordinary(&self) -> bool {
+        self.phase != Phase::Open
+            || self.has(Flags::PAUSED)
+            || self.is_at_end()
+            || self.is_handshaking()
+    }
+
+    /// Is its handshake what a read is for?
+    #[cfg(feature = "tls")]
+    pub(crate) fn wants_handshake(&self) -> bool {
+        match self.phase {
+            Phase::Handshaking | Phase::Open => self.is_handshaking(),
+            // Only sealed can go out what waits.
+            Phase::Closing => self.is_handshaking() && !self.is_all_out(),
+            Phase::Connecting | Phase::Lingering | Phase::Dead => false,
         }
     }
 
@@ -41,7 +76,7 @@ impl Conn {
     pub(crate) fn is_plainly_readable(&self) -> bool {
         self.is(
             &[Flags::OPEN, Flags::READABLE],
-            &[Flags::RESUMED, Flags::PAUSED],
+            &[Flags::RESUMED, Flags::PAUSED, Flags::LAYERED],
         )
     }
 
@@ -131,7 +166,7 @@ impl Conn {
     #[inline(always)]
     pub(crate) fn read(&mut self, receive: &mut Receive) -> Read {
         let Some(Transport::Plain(stream)) = &mut self.transport else {
-            return Read::Nothing;
+            return self.read_layered(receive);
         };
         let buffer = receive.buffer();
         match stream.read(buffer) {
@@ -215,5 +250,25 @@ impl Conn {
         if bytes > self.input_limit() {
             self.rare().raised_input = bytes;
         }
+    }
+
+    /// Is a handshake under way?
+    #[inline]
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.transport
+            .as_ref()
+            .is_some_and(Transport::is_handshaking)
+    }
+}
+
+/// Without another transport there is nothing behind a stream that is not plain.
+#[cfg(not(feature = "tls"))]
+impl Conn {
+    fn read_layered(&mut self, _: &mut Receive) -> Read {
+        Read::Nothing
+    }
+
+    pub(crate) fn discard(&mut self, receive: &mut Receive) -> Read {
+        self.read(receive)
     }
 }

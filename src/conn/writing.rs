@@ -12,6 +12,9 @@ use std::ops::Range;
 /// What a write did.
 pub(crate) enum Written {
     Bytes(usize),
+    /// The transport has taken so many, and moved nothing: no progress for a stall.
+    #[cfg(feature = "tls")]
+    Taken(usize),
     Nothing,
     /// The system is short of memory, and no edge will tell that this is over.
     Later,
@@ -29,6 +32,13 @@ impl Conn {
     #[inline]
     pub(crate) fn owes(&self) -> bool {
         self.transport.as_ref().is_some_and(Transport::owes)
+    }
+
+    /// Is there something that could go out, if the system took it?
+    #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        let takes_bytes = self.transport.as_ref().is_some_and(Transport::takes_bytes);
+        self.owes() || self.queued() > 0 && takes_bytes
     }
 
     /// If nothing more is to come, and the transport has all there was, it may tell the peer so.
@@ -54,7 +64,7 @@ impl Conn {
     /// May its bytes go out: neither connecting nor over?
     #[inline]
     pub(crate) fn is_flushing(&self) -> bool {
-        self.has(Flags::OPEN) || self.phase == Phase::Closing
+        self.has(Flags::OPEN) || matches!(self.phase, Phase::Closing | Phase::Handshaking)
     }
 
     /// Is there something that a flush phase should do for it?
@@ -62,7 +72,7 @@ impl Conn {
     pub(crate) fn wants_flush(&self) -> bool {
         match self.has(Flags::OPEN) {
             true => self.queue.is_some() || self.owes(),
-            false => self.phase == Phase::Closing,
+            false => self.phase == Phase::Closing || self.owes(),
         }
     }
 
@@ -70,7 +80,8 @@ impl Conn {
     #[inline]
     pub(crate) fn is_at_ease(&self) -> bool {
         use Flags as F;
-        self.is(&[F::OPEN], &[F::WAITING, F::UNTIL_DRAINED, F::SHUT_ASKED])
+        let unusual = [F::WAITING, F::UNTIL_DRAINED, F::SHUT_ASKED, F::LAYERED];
+        self.is(&[F::OPEN], &unusual)
     }
 
     /// Nothing can be sent any more: a write has failed, or the socket has an error. Reads go on,
@@ -87,7 +98,7 @@ impl Conn {
     #[inline]
     pub(crate) fn take_plain_broadcast(&mut self) -> Option<Range<usize>> {
         use Flags as F;
-        let unusual = [F::SHUT_ASKED, F::WAITING, F::UNTIL_DRAINED];
+        let unusual = [F::SHUT_ASKED, F::WAITING, F::UNTIL_DRAINED, F::LAYERED];
         match self.is(&[F::OPEN, F::WRITABLE], &unusual) {
             true => self.take_broadcast(),
             false => None,
@@ -107,7 +118,7 @@ impl Conn {
     fn write_queue(&mut self) -> Written {
         let (Some(Transport::Plain(stream)), Some(queue)) = (&mut self.transport, &mut self.queue)
         else {
-            return Written::Nothing;
+            return self.write_queue_layered();
         };
         let (offered, result) = match queue.as_slice() {
             Some(slice) => (slice.len(), stream.write(slice)),
@@ -124,7 +135,7 @@ impl Conn {
     #[inline(always)]
     pub(crate) fn write_slice(&mut self, slice: &[u8]) -> Written {
         let Some(Transport::Plain(stream)) = &mut self.transport else {
-            return Written::Nothing;
+            return self.write_layered(&[IoSlice::new(slice)]);
         };
         let result = stream.write(slice);
         self.judge(slice.len(), result)
@@ -139,6 +150,12 @@ impl Conn {
         match written {
             Written::Bytes(count) if count == bytes.len() => {}
             Written::Bytes(count) => self.queue_untaken(&bytes[count..], spare),
+            #[cfg(feature = "tls")]
+            Written::Taken(count) => {
+                if count < bytes.len() {
+                    self.queue_untaken(&bytes[count..], spare);
+                }
+            }
             Written::Nothing | Written::Later | Written::Failed(_) => {
                 self.queue_untaken(bytes, spare);
             }
@@ -148,7 +165,7 @@ impl Conn {
 
     /// What a write says about the next one.
     #[inline(always)]
-    fn judge(&mut self, offered: usize, result: io::Result<usize>) -> Written {
+    pub(super) fn judge(&mut self, offered: usize, result: io::Result<usize>) -> Written {
         match result {
             Ok(count) if count == offered => Written::Bytes(count),
             // Less than offered: where that is proof, the next call would block.
@@ -178,6 +195,18 @@ impl Conn {
                 _ => Written::Failed(error),
             },
         }
+    }
+}
+
+/// Without another transport there is nothing behind a stream that is not plain.
+#[cfg(not(feature = "tls"))]
+impl Conn {
+    fn write_queue_layered(&mut self) -> Written {
+        Written::Nothing
+    }
+
+    fn write_layered(&mut self, _: &[IoSlice<'_>]) -> Written {
+        Written::Nothing
     }
 }
 

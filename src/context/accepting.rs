@@ -7,6 +7,8 @@ use crate::config::Limits;
 use crate::conn::Conn;
 use crate::id::{ConnId, ListenerId, Tag};
 use crate::listener::{AcceptFailure, Listener};
+#[cfg(feature = "tls")]
+use crate::options::StartTls;
 use crate::options::{Listen, ToListen};
 use crate::stats::Stats;
 use std::sync::Arc;
@@ -31,9 +33,17 @@ pub(crate) struct Newcomer {
     stream: Stream,
     limits: Arc<Limits>,
     last_word: Option<Arc<[u8]>>,
+    #[cfg(feature = "tls")]
+    tls: Option<StartTls>,
 }
 
 impl Newcomer {
+    /// Does its listener speak TLS?
+    #[cfg(feature = "tls")]
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Sends it away, with its last word if there is one. What is not taken at once is not waited
     /// for; then the end is a reset, so that the peer does not take a part for the whole.
     pub(crate) fn refuse(mut self) {
@@ -105,6 +115,8 @@ impl Context {
             rest: None,
             paused: false,
             last_word: listen.last_word,
+            #[cfg(feature = "tls")]
+            tls: listen.tls,
         });
         Ok(ListenerId(key))
     }
@@ -164,6 +176,8 @@ impl Context {
                 stream,
                 limits: listener.limits.clone(),
                 last_word: listener.last_word.clone(),
+                #[cfg(feature = "tls")]
+                tls: listener.tls.clone(),
             }),
             Err(error) => match AcceptFailure::from_io(&error) {
                 AcceptFailure::Nobody => {
@@ -195,14 +209,16 @@ impl Context {
         accepted
     }
 
-    /// The handler keeps an accepted stream.
-    pub(crate) fn keep(&mut self, newcomer: Newcomer) -> io::Result<ConnId> {
+    /// The handler keeps an accepted stream. `None`: it is open when its handshake is through.
+    pub(crate) fn keep(&mut self, newcomer: Newcomer) -> io::Result<Option<ConnId>> {
         let Newcomer {
             listener,
             tag,
             peer,
             mut stream,
             limits,
+            #[cfg(feature = "tls")]
+            tls,
             ..
         } = newcomer;
         // Registered before it is told of: a stream that no edge will come for must not be kept.
@@ -218,12 +234,19 @@ impl Context {
         }
         let mut conn = Conn::accepted(listener, peer, tag, limits);
         conn.attach(stream);
+        self.stats.accepted += 1;
+        #[cfg(feature = "tls")]
+        if let Some(side) = tls {
+            conn.secure(side, 0)?;
+            self.conns.insert(conn);
+            self.begin_handshake(slot);
+            return Ok(None);
+        }
         // Only an idle time needs the clock, and a timer.
         let idle = conn.has_idle();
         if idle {
             conn.note_progress(self.schedule.fresh());
         }
-        self.stats.accepted += 1;
         self.stats.opened += 1;
         let id = ConnId(self.conns.insert(conn));
         log::debug!(target: "sockeye", "{id} is open: {listener} accepted it");
@@ -234,7 +257,7 @@ impl Context {
         if idle {
             self.schedule.arm(slot, self.conns.listed_mut(slot));
         }
-        Ok(id)
+        Ok(Some(id))
     }
 
     /// A listener has rested: whoever waited in its backlog meanwhile needs no new edge.

@@ -124,6 +124,10 @@ impl Context {
             self.schedule.cancel(timer);
         }
         self.lists.want_burial(slot, conn);
+        #[cfg(feature = "tls")]
+        if conn.is_unsecured() {
+            self.handshake_failed(slot);
+        }
     }
 
     /// Answers how many are over. They leave the other lists, for their slots are about to be free.
@@ -142,6 +146,12 @@ impl Context {
         let (key, conn) = self.conns.at(slot)?;
         let closed = conn.closed();
         let text = Discreet(&closed);
+        // Nobody has heard of it.
+        #[cfg(feature = "tls")]
+        if conn.is_unseen() {
+            log::debug!(target: "sockeye", "a handshake with {}: {text}", conn.peer());
+            return None;
+        }
         log::debug!(target: "sockeye", "{} {}: {text}", ConnId(key), conn.peer());
         self.stats.closed.count(&closed.reason);
         self.stats.bytes_lost += closed.undelivered;

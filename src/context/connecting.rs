@@ -84,6 +84,10 @@ impl Context {
         let (stream, connected) = begun?;
         if let Some(conn) = self.conns.peek(slot) {
             conn.attach(stream);
+            #[cfg(feature = "tls")]
+            if let Some(side) = &connect.tls {
+                conn.secure(side.clone(), 0)?;
+            }
             if connected {
                 // It is reported from the loop all the same, and not from in here.
                 conn.set(Flags::WRITABLE);
@@ -112,6 +116,12 @@ impl Context {
                 // Readiness that was none: an edge will tell.
                 conn.clear(Flags::READABLE);
                 conn.clear(Flags::WRITABLE);
+                None
+            }
+            #[cfg(feature = "tls")]
+            Ok(true) if conn.is_handshaking() && !reset => {
+                self.stats.connected += 1;
+                self.begin_handshake(slot);
                 None
             }
             Ok(true) => {

@@ -37,6 +37,8 @@ impl Context {
         for key in listeners {
             self.unlisten(ListenerId(key));
         }
+        #[cfg(feature = "tls")]
+        self.leave_handshakes();
         let to_tell = self.connections().collect();
         let grace = self.schedule.set(at, Due::Grace);
         self.finishing = Some(Finishing {

@@ -26,6 +26,8 @@ impl Context {
                 return count == len;
             }
             Written::Nothing => {}
+            #[cfg(feature = "tls")]
+            Written::Taken(_) => {}
             Written::Later => {
                 let (key, conn) = self.conns.listed_key(slot);
                 self.schedule.retry_later(key, conn);
@@ -48,7 +50,7 @@ impl Context {
     #[inline(always)]
     pub(super) fn flush_now(&mut self, slot: u32) -> bool {
         let conn = self.conns.listed_mut(slot);
-        if conn.has(Flags::WRITABLE) && !conn.is_all_out() && conn.is_flushing() {
+        if conn.has(Flags::WRITABLE) && conn.has_output() && conn.is_flushing() {
             match conn.write_pending(&mut self.outbox) {
                 Written::Bytes(count) => {
                     if conn.has_idle() {
@@ -65,6 +67,8 @@ impl Context {
                     conn.restart_limit(self.schedule.fresh());
                 }
                 Written::Nothing => {}
+                #[cfg(feature = "tls")]
+                Written::Taken(_) => {}
                 Written::Later => {
                     let (key, conn) = self.conns.listed_key(slot);
                     self.schedule.retry_later(key, conn);
@@ -87,7 +91,7 @@ impl Context {
         conn.announce_eof();
         if !conn.is_all_out() {
             // Either the system may take more, or an edge will tell when it does.
-            if conn.has(Flags::WRITABLE) {
+            if conn.has(Flags::WRITABLE) && conn.has_output() {
                 self.lists.want_flush(slot, conn);
             }
             // The time of the phase begins with the first write that leaves something.
@@ -101,9 +105,12 @@ impl Context {
         // All is out: that is what a close or a shutdown has waited for.
         match conn.phase() {
             Phase::Closing => self.linger_or_end(slot),
+            // The peer's turn.
+            Phase::Handshaking => {}
             _ => {
                 conn.lift_limit();
-                if conn.has(Flags::SHUT_ASKED) {
+                // Its end belongs into the session, if one is to come.
+                if conn.has(Flags::SHUT_ASKED) && !conn.is_handshaking() {
                     conn.shut();
                     // If that failed, a read tells why, and perhaps no edge.
                     self.lists.want_read(slot, conn);

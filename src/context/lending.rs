@@ -188,6 +188,10 @@ impl Context {
                 }
                 conn.push_first(&mut self.outbox, receive.chunk_of(start + count..end));
             }
+            #[cfg(feature = "tls")]
+            Written::Taken(count) => {
+                conn.push_first(&mut self.outbox, receive.chunk_of(start + count..end));
+            }
             Written::Nothing => conn.push_first(&mut self.outbox, receive.chunk_of(start..end)),
             Written::Later => {
                 conn.push_first(&mut self.outbox, receive.chunk_of(start..end));

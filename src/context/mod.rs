@@ -15,6 +15,8 @@ mod pausing;
 mod questions;
 mod reading;
 mod schedule;
+#[cfg(feature = "tls")]
+mod securing;
 mod timing;
 mod waiting;
 #[cfg(unix)]
@@ -71,6 +73,7 @@ use std::sync::Arc;
 /// | [`set_timer`](Self::set_timer), [`reset_timer`](Self::reset_timer) | `on_timer` |
 /// | [`set_interval`](Self::set_interval) | `on_timer`, again and again |
 /// | [`watch`](Self::watch), [`rearm`](Self::rearm) | `on_ready` |
+/// | `start_tls` (feature `tls`) | `on_secure` |
 /// | [`finish`](Self::finish) | `on_finish` for each connection; then `run` returns |
 /// | [`stop`](Self::stop) | `run` returns |
 pub struct Context {
@@ -93,6 +96,8 @@ pub struct Context {
     stats: Stats,
     stopping: bool,
     finishing: Option<Finishing>,
+    #[cfg(feature = "tls")]
+    handshakes: Handshakes,
 }
 
 /// Parts of the loop, each its own owner, as the phases work with them.
@@ -110,6 +115,18 @@ pub(crate) struct Parts<'a> {
     pub(crate) stopping: &'a mut bool,
     /// A graceful stop is under way.
     pub(crate) finishing: bool,
+}
+
+/// The TLS handshakes of peers that are under way.
+#[cfg(feature = "tls")]
+#[derive(Default)]
+struct Handshakes {
+    under_way: usize,
+    from: std::collections::HashMap<std::net::IpAddr, usize>,
+    /// Steps in this turn.
+    steps: usize,
+    /// There were too many for this turn, and that was counted.
+    is_full: bool,
 }
 
 /// Limits that make no sense, as an error of the command that they were given to.
@@ -135,6 +152,8 @@ impl Context {
             stats: Stats::default(),
             stopping: false,
             finishing: None,
+            #[cfg(feature = "tls")]
+            handshakes: Handshakes::default(),
         }
     }
 

@@ -113,7 +113,7 @@ impl Context {
     pub fn connections(&self) -> impl Iterator<Item = ConnId> {
         self.conns
             .iter()
-            .filter(|(_, conn)| conn.is_live())
+            .filter(|(_, conn)| conn.is_live() && !conn.is_unseen())
             .map(|(key, _)| ConnId(key))
     }
 

@@ -1,5 +1,7 @@
 //! Reading: what the read phase does for a connection before and after its callback.
 
+#[cfg(feature = "tls")]
+use super::securing::Broken;
 use super::{Context, Ready};
 use crate::buffer::receive::{Leftover, Receive};
 use crate::closed::Reason;
@@ -34,6 +36,9 @@ impl Step {
 #[derive(PartialEq, Eq)]
 pub(crate) enum Next {
     Open,
+    /// The handshake that `start_tls` began is through.
+    #[cfg(feature = "tls")]
+    Secure,
     Data,
     /// What is left, once more: nothing will come behind it.
     Last,
@@ -75,7 +80,7 @@ impl Context {
             if !conn.wants_read() {
                 return None;
             }
-            if conn.phase() != Phase::Open || conn.has(Flags::PAUSED) || conn.is_at_end() {
+            if conn.is_out_of_the_ordinary() {
                 return step(self.advance(slot, receive)?, true);
             }
             // After a pause what was left comes first, with no read.
@@ -165,6 +170,8 @@ impl Context {
     fn advance(&mut self, slot: u32, receive: &mut Receive) -> Option<(Next, Option<Leftover>)> {
         match self.conns.listed(slot).phase() {
             Phase::Connecting => self.come_through(slot).map(|next| (next, None)),
+            #[cfg(feature = "tls")]
+            _ if self.conns.listed(slot).wants_handshake() => self.shake_hands(slot, receive),
             Phase::Open if !self.conns.listed(slot).has(Flags::PAUSED) => self.come_to_end(slot),
             // Reads are paused, and the system has reported an error. If there is one, the
             // connection can send no more, as after a failed write; what has arrived is kept.
@@ -175,7 +182,7 @@ impl Context {
                 }
                 None
             }
-            Phase::Closing | Phase::Lingering | Phase::Dead => {
+            Phase::Handshaking | Phase::Closing | Phase::Lingering | Phase::Dead => {
                 self.discard(slot, receive);
                 None
             }
@@ -184,10 +191,14 @@ impl Context {
 
     /// There is nothing to read any more, or not until later. After a failed write that was the
     /// last of the input, and what made the write fail is the reason: the first error wins.
-    fn no_input(&mut self, slot: u32, read: Read) {
+    pub(super) fn no_input(&mut self, slot: u32, read: Read) {
         let (key, conn) = self.conns.listed_key(slot);
         match read {
             Read::Failed(error) => return self.end(slot, Reason::from_io(error)),
+            #[cfg(feature = "tls")]
+            Read::Truncated => return self.break_off(slot, Broken::Left),
+            #[cfg(feature = "tls")]
+            Read::Broken(error) => return self.break_off(slot, Broken::Rule(error)),
             Read::Later => return self.schedule.retry_later(key, conn),
             Read::Data(_) | Read::Eof | Read::Nothing => {}
         }
@@ -224,6 +235,10 @@ impl Context {
         let Some(left) = left else {
             return;
         };
+        // It is the beginning of the session that `start_tls` has begun.
+        if conn.is_handshaking() {
+            return conn.put_left(Some(left));
+        }
         // Whoever pauses has a reason to leave much.
         let too_much = left.len() > conn.input_limit() && !conn.has(Flags::PAUSED);
         conn.put_left(Some(left));
@@ -238,7 +253,8 @@ impl Context {
     /// now, for the next read may be of the same connection.
     pub(crate) fn after_read(&mut self, slot: u32, receive: &mut Receive) {
         let (key, conn) = self.conns.listed_key(slot);
-        let stays = conn.phase() == Phase::Open && !conn.has(Flags::PAUSED);
+        let is_usual = !conn.has(Flags::PAUSED) && !conn.is_handshaking();
+        let stays = conn.phase() == Phase::Open && is_usual;
         if stays && (1..=conn.input_limit()).contains(&receive.len()) {
             receive.keep_for(key);
             return self.lists.want_read(slot, conn);

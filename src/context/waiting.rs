@@ -11,6 +11,11 @@ impl Context {
     /// Waits, and turns each event into state. Answers the number of events.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         self.schedule.forget();
+        #[cfg(feature = "tls")]
+        {
+            self.handshakes.steps = 0;
+            self.handshakes.is_full = false;
+        }
         let Context {
             backend,
             conns,

@@ -46,6 +46,10 @@ impl<M> Reactor<M> {
     /// Asks the handler about a peer, and keeps or refuses it.
     fn welcome<H: Handler<M>>(&mut self, app: &mut H, newcomer: Newcomer) {
         let (listener, tag, peer) = (newcomer.listener, newcomer.tag, &newcomer.peer);
+        #[cfg(feature = "tls")]
+        if !self.cx.may_begin_handshake(&newcomer) {
+            return;
+        }
         let mut verdict = Accept::Refuse;
         if self.cx.has_room(false) {
             verdict = Accept::Keep;
@@ -70,7 +74,8 @@ impl<M> Reactor<M> {
             return newcomer.refuse();
         }
         match self.cx.keep(newcomer) {
-            Ok(conn) => {
+            Ok(None) => {}
+            Ok(Some(conn)) => {
                 let origin = Origin::Accepted(listener);
                 self.call_for(app, conn, tag, EventKind::Open { conn, origin });
             }
@@ -171,8 +176,13 @@ impl<M> Reactor<M> {
                 self.receive.forget_end();
                 self.cx.after_eof(slot, self.receive.leftover());
             }
+            #[cfg(feature = "tls")]
+            Next::Secure => {
+                enter(&mut self.cx, app, tag, EventKind::Secure { conn });
+                self.cx.after_input(slot, None);
+            }
             Next::Open | Next::Data => {
-                let origin = Origin::Connected;
+                let origin = self.cx.origin(conn).unwrap_or(Origin::Connected);
                 enter(&mut self.cx, app, tag, EventKind::Open { conn, origin });
                 self.cx.after_input(slot, None);
             }

@@ -95,6 +95,8 @@ impl NodeTrace {
             EventKind::Data { conn, input } => {
                 write!(line, "c{} data {}", self.conn(*conn), shown(input))
             }
+            #[cfg(feature = "tls")]
+            EventKind::Secure { conn } => write!(line, "c{} secure", self.conn(*conn)),
             EventKind::Drain { conn } => write!(line, "c{} drain", self.conn(*conn)),
             EventKind::Eof { conn, input } => {
                 write!(line, "c{} eof {}", self.conn(*conn), shown(input))

@@ -1,9 +1,7 @@
-//! What lies between a connection and its stream.
+//! What lies between a connection and its stream: nothing, or TLS.
 //!
-//! A connection reads and writes plaintext; what goes over the wire is its transport's affair.
-//! There is one kind so far, which does nothing. But the loop asks everything that another kind
-//! would have to be asked, since some things that are one for a plain stream are two behind a
-//! transport:
+//! A connection reads and writes plaintext; what goes over the wire is its transport's affair. Some
+//! things that are one for a plain stream are two behind a transport:
 //!
 //! - What was *taken* from the queue need not be *out*: the transport may still have it
 //!   ([`Transport::held`]), and may owe the peer words of its own ([`Transport::owes`]). So
@@ -13,19 +11,25 @@
 //! - That the stream has no more *bytes* does not say that there is no more *input*: what did not
 //!   fit into the receive buffer waits in the transport, and no edge will come for it. So only a
 //!   read that leaves nothing inside may clear `Flags::READABLE`.
+//! - A *handshake* comes before the first byte. It is a phase of its own (`Phase::Handshaking`) of
+//!   a connection that begins with it, and a state of the transport for one that turns to it later
+//!   (`start_tls`).
 //!
 //! A plain stream is read and written by the connection itself (`conn/reading.rs`,
-//! `conn/writing.rs`): an answer that fitted every kind would cost each echo four instructions. So
-//! a further kind is a further arm there, in `read`, `write_queue` and `write_slice`. What is lent
-//! and what is broadcast goes through the last of these, as it is. A flag (one is kept free) takes
-//! such a connection out of the two masks that say "nothing but plain": `is_plainly_readable`, for
-//! which `wants_unusual_read` then answers, and `is_at_ease`.
-//!
-//! Two things that such a kind needs are not here yet, for nothing could show that they are right.
-//! `Written::Bytes` is one number: a transport that has taken bytes and moved none must not renew
-//! the time of a stall. And a handshake is a phase of its own, between `Connecting` and `Open`:
-//! `is_flushing`, `wants_unusual_read`, `restart_limit`, `expire`, `come_through` and the accept
-//! phase would have to know it.
+//! `conn/writing.rs`): an answer that fitted every kind would cost each echo four instructions.
+//! Another kind is read and written in `conn/layered.rs`. A flag (`Flags::LAYERED`) takes it out of
+//! the two masks that say "nothing but plain": `is_plainly_readable`, for which
+//! `wants_unusual_read` then answers, and `is_at_ease`.
+
+#[cfg(feature = "tls")]
+mod info;
+#[cfg(feature = "tls")]
+mod tls;
+
+#[cfg(feature = "tls")]
+pub use info::{TlsInfo, TlsVersion};
+#[cfg(feature = "tls")]
+pub(crate) use tls::Tls;
 
 use crate::addr::Addr;
 use crate::backend::Stream;
@@ -35,6 +39,37 @@ use std::io;
 pub(crate) enum Transport {
     /// The bytes of the connection are those on the wire.
     Plain(Stream),
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls>),
+}
+
+/// What a read through a transport gave.
+#[cfg(feature = "tls")]
+pub(crate) enum Opened {
+    /// So many bytes of plaintext. `is_dry`: neither the stream nor the transport has more for now.
+    Data { bytes: usize, is_dry: bool },
+    /// Nothing to tell of.
+    Nothing { is_dry: bool },
+    /// The peer has said that it sends no more.
+    End,
+    /// The stream has ended without that.
+    Truncated,
+    /// The peer broke a rule; what it is to be told is among what is owed.
+    Broken(io::Error),
+    /// A call of the system failed.
+    Failed(io::Error),
+}
+
+/// What a write through a transport did.
+#[cfg(feature = "tls")]
+#[derive(Default)]
+pub(crate) struct Sealed {
+    /// Bytes of the connection that the transport has taken.
+    pub(crate) taken: usize,
+    /// Has anything gone over the wire?
+    pub(crate) moved: bool,
+    /// The next write would block.
+    pub(crate) is_full: bool,
 }
 
 /// What the loop asks of what lies between. `Plain` has nothing to say.
@@ -44,6 +79,8 @@ impl Transport {
     pub(crate) fn held(&self) -> usize {
         match self {
             Transport::Plain(_) => 0,
+            #[cfg(feature = "tls")]
+            Transport::Tls(tls) => tls.held(),
         }
     }
 
@@ -53,6 +90,8 @@ impl Transport {
     pub(crate) fn owes(&self) -> bool {
         match self {
             Transport::Plain(_) => false,
+            #[cfg(feature = "tls")]
+            Transport::Tls(tls) => tls.owes(),
         }
     }
 
@@ -62,6 +101,8 @@ impl Transport {
     pub(crate) fn announce_eof(&mut self) {
         match self {
             Transport::Plain(_) => {}
+            #[cfg(feature = "tls")]
+            Transport::Tls(tls) => tls.announce_eof(),
         }
     }
 
@@ -70,6 +111,40 @@ impl Transport {
     pub(crate) fn drop_held(&mut self) {
         match self {
             Transport::Plain(_) => {}
+            #[cfg(feature = "tls")]
+            Transport::Tls(tls) => tls.drop_held(),
+        }
+    }
+}
+
+/// What only a transport that is not plain answers with anything but no.
+impl Transport {
+    /// Is a handshake to come through before bytes of the connection move?
+    #[inline(always)]
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match self {
+            Transport::Plain(_) => false,
+            #[cfg(feature = "tls")]
+            Transport::Tls(tls) => tls.is_handshaking(),
+        }
+    }
+
+    /// Would it take bytes of the connection, if the system took some?
+    #[inline(always)]
+    pub(crate) fn takes_bytes(&self) -> bool {
+        match self {
+            Transport::Plain(_) => true,
+            #[cfg(feature = "tls")]
+            Transport::Tls(tls) => tls.takes_bytes(),
+        }
+    }
+
+    /// Does a peer see by itself that something is missing, at a mere FIN?
+    pub(crate) fn shows_loss(&self) -> bool {
+        match self {
+            Transport::Plain(_) => false,
+            #[cfg(feature = "tls")]
+            Transport::Tls(tls) => !tls.is_handshaking(),
         }
     }
 }
@@ -80,6 +155,8 @@ impl Transport {
     fn stream(&self) -> &Stream {
         match self {
             Transport::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Transport::Tls(tls) => tls.stream(),
         }
     }
 
@@ -87,6 +164,8 @@ impl Transport {
     fn stream_mut(&mut self) -> &mut Stream {
         match self {
             Transport::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Transport::Tls(tls) => tls.stream_mut(),
         }
     }
 
