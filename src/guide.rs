@@ -40,5 +40,7 @@ page!(threads, "threads.md");
 page!(embedding, "embedding.md");
 page!(endings, "endings.md");
 page!(how_to, "how_to.md");
+#[cfg(feature = "tls")]
+page!(tls, "tls.md");
 #[cfg(feature = "sim")]
 page!(simulation, "simulation.md");

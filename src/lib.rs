@@ -97,6 +97,8 @@
 //! - `sim`, off by default: the module `sim`, a simulated network with a virtual clock. Your
 //!   handler runs on it as it is, with scripted peers, links that delay and fail, and no sleeps;
 //!   one seed repeats everything.
+//! - `tls`, off by default: `Listen::tls`, `Connect::tls`, `Context::start_tls`, by rustls; the
+//!   guide has a page on it.
 //! - `tokio-util`, off by default: `codec::TokioCodec`, for codecs that were written for
 //!   `tokio_util::codec`.
 //!
