@@ -3,8 +3,8 @@
 //! Try it, with a certificate that is made in one command:
 //!
 //! ```text
-//! openssl req -x509 -newkey ed25519 -nodes -subj /CN=localhost -addext subjectAltName=DNS:localhost \
-//!     -keyout key.pem -out cert.pem
+//! openssl req -x509 -newkey ed25519 -nodes -subj /CN=localhost \
+//!     -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem
 //! cargo run --features tls --example tls_echo -- --cert cert.pem --key key.pem
 //! ```
 //!

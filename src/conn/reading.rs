@@ -33,11 +33,11 @@ impl Conn {
 
     fn wants_unusual_read(&self) -> bool {
         match self.phase {
-            // An error is looked for in a pause too: a peer that is gone is not waited for.
             // A handshake goes on in a pause.
             Phase::Open if self.has(Flags::LAYERED) && self.is_handshaking() => {
                 self.has(Flags::READABLE)
             }
+            // An error is looked for in a pause too: a peer that is gone is not waited for.
             Phase::Open if self.has(Flags::PAUSED) => self.is_faulted,
             Phase::Open if self.has(Flags::LAYERED) => {
                 self.has_any(Flags::RESUMED, Flags::READABLE)
