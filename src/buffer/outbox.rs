@@ -34,6 +34,12 @@ impl Outbox {
         start..self.block.len()
     }
 
+    /// Takes the last broadcast out of the block again: nobody has a part of it.
+    pub(crate) fn take_back(&mut self, range: Range<usize>) {
+        debug_assert!(range.end == self.block.len());
+        self.block.truncate(range.start);
+    }
+
     pub(crate) fn is_clear(&self) -> bool {
         self.block.is_empty()
     }

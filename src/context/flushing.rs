@@ -212,6 +212,18 @@ mod tests {
         assert!(reactor.context().outbox.spare_queues() <= 64);
     }
 
+    // W1
+    #[test]
+    fn what_is_broadcast_to_nobody_is_not_kept() {
+        let (mut reactor, _) = Script::reactor(Config::default());
+        let nobody = ConnId::from_u64(7);
+        for conns in [&[][..], &[nobody]] {
+            let cx = reactor.context();
+            cx.broadcast(conns.iter().copied(), "a line\n");
+            assert!(cx.outbox.is_clear());
+        }
+    }
+
     /// Always has more to send to this connection.
     struct Stream(Option<ConnId>);
 

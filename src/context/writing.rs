@@ -131,6 +131,9 @@ impl Context {
             for conn in conns {
                 broadcast.count(self.share(conn, &range, borrower));
             }
+            if broadcast.queued + broadcast.waiting == 0 {
+                self.outbox.take_back(range);
+            }
         } else {
             // Shared one by one: a member who reads slowly holds no copy of its own.
             let (frame, frames);
