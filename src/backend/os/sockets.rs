@@ -1,9 +1,9 @@
 //! TCP and Unix stream sockets: made with socket2, which knows the options, and driven with mio.
 
-use super::calls;
 use super::lost_peers::LostPeers;
+use super::system;
 #[cfg(unix)]
-use super::socket_file::SocketFile;
+use super::system::socket_file::SocketFile;
 use crate::addr::{Addr, Target, has_host_and_port};
 use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
@@ -66,7 +66,7 @@ impl Stream {
         set_options(&SockRef::from(&socket), &connect.socket, addr.is_unix())?;
         let done = match socket.connect(&addr) {
             Ok(()) => true,
-            Err(error) if !addr.is_unix() && is_in_progress(&error) => false,
+            Err(error) if !addr.is_unix() && system::is_in_progress(&error) => false,
             Err(error) => return Err(error),
         };
         let stream = match addr.is_unix() {
@@ -83,16 +83,16 @@ impl Stream {
 
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        on!(self, stream => stream.try_io(|| calls::receive(&*stream, buffer)))
+        on!(self, stream => stream.try_io(|| system::receive(&*stream, buffer)))
     }
 
     #[inline(always)]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        on!(self, stream => stream.try_io(|| calls::send(&*stream, bytes)))
+        on!(self, stream => stream.try_io(|| system::send(&*stream, bytes)))
     }
 
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        on!(self, stream => stream.try_io(|| calls::send_vectored(&*stream, slices)))
+        on!(self, stream => stream.try_io(|| system::send_vectored(&*stream, slices)))
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
@@ -246,7 +246,7 @@ impl Acceptor {
             }
             #[cfg(unix)]
             Acceptor::Unix(_, listener, heirs) => {
-                let accepted = listener.try_io(|| calls::accept(&*listener));
+                let accepted = listener.try_io(|| system::accept(&*listener));
                 let (socket, addr) = heirs.lost.name(accepted)?;
                 // Unix sockets inherit nothing from their listener.
                 heirs.pass_on(&SockRef::from(&socket), true);
@@ -337,15 +337,6 @@ fn unix_stream(socket: Socket) -> UnixStream {
 #[cfg(unix)]
 fn unix_addr(addr: &SockAddr) -> Addr {
     Addr::Unix(addr.as_pathname().map(std::sync::Arc::from))
-}
-
-/// EINPROGRESS has no stable `ErrorKind`; Windows says `WSAEWOULDBLOCK`.
-fn is_in_progress(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) {
-        return true;
-    }
-    error.kind() == io::ErrorKind::WouldBlock
 }
 
 fn unsupported(what: &str) -> io::Error {
