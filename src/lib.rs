@@ -105,6 +105,7 @@
 //! Log records go to the `log` crate, with the target `sockeye`; they never contain what peers
 //! send.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod addr;
 mod backend;

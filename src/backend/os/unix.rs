@@ -4,15 +4,25 @@
 //! rustix moves the bytes: on Linux that is an instruction in the loop, where libc has functions
 //! that first look whether the thread is to be cancelled.
 
-pub(super) mod socket_file;
+mod socket_file;
 mod start_lock;
 mod watching;
 
+pub(super) use mio::net::UnixStream;
+pub(super) use socket_file::SocketFile;
+
+use crate::addr::Addr;
+use crate::options::Listen;
+
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send as send_to, sendmsg};
-use socket2::{SockAddr, SockRef, Socket};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// An accepted TCP socket has its listener's options on Linux and the BSDs.
+pub(super) const IP_INHERITS: bool = true;
 
 /// Keeps a write to a closed peer from raising SIGPIPE (send(2)). On Apple's systems the socket
 /// itself is told (`SO_NOSIGPIPE`).
@@ -121,4 +131,34 @@ pub(super) fn is_of_one_peer(error: &io::Error) -> bool {
 pub(super) fn is_in_progress(error: &io::Error) -> bool {
     let code = Errno::INPROGRESS.raw_os_error();
     error.raw_os_error() == Some(code) || error.kind() == io::ErrorKind::WouldBlock
+}
+
+pub(super) fn allow_reuse(socket: &Socket, listen: &Listen) -> io::Result<()> {
+    socket.set_reuse_address(listen.reuse_address)?;
+    socket.set_reuse_port(listen.reuse_port)
+}
+
+/// How often a silent peer is asked. OpenBSD has no count of a socket's own.
+#[cfg(not(target_os = "openbsd"))]
+pub(super) fn with_count(times: TcpKeepalive, count: u32) -> TcpKeepalive {
+    times.with_retries(count)
+}
+
+#[cfg(target_os = "openbsd")]
+pub(super) fn with_count(times: TcpKeepalive, _: u32) -> TcpKeepalive {
+    times
+}
+
+pub(super) fn unix_socket() -> io::Result<Socket> {
+    Socket::new(Domain::UNIX, Type::STREAM, None)
+}
+
+/// It never fails here.
+pub(super) fn unix_stream(socket: Socket) -> io::Result<UnixStream> {
+    Ok(UnixStream::from(OwnedFd::from(socket)))
+}
+
+/// A name that is no path (abstract, or of another family) is none.
+pub(super) fn unix_addr(addr: &SockAddr) -> Addr {
+    Addr::Unix(addr.as_pathname().map(Arc::from))
 }
