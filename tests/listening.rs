@@ -6,7 +6,7 @@ mod kit;
 
 use kit::places::until_acked;
 use kit::{
-    Kit, any_peer, default, echo, other_place, peer, read_all, read_n, reset, slot_of, spawn, write,
+    Kit, default, echo, other_place, peer, peer_at, read_all, read_n, reset, slot_of, spawn, write,
 };
 use sockeye::{Accept, Config, ConnId, EventKind, Limits, Listen, ListenerId, Reason};
 use std::cell::{Cell, RefCell};
@@ -442,7 +442,7 @@ fn a_refused_peer_costs_nothing() {
     let mut refused = peers(addr, 20);
     // One that has spoken already: closing a socket with unread input resets it.
     write(&mut refused[0], "hello?");
-    let mut local = any_peer(&other);
+    let mut local = peer_at(&other);
     kit.until("all are refused", |log| log.accepts == 21);
     // The reactor does not turn any more, and yet they see the end: the sockets are closed.
     for peer in &mut refused {

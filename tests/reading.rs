@@ -6,7 +6,7 @@ mod kit;
 
 use bytes::Buf;
 use kit::places::{in_own_process, is_own_process, until_acked};
-use kit::{Kit, PATIENCE, any_peer, default, echo, other_place, pattern, peer, read_all};
+use kit::{Kit, PATIENCE, default, echo, other_place, pattern, peer, peer_at, read_all};
 use kit::{read_n, reset, spawn, write};
 use sockeye::{Config, ConnId, Context, EventKind, Handler, Input, Listen, Reactor, Reason, Sent};
 use std::cell::{Cell, RefCell};
@@ -74,7 +74,7 @@ fn all_data_comes_before_the_end_whatever_its_size() {
         let mut over_tcp = peer(addr);
         write(&mut over_tcp, pattern(size));
         drop(over_tcp);
-        let mut over_unix = any_peer(&other);
+        let mut over_unix = peer_at(&other);
         write(&mut over_unix, pattern(size));
         drop(over_unix);
         let closed = kit.log().closed();
@@ -151,7 +151,7 @@ fn answers_after_the_end(over_unix: bool) {
         false => kit.listen().into(),
     };
     let client = spawn(move || {
-        let mut peer = any_peer(&addr);
+        let mut peer = peer_at(&addr);
         write(&mut peer, "question");
         peer.shutdown(Shutdown::Write).unwrap();
         read_all(peer)
@@ -186,7 +186,7 @@ fn a_half_closed_connection_that_stays_open_does_not_spin() {
     });
     let addr = kit.listen();
     let other = kit.listen_on(other_place());
-    let (tcp, unix) = (peer(addr), any_peer(&other));
+    let (tcp, unix) = (peer(addr), peer_at(&other));
     tcp.shutdown(Shutdown::Write).unwrap();
     unix.shutdown(Shutdown::Write).unwrap();
     kit.until("both ends come", |log| log.count("eof") == 2);
@@ -268,7 +268,7 @@ fn a_unix_peer_that_leaves_with_unread_input_is_a_reset_too() {
         default(cx, event);
     });
     let addr = kit.listen_on(other_place());
-    let mut peer = any_peer(&addr);
+    let mut peer = peer_at(&addr);
     kit.until_cx("the greeting is out", |log, cx| {
         log.ids.len() == 1 && cx.pending(log.ids[0]) == 0
     });

@@ -5,7 +5,7 @@
 mod kit;
 
 use kit::places::until_acked;
-use kit::{Kit, any_peer, default, other_place, pattern, peer, reset, write};
+use kit::{Kit, default, other_place, pattern, peer, peer_at, reset, write};
 use socket2::SockRef;
 use sockeye::{Config, ConnId, Context, EventKind, Reason};
 use std::cell::{Cell, RefCell};
@@ -33,7 +33,7 @@ fn two_peers(
     let other = kit.listen_on(other_place());
     let tcp = peer(addr);
     kit.until("the first is open", |log| log.ids.len() == 1);
-    let unix = any_peer(&other);
+    let unix = peer_at(&other);
     kit.until("the second is open", |log| log.ids.len() == 2);
     let ids = &kit.log().ids;
     [(Box::new(tcp), ids[0]), (Box::new(unix), ids[1])]
@@ -216,7 +216,7 @@ fn a_pause_in_on_open_holds() {
     let other = kit.listen_on(other_place());
     // They have spoken and left before they are accepted.
     write(&mut peer(addr), "hello");
-    write(&mut any_peer(&other), "hello");
+    write(&mut peer_at(&other), "hello");
     kit.until("both are open", |log| log.ids.len() == 2);
     for conn in kit.log().ids.clone() {
         nothing_happens(&mut kit, conn);
@@ -384,7 +384,7 @@ fn passed_descriptors_do_not_stall_a_unix_stream() {
 
     let mut kit = Kit::new(default);
     let addr = kit.listen_on(other_place());
-    let peer = any_peer(&addr);
+    let peer = peer_at(&addr);
     kit.until("it is open", |log| log.ids.len() == 1);
     let (mut witness, passed) = UnixStream::pair().unwrap();
     // A read stops where descriptors were passed.

@@ -312,7 +312,8 @@ fn spawn_pings(mut peer: Socket) -> JoinHandle<()> {
     })
 }
 
-/// Gives SIGPIPE, where there is one, the effect of its default action, which Rust has switched off before `main`.
+/// Gives SIGPIPE, where there is one, the effect of its default action, which Rust has switched off
+/// before `main`.
 fn sigpipe_kills() {
     #[cfg(unix)]
     {

@@ -508,6 +508,18 @@ pub fn both(run: impl Fn(Listen)) {
 
 /// A blocking peer with small buffers, for a listener of either kind.
 pub fn any_peer(addr: &Addr) -> Socket {
+    connected(addr, |socket| {
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_send_buffer_size(4096).unwrap();
+    })
+}
+
+/// A blocking peer as the system makes it, for a listener of either kind.
+pub fn peer_at(addr: &Addr) -> Socket {
+    connected(addr, |_| {})
+}
+
+fn connected(addr: &Addr, prepare: impl Fn(&Socket)) -> Socket {
     let (domain, to) = match (addr.ip(), addr.path()) {
         (Some(ip), _) => (Domain::for_address(ip), ip.into()),
         (_, path) => (
@@ -516,8 +528,7 @@ pub fn any_peer(addr: &Addr) -> Socket {
         ),
     };
     let socket = Socket::new(domain, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.set_send_buffer_size(4096).unwrap();
+    prepare(&socket);
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
     socket.connect(&to).unwrap();

@@ -153,7 +153,7 @@ pub(super) fn unix_socket() -> io::Result<Socket> {
     Socket::new(Domain::UNIX, Type::STREAM, None)
 }
 
-/// It never fails here.
+/// A stream of a socket; here that never fails.
 pub(super) fn unix_stream(socket: Socket) -> io::Result<UnixStream> {
     Ok(UnixStream::from(OwnedFd::from(socket)))
 }
