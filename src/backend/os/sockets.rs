@@ -12,19 +12,11 @@ use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
-/// Reads and writes on these systems say by moving less than asked that the next would block, until
-/// the next edge. mio re-arms on `WouldBlock` alone elsewhere, and in its poll(2) selector.
+/// Reads and writes with epoll say by moving less than asked that the next would block, until the
+/// next edge. mio re-arms on `WouldBlock` alone on Windows and in its poll(2) selector. And kqueue
+/// tells nothing of urgent data, at whose mark a read stops: what lies behind it would wait.
 const SHORT_IS_PROOF: bool = cfg!(all(
-    any(
-        target_os = "linux",
-        target_os = "android",
-        target_os = "macos",
-        target_os = "ios",
-        target_os = "freebsd",
-        target_os = "netbsd",
-        target_os = "openbsd",
-        target_os = "dragonfly",
-    ),
+    any(target_os = "linux", target_os = "android"),
     not(mio_unsupported_force_poll_poll)
 ));
 
