@@ -9,11 +9,12 @@
 //! - then `turn` with a timeout of zero. The handler is only lent: between turns it is yours.
 //!
 //! Try it: `cargo run --example embed_poll`, in other terminals `nc 127.0.0.1 7006`, and type here.
-//! Ctrl-D closes all connections and ends it.
+//! Ctrl-D closes all connections and ends it. It needs a descriptor, so it is for Unix; for every
+//! platform there is `embed_turn`.
 
 use clap::Parser;
 use sockeye::{Closed, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor};
-use std::io::{self, Write, stdin};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 #[derive(Parser)]
@@ -59,8 +60,7 @@ fn main() -> anyhow::Result<()> {
         let [ours, typed] = wait(&reactor, typing && !is_slow)?;
         if typed {
             let mut bytes = [0; 4096];
-            // Not through the buffer of `Stdin`: poll(2) does not know what waits in there.
-            let count = rustix::io::read(stdin(), &mut bytes)?;
+            let count = read_typed(&mut bytes)?;
             let cx = reactor.context();
             cx.broadcast(app.clients.ids(), &bytes[..count]);
             if count == 0 {
@@ -78,8 +78,19 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// Not through the buffer of `Stdin`: poll(2) does not know what waits in there.
+#[cfg(unix)]
+fn read_typed(bytes: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(io::stdin(), bytes)?)
+}
+
+#[cfg(not(unix))]
+fn read_typed(_: &mut [u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Waits for either; answers whether the reactor and whether standard input can be read.
-#[cfg(not(mio_unsupported_force_poll_poll))]
+#[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
 fn wait(reactor: &Reactor, typing: bool) -> io::Result<[bool; 2]> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -87,7 +98,7 @@ fn wait(reactor: &Reactor, typing: bool) -> io::Result<[bool; 2]> {
     let timeout = wakeup
         .map(|at| at.saturating_duration_since(Instant::now()))
         .and_then(|timeout| Timespec::try_from(timeout).ok());
-    let stdin = stdin();
+    let stdin = io::stdin();
     let mut fds = [
         PollFd::new(reactor, PollFlags::IN),
         PollFd::new(&stdin, PollFlags::IN),
@@ -100,8 +111,8 @@ fn wait(reactor: &Reactor, typing: bool) -> io::Result<[bool; 2]> {
     Ok(fds.map(|fd| !fd.revents().is_empty()))
 }
 
-/// mio on top of poll(2), for tests: the reactor has no descriptor to wait for.
-#[cfg(mio_unsupported_force_poll_poll)]
+/// On Windows, and where mio is on top of poll(2), the reactor has no descriptor to wait for.
+#[cfg(not(all(unix, not(mio_unsupported_force_poll_poll))))]
 fn wait(_: &Reactor, _: bool) -> io::Result<[bool; 2]> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -17,7 +17,9 @@ pub enum Addr {
     /// An IPv4 or IPv6 address with its port. A listener on `[::]` may take IPv4 peers too; the
     /// loop gives them their IPv4 address, `1.2.3.4:5` and not `[::ffff:1.2.3.4]:5`.
     Ip(SocketAddr),
-    /// The path of a Unix socket; `None` for a socket without a name, as connecting ones are.
+    /// The path of a Unix socket; `None` for a socket without a name, as connecting ones are. On
+    /// Windows there are none but in a simulation: `listen` and `connect` refuse them, as
+    /// `Unsupported`.
     Unix(Option<Arc<Path>>),
 }
 

@@ -88,9 +88,10 @@
 //! - What a peer may make the loop hold is bounded for each connection: see [`Limits`]. The number
 //!   of connections is not, unless [`Config::max_connections`] is set, and neither is the number of
 //!   waiting messages, unless [`Config::message_limit`] is.
-//! - Tested on Linux, with epoll and with mio's poll(2) selector
-//!   (`--cfg mio_unsupported_force_poll_poll`). The BSDs, macOS and Windows are provided for in the
-//!   code. Unix sockets, [`Context::watch`] and the reactor's own descriptor (`AsFd`) are for Unix.
+//! - Run on Linux, with epoll and with mio's poll(2) selector
+//!   (`--cfg mio_unsupported_force_poll_poll`), and for Windows under wine. Type-checked for FreeBSD,
+//!   NetBSD, OpenBSD, macOS, iOS and Android. Unix sockets, `Context::watch` and the reactor's own
+//!   descriptor (`AsFd`) are for Unix. `docs/platforms.md` has the details.
 //! - No unsafe code in this crate.
 //!
 //! # Features
@@ -106,6 +107,7 @@
 //! Log records go to the `log` crate, with the target `sockeye`; they never contain what peers
 //! send.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod addr;
 mod backend;

@@ -63,7 +63,8 @@ pub struct KeepAlive {
     pub idle: Duration,
     /// Time between two probes.
     pub interval: Duration,
-    /// Probes without an answer until the peer is given up.
+    /// Probes without an answer until the peer is given up. OpenBSD and Windows have a count of
+    /// their own, and this one is not used.
     pub count: u32,
 }
 

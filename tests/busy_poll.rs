@@ -1,5 +1,6 @@
 //! `Config::busy_poll`: a wait that spins before it sleeps, and promises that hold all the same.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kit;

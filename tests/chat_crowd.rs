@@ -2,14 +2,12 @@
 //!
 //! `cargo test` builds it first; for `cargo test --test chat_crowd`: `cargo build --examples`.
 
-#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod process;
 
 use process::chat::{GOODBYE, User, deaf, ignore, server, stop};
-use process::{PATIENCE, peer};
-use rustix::process::Signal;
+use process::{PATIENCE, Signal, peer};
 use socket2::SockRef;
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -2,18 +2,14 @@
 //!
 //! `cargo test` builds it first; for `cargo test --test chat_server`: `cargo build --examples`.
 
-#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod process;
 
 use process::chat::{GOODBYE, User, deaf, ignore, server, stop};
-use process::{PATIENCE, peer};
-use rustix::process::Signal;
-use socket2::{Domain, SockAddr, Socket, Type};
+use process::{PATIENCE, Signal, peer};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -171,8 +167,11 @@ fn rooms_keep_to_themselves_and_a_whisper_goes_to_one() {
     stop(server, Signal::TERM);
 }
 
+#[cfg(unix)]
 #[test]
 fn what_one_types_steers_neither_the_terminal_of_another_nor_that_of_the_log() {
+    use socket2::{Domain, SockAddr, Socket, Type};
+
     let dir = std::env::temp_dir().join(format!("sockeye-chat-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let path = dir.join("chat.sock");
@@ -186,7 +185,7 @@ fn what_one_types_steers_neither_the_terminal_of_another_nor_that_of_the_log() {
     let evil_path = dir.join("\x1b[2J\u{9b}\n2J");
     socket.bind(&SockAddr::unix(&evil_path).unwrap()).unwrap();
     socket.connect(&SockAddr::unix(&path).unwrap()).unwrap();
-    let mut evil = UnixStream::from(std::os::fd::OwnedFd::from(socket));
+    let mut evil = socket;
 
     let all: Vec<u8> = (0..=255).filter(|byte| *byte != b'\n').collect();
     evil.write_all(b"\x1b]0;title\x07\x1b[31mred\x1b[0m\n")

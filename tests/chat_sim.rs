@@ -27,7 +27,7 @@ fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-fn open() -> (World, Node<Chat, i32>) {
+fn open() -> (World, Node<Chat, chat::Stop>) {
     let args = Args {
         idle_warn: minutes(10),
         idle_drop: minutes(1),
@@ -281,7 +281,7 @@ fn a_signal_says_goodbye_and_leaves_nothing_behind() {
     let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
     ann.received();
     say(&mut world, &ann, "last words");
-    assert!(world.reactor(node).sender().send(15).is_ok());
+    assert!(world.reactor(node).sender().send(chat::Stop).is_ok());
     world.settle();
     assert_eq!(ann.received(), "* the server stops: goodbye\n");
     assert_eq!(

@@ -5,19 +5,16 @@
 mod kit;
 
 use kit::places::{
-    TempDir, black_hole, can_run, end_in_time, in_own_process, in_own_process_by, is_own_process,
-    refusing, refusing_at, until_acked,
+    TempDir, black_hole, end_in_time, in_own_process, is_own_process, other_server, refusing,
+    refusing_at, until_acked,
 };
 use kit::{Kit, default, descriptors, echo, pattern, peer, read_all, read_n, reset};
 use kit::{slot_of, spawn, write};
-use socket2::{Domain, SockAddr, Socket, Type};
 use sockeye::{AnyAddr, ConnId, Connect, Context, EventKind, Origin, Reason, Sent, ToAddr};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
-use std::net::{Shutdown, TcpListener};
-use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +28,12 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Closing for Kit<F> {
         self.until("it closes", |log| log.is_closed(conn));
     }
 }
+
+/// What a connect to a Unix path ends with where there is no file.
+const NO_SUCH_PATH: ErrorKind = match cfg!(unix) {
+    true => ErrorKind::NotFound,
+    false => ErrorKind::Unsupported, // there is no such kind of socket
+};
 
 /// Connects where nobody listens, again and again: each is reported once, and later.
 fn is_refused(addr: impl ToAddr, rounds: usize, kind: ErrorKind) {
@@ -60,9 +63,10 @@ fn a_refused_connect_is_reported_once_and_later() {
     let (_port, addr) = refusing();
     is_refused(addr, 20, ErrorKind::ConnectionRefused);
     let dir = TempDir::new();
-    is_refused(dir.file("nobody"), 20, ErrorKind::NotFound);
-    drop(UnixListener::bind(dir.file("stale")).unwrap());
-    is_refused(dir.file("stale"), 20, ErrorKind::ConnectionRefused);
+    is_refused(dir.file("nobody"), 20, NO_SUCH_PATH);
+    let (server, stale) = other_server(&dir);
+    drop(server);
+    is_refused(stale, 20, ErrorKind::ConnectionRefused);
     is_refused("no-address", 20, ErrorKind::InvalidInput);
 }
 
@@ -82,7 +86,7 @@ fn a_thousand_refused_connects() {
     let (_port, addr) = refusing();
     let before = descriptors();
     is_refused(addr, 1000, ErrorKind::ConnectionRefused);
-    is_refused(dir.file("nobody"), 1000, ErrorKind::NotFound);
+    is_refused(dir.file("nobody"), 1000, NO_SUCH_PATH);
     assert_eq!(descriptors(), before);
 }
 
@@ -225,12 +229,13 @@ fn what_is_pending_when_a_connect_is_closed_is_still_bound_by_the_timeout() {
 }
 
 // C4
+#[cfg(unix)]
 #[test]
 fn a_connect_that_succeeds_at_once_is_reported_from_the_loop() {
     let dir = TempDir::new();
-    let listener = UnixListener::bind(dir.file("s")).unwrap();
+    let (listener, addr) = other_server(&dir);
     let mut kit = Kit::new(echo);
-    let conn = kit.connect(dir.file("s"));
+    let conn = kit.connect(addr);
     assert!(kit.log().ids.is_empty());
     assert!(!kit.cx().is_open(conn));
     assert!(kit.reactor.next_wakeup().is_some(), "work is left over");
@@ -239,7 +244,7 @@ fn a_connect_that_succeeds_at_once_is_reported_from_the_loop() {
     assert!(kit.cx().is_open(conn));
     let (mut peer, _) = listener.accept().unwrap();
     write(&mut peer, "hello");
-    peer.shutdown(Shutdown::Write).unwrap();
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
     let answer = spawn(move || read_all(peer));
     assert_eq!(kit.until_done(answer), b"hello");
     kit.until_closed(conn);
@@ -247,8 +252,11 @@ fn a_connect_that_succeeds_at_once_is_reported_from_the_loop() {
 }
 
 // C4
+#[cfg(unix)]
 #[test]
 fn a_unix_connect_to_a_full_backlog_fails_and_does_not_hang() {
+    use socket2::{Domain, SockAddr, Socket, Type};
+
     let dir = TempDir::new();
     let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     listener
@@ -286,7 +294,7 @@ fn early(kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>, addr: impl ToAd
 fn bytes_and_a_shutdown_from_before_the_connect_are_delivered_after_on_open() {
     let dir = TempDir::new();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let unix = UnixListener::bind(dir.file("s")).unwrap();
+    let (unix, at) = other_server(&dir);
     let seen = Rc::new(Cell::new(0));
     let pending = seen.clone();
     let mut kit = Kit::new(move |cx, event| {
@@ -296,7 +304,7 @@ fn bytes_and_a_shutdown_from_before_the_connect_are_delivered_after_on_open() {
         default(cx, event);
     });
     let over_tcp = early(&mut kit, tcp.local_addr().unwrap());
-    let over_unix = early(&mut kit, dir.file("s"));
+    let over_unix = early(&mut kit, at);
     let read_and_answer = spawn(move || {
         let (tcp, unix) = (tcp.accept().unwrap().0, unix.accept().unwrap().0);
         let got = (read_all(&tcp), read_all(&unix));
@@ -445,10 +453,10 @@ fn reconnecting_from_on_close_to_a_path_that_fails_at_once_starves_nobody() {
 fn a_pause_from_before_the_connect_holds() {
     let dir = TempDir::new();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let unix = UnixListener::bind(dir.file("s")).unwrap();
+    let (unix, at) = other_server(&dir);
     let mut kit = Kit::new(default);
     let addr = tcp.local_addr().unwrap();
-    let conns = [kit.connect(addr), kit.connect(dir.file("s"))];
+    let conns = [kit.connect(addr), kit.connect(at)];
     for conn in conns {
         assert!(kit.cx().pause_reads(conn));
         assert!(!kit.cx().wants_input(conn));
@@ -537,10 +545,12 @@ fn a_connect_above_the_cap_on_connections_fails_from_the_loop() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connection_to_itself_is_a_connect_that_failed() {
+    use kit::places::{can_run, in_own_process_by};
+
     let setup = "ip link set lo up && \
         echo 40000 40007 > /proc/sys/net/ipv4/ip_local_port_range";
     let in_network = || {
-        let mut command = Command::new("unshare");
+        let mut command = std::process::Command::new("unshare");
         command.args(["-rn", "sh", "-c", &format!("{setup} && exec \"$0\" \"$@\"")]);
         command
     };

@@ -1,6 +1,7 @@
 //! X9: a reactor that is dropped with everything alive. In a file of its own: it counts the
 //! descriptors of the process.
 
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kit;
@@ -30,7 +31,6 @@ impl Handler<Arc<()>> for Silent {
 }
 
 // X9: one test, for two would count each other's descriptors.
-#[cfg(target_os = "linux")]
 #[test]
 fn a_dropped_reactor_closes_its_descriptors_and_drops_its_messages_without_a_callback() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -4,9 +4,9 @@
 
 mod kit;
 
-use kit::places::{black_hole, refusing};
+use kit::places::{black_hole, refusing, watch_pipe};
 use kit::{Kit, default, echo, let_pass, peer, read_all, read_n, small_peer, spawn, write};
-use sockeye::{Config, EventKind, Interest, Listen, Reactor, Reason, Report, Sent, Stats};
+use sockeye::{Config, EventKind, Listen, Reactor, Reason, Report, Sent, Stats};
 use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
@@ -207,8 +207,7 @@ fn neither_timers_nor_watches_nor_paused_connections_hold_up_the_end() {
     let conn = kit.log().ids[0];
     kit.cx().pause_reads(conn);
     kit.cx().set_timer(LONG, 1);
-    let (reader, _writer) = rustix::pipe::pipe().unwrap();
-    kit.cx().watch(&reader, Interest::Readable, 0).unwrap();
+    let _pipe = watch_pipe(kit.cx(), false);
     kit.cx().finish(LONG);
     let report = kit.reactor.run(&mut kit.app).unwrap();
     assert_report(report, 1, 0, 0);

@@ -4,19 +4,17 @@
 
 mod kit;
 
-use kit::places::{TempDir, in_own_process, is_own_process, unix_peer, until_acked};
-use kit::{Kit, default, echo, peer, read_all, read_n, reset, slot_of, spawn, write};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Socket, Type};
+use kit::places::until_acked;
+use kit::{
+    Kit, default, echo, other_place, peer, peer_at, read_all, read_n, reset, slot_of, spawn, write,
+};
 use sockeye::{Accept, Config, ConnId, EventKind, Limits, Listen, ListenerId, Reason};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn peers(addr: SocketAddr, count: usize) -> Vec<TcpStream> {
     (0..count).map(|_| peer(addr)).collect()
@@ -37,103 +35,115 @@ fn all_are_served(
     kit.until_done(talk);
 }
 
-// L1, L3
-#[test]
-fn out_of_descriptors_the_loop_lives_and_accepts_when_they_return() {
-    in_own_process("out_of_descriptors");
-}
+/// All descriptors are in use. (There is no limit to be set on Windows.)
+#[cfg(unix)]
+mod exhausted {
+    use super::*;
+    use crate::kit::places::{in_own_process, is_own_process};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use socket2::{Domain, Socket, Type};
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::time::Instant;
 
-/// Allows no descriptor beyond those that are open now. Gives the limit as it was.
-fn forbid_descriptors() -> Rlimit {
-    let before = getrlimit(Resource::Nofile);
-    let next = File::open("/dev/null").unwrap().as_raw_fd();
-    let current = Some(u64::try_from(next).unwrap());
-    setrlimit(Resource::Nofile, Rlimit { current, ..before }).unwrap();
-    assert!(File::open("/dev/null").is_err());
-    before
-}
-
-#[test]
-#[ignore = "runs in a process of its own, whose descriptors it uses up"]
-fn out_of_descriptors() {
-    if !is_own_process() {
-        return;
+    // L1, L3
+    #[test]
+    fn out_of_descriptors_the_loop_lives_and_accepts_when_they_return() {
+        in_own_process("exhausted::out_of_descriptors");
     }
-    let mut config = Config::default();
-    config.accepts_per_turn = 1;
-    let backoff = config.accept_backoff;
-    let mut kit = Kit::with_config(config, echo);
-    let addr = kit.listen();
-    let mut live = peer(addr);
-    kit.until("the first is open", |log| log.count("open") == 1);
-    let spare = File::open("/dev/null").unwrap();
-    let waiting: Vec<Socket> = (0..10)
-        .map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap())
-        .collect();
-    let before = forbid_descriptors();
-    for socket in &waiting {
+
+    /// Allows no descriptor beyond those that are open now. Gives the limit as it was.
+    fn forbid_descriptors() -> Rlimit {
+        let before = getrlimit(Resource::Nofile);
+        let next = File::open("/dev/null").unwrap().as_raw_fd();
+        let current = Some(u64::try_from(next).unwrap());
+        setrlimit(Resource::Nofile, Rlimit { current, ..before }).unwrap();
+        assert!(File::open("/dev/null").is_err());
+        before
+    }
+
+    #[test]
+    #[ignore = "runs in a process of its own, whose descriptors it uses up"]
+    fn out_of_descriptors() {
+        if !is_own_process() {
+            return;
+        }
+        let mut config = Config::default();
+        config.accepts_per_turn = 1;
+        let backoff = config.accept_backoff;
+        let mut kit = Kit::with_config(config, echo);
+        let addr = kit.listen();
+        let mut live = peer(addr);
+        kit.until("the first is open", |log| log.count("open") == 1);
+        let spare = File::open("/dev/null").unwrap();
+        let waiting: Vec<Socket> = (0..10)
+            .map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap())
+            .collect();
+        let before = forbid_descriptors();
+        for socket in &waiting {
+            socket.connect(&addr.into()).unwrap();
+        }
+
+        // No spin, and one report for each rest.
+        let (start, turns) = (Instant::now(), kit.turn_for(backoff * 5 / 2));
+        kit.until("it tries again", |log| log.accept_errors >= 3);
+        let rests = start.elapsed().as_millis() / backoff.as_millis() + 1;
+        let errors = kit.log().accept_errors;
+        assert!(errors as u128 <= rests, "{errors} errors in {rests} rests");
+        assert!(turns <= 20, "a spin: {turns} turns");
+        assert_eq!(kit.cx().stats().accept_errors, errors as u64);
+
+        // Those that live are served; a connect fails, from the loop.
+        write(&mut live, "still there?");
+        let first = kit.log().ids[0];
+        kit.until("it hears", |log| log.life(first).received.len() == 12);
+        assert_eq!(read_n(&mut live, 12), b"still there?");
+        let conn = kit.connect(addr);
+        kit.until("it fails", |log| log.is_closed(conn));
+        assert!(matches!(
+            kit.log().life(conn).reason(),
+            Reason::ConnectFailed(_)
+        ));
+
+        // One descriptor returns, and one peer is accepted; then all return.
+        drop(spare);
+        kit.until("one is accepted", |log| log.count("open") == 2);
+        let errors = kit.log().accept_errors;
+        kit.until("the next is not", |log| log.accept_errors > errors);
+        assert_eq!(kit.log().count("open"), 2);
+        setrlimit(Resource::Nofile, before).unwrap();
+        kit.until("all are accepted", |log| log.count("open") == 11);
+        all_are_served(&mut kit, waiting.into_iter().map(Socket::into).collect());
+        kit.end();
+    }
+
+    // L1
+    #[test]
+    fn a_listener_that_is_closed_while_it_rests_is_forgotten() {
+        in_own_process("exhausted::a_listener_closed_while_it_rests");
+    }
+
+    #[test]
+    #[ignore = "runs in a process of its own, whose descriptors it uses up"]
+    fn a_listener_closed_while_it_rests() {
+        if !is_own_process() {
+            return;
+        }
+        let mut kit = Kit::new(echo);
+        let listener = kit.reactor.listen("127.0.0.1:0").unwrap();
+        let addr = kit.cx().listener_addr(listener).unwrap().ip().unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let before = forbid_descriptors();
         socket.connect(&addr.into()).unwrap();
+        kit.until("it rests", |log| log.accept_errors == 1);
+        assert!(kit.reactor.next_wakeup().is_some());
+        kit.cx().unlisten(listener);
+        setrlimit(Resource::Nofile, before).unwrap();
+        kit.turn_for(Duration::from_millis(150));
+        assert_eq!(kit.log().accept_errors, 1);
+        assert_eq!(kit.reactor.next_wakeup(), None, "its timer is left");
+        kit.end();
     }
-
-    // No spin, and one report for each rest.
-    let (start, turns) = (Instant::now(), kit.turn_for(backoff * 5 / 2));
-    kit.until("it tries again", |log| log.accept_errors >= 3);
-    let rests = start.elapsed().as_millis() / backoff.as_millis() + 1;
-    let errors = kit.log().accept_errors;
-    assert!(errors as u128 <= rests, "{errors} errors in {rests} rests");
-    assert!(turns <= 20, "a spin: {turns} turns");
-    assert_eq!(kit.cx().stats().accept_errors, errors as u64);
-
-    // Those that live are served; a connect fails, from the loop.
-    write(&mut live, "still there?");
-    let first = kit.log().ids[0];
-    kit.until("it hears", |log| log.life(first).received.len() == 12);
-    assert_eq!(read_n(&mut live, 12), b"still there?");
-    let conn = kit.connect(addr);
-    kit.until("it fails", |log| log.is_closed(conn));
-    assert!(matches!(
-        kit.log().life(conn).reason(),
-        Reason::ConnectFailed(_)
-    ));
-
-    // One descriptor returns, and one peer is accepted; then all return.
-    drop(spare);
-    kit.until("one is accepted", |log| log.count("open") == 2);
-    let errors = kit.log().accept_errors;
-    kit.until("the next is not", |log| log.accept_errors > errors);
-    assert_eq!(kit.log().count("open"), 2);
-    setrlimit(Resource::Nofile, before).unwrap();
-    kit.until("all are accepted", |log| log.count("open") == 11);
-    all_are_served(&mut kit, waiting.into_iter().map(Socket::into).collect());
-    kit.end();
-}
-
-// L1
-#[test]
-fn a_listener_that_is_closed_while_it_rests_is_forgotten() {
-    in_own_process("a_listener_closed_while_it_rests");
-}
-
-#[test]
-#[ignore = "runs in a process of its own, whose descriptors it uses up"]
-fn a_listener_closed_while_it_rests() {
-    if !is_own_process() {
-        return;
-    }
-    let mut kit = Kit::new(echo);
-    let listener = kit.reactor.listen("127.0.0.1:0").unwrap();
-    let addr = kit.cx().listener_addr(listener).unwrap().ip().unwrap();
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let before = forbid_descriptors();
-    socket.connect(&addr.into()).unwrap();
-    kit.until("it rests", |log| log.accept_errors == 1);
-    assert!(kit.reactor.next_wakeup().is_some());
-    kit.cx().unlisten(listener);
-    setrlimit(Resource::Nofile, before).unwrap();
-    kit.turn_for(Duration::from_millis(150));
-    assert_eq!(kit.log().accept_errors, 1);
-    assert_eq!(kit.reactor.next_wakeup(), None, "its timer is left");
-    kit.end();
 }
 
 // L2
@@ -426,14 +436,13 @@ fn refuse(cx: &mut sockeye::Context, event: EventKind<'_>) {
 // L8
 #[test]
 fn a_refused_peer_costs_nothing() {
-    let dir = TempDir::new();
     let mut kit = Kit::new(refuse);
     let addr = kit.listen();
-    kit.listen_on(dir.file("s"));
+    let other = kit.listen_on(other_place());
     let mut refused = peers(addr, 20);
     // One that has spoken already: closing a socket with unread input resets it.
     write(&mut refused[0], "hello?");
-    let mut local = unix_peer(dir.file("s"));
+    let mut local = peer_at(&other);
     kit.until("all are refused", |log| log.accepts == 21);
     // The reactor does not turn any more, and yet they see the end: the sockets are closed.
     for peer in &mut refused {

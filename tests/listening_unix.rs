@@ -1,5 +1,6 @@
 //! L: listening on Unix paths.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kit;

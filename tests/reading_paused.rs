@@ -4,17 +4,13 @@
 
 mod kit;
 
-use kit::places::{TempDir, unix_peer, until_acked};
-use kit::{Kit, default, pattern, peer, reset, write};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use kit::places::until_acked;
+use kit::{Kit, default, other_place, pattern, peer, peer_at, reset, write};
 use socket2::SockRef;
-use sockeye::{Config, ConnId, Context, EventKind, Interest, Reason};
+use sockeye::{Config, ConnId, Context, EventKind, Reason};
 use std::cell::{Cell, RefCell};
-use std::io::{IoSlice, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::Write;
 use std::net::Shutdown;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,13 +28,12 @@ fn nothing_happens(kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>, conn:
 /// Both kinds of peers, and their connections, in this order.
 fn two_peers(
     kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>,
-    dir: &TempDir,
 ) -> [(Box<dyn Write>, ConnId); 2] {
     let addr = kit.listen();
-    kit.listen_on(dir.file("s"));
+    let other = kit.listen_on(other_place());
     let tcp = peer(addr);
     kit.until("the first is open", |log| log.ids.len() == 1);
-    let unix = unix_peer(dir.file("s"));
+    let unix = peer_at(&other);
     kit.until("the second is open", |log| log.ids.len() == 2);
     let ids = &kit.log().ids;
     [(Box::new(tcp), ids[0]), (Box::new(unix), ids[1])]
@@ -47,9 +42,8 @@ fn two_peers(
 // R5
 #[test]
 fn resuming_delivers_what_is_in_the_kernel_with_no_new_packet() {
-    let dir = TempDir::new();
     let mut kit = Kit::new(default);
-    for (mut peer, conn) in two_peers(&mut kit, &dir) {
+    for (mut peer, conn) in two_peers(&mut kit) {
         kit.cx().pause_reads(conn);
         write(&mut peer, "hello");
         nothing_happens(&mut kit, conn);
@@ -137,7 +131,6 @@ fn resuming_in_a_timer_offers_what_was_left_over_again_and_then_the_end() {
 fn a_pause_in_on_data_holds_at_once_and_the_end_waits_too() {
     let mut config = Config::default();
     config.receive_buffer = 1024;
-    let dir = TempDir::new();
     let mut kit = Kit::with_config(config, |cx, event| match event {
         EventKind::Data { conn, input } => {
             // Half of it stays.
@@ -146,7 +139,7 @@ fn a_pause_in_on_data_holds_at_once_and_the_end_waits_too() {
         }
         other => default(cx, other),
     });
-    for (mut peer, conn) in two_peers(&mut kit, &dir) {
+    for (mut peer, conn) in two_peers(&mut kit) {
         write(&mut peer, pattern(4096));
         drop(peer);
         kit.until("the first part comes", |log| {
@@ -213,7 +206,6 @@ fn a_pause_of_another_connection_holds_for_the_batch_that_names_it() {
 // R6
 #[test]
 fn a_pause_in_on_open_holds() {
-    let dir = TempDir::new();
     let mut kit = Kit::new(|cx, event| {
         if let EventKind::Open { conn, .. } = event {
             cx.pause_reads(conn);
@@ -221,10 +213,10 @@ fn a_pause_in_on_open_holds() {
         default(cx, event);
     });
     let addr = kit.listen();
-    kit.listen_on(dir.file("s"));
+    let other = kit.listen_on(other_place());
     // They have spoken and left before they are accepted.
     write(&mut peer(addr), "hello");
-    write(&mut unix_peer(dir.file("s")), "hello");
+    write(&mut peer_at(&other), "hello");
     kit.until("both are open", |log| log.ids.len() == 2);
     for conn in kit.log().ids.clone() {
         nothing_happens(&mut kit, conn);
@@ -239,9 +231,8 @@ fn a_pause_in_on_open_holds() {
 // R7
 #[test]
 fn a_paused_connection_whose_peer_closes_does_not_spin_and_its_end_is_not_lost() {
-    let dir = TempDir::new();
     let mut kit = Kit::new(default);
-    for (mut peer, conn) in two_peers(&mut kit, &dir) {
+    for (mut peer, conn) in two_peers(&mut kit) {
         kit.cx().pause_reads(conn);
         write(&mut peer, "last words");
         nothing_happens(&mut kit, conn);
@@ -355,8 +346,12 @@ fn urgent_data_alone_does_not_spin_and_what_follows_arrives() {
 }
 
 // R12
+#[cfg(unix)]
 #[test]
 fn a_hang_up_alone_makes_progress() {
+    use sockeye::Interest;
+    use std::os::fd::AsFd;
+
     // Only a pipe hangs up with neither readable nor writable beside it.
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let hung_up = Rc::new(Cell::new(false));
@@ -378,12 +373,18 @@ fn a_hang_up_alone_makes_progress() {
 }
 
 // R4, R12
+#[cfg(unix)]
 #[test]
 fn passed_descriptors_do_not_stall_a_unix_stream() {
-    let dir = TempDir::new();
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::io::{IoSlice, Read};
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
     let mut kit = Kit::new(default);
-    kit.listen_on(dir.file("s"));
-    let peer = unix_peer(dir.file("s"));
+    let addr = kit.listen_on(other_place());
+    let peer = peer_at(&addr);
     kit.until("it is open", |log| log.ids.len() == 1);
     let (mut witness, passed) = UnixStream::pair().unwrap();
     // A read stops where descriptors were passed.

@@ -1,5 +1,6 @@
 //! J11: several servers start on one Unix path at the same time.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kit;

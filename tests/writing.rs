@@ -5,17 +5,14 @@
 mod kit;
 
 use bytes::Bytes;
-use kit::{Kit, alone, any_peer, both, default, is_alone, pattern, read_all, read_n, spawn, write};
+use kit::{Kit, any_peer, both, default, is_alone, pattern, read_all, read_n, spawn, write};
 use socket2::Socket;
 use sockeye::{Addr, Config, ConnId, Context, EventKind, Limits, Overflow, Reason, Sent};
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::process::ExitStatusExt;
-use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -315,15 +312,25 @@ fn spawn_pings(mut peer: Socket) -> JoinHandle<()> {
     })
 }
 
-/// Gives SIGPIPE the effect of its default action, which Rust has switched off before `main`.
+/// Gives SIGPIPE, where there is one, the effect of its default action, which Rust has switched off
+/// before `main`.
 fn sigpipe_kills() {
-    let always = Arc::new(AtomicBool::new(true));
-    signal_hook::flag::register_conditional_default(signal_hook::consts::SIGPIPE, always).unwrap();
+    #[cfg(unix)]
+    {
+        let always = Arc::new(true.into());
+        let signal = signal_hook::consts::SIGPIPE;
+        signal_hook::flag::register_conditional_default(signal, always).unwrap();
+    }
 }
 
 // W4
+#[cfg(unix)]
 #[test]
 fn a_reset_in_mid_write_does_not_kill_a_process_whose_sigpipe_is_at_its_default() {
+    use kit::alone;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Stdio;
+
     let run = |test| alone(test).stdout(Stdio::null()).status().unwrap();
     let killed = run("child_that_writes_to_a_closed_pipe").signal();
     assert_eq!(killed, Some(signal_hook::consts::SIGPIPE));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kit::{
     Kit, any_peer, both, default, pattern, peer, read_all, read_n, reset, small_peer, spawn,
 };
-use kit::{unix_path, write};
+use kit::{other_place, write};
 use sockeye::{Broadcast, Config, ConnId, ConnMap, Connect, Context, EventKind};
 use sockeye::{Limits, Listen, Origin, Reason, Sent};
 use std::cell::{Cell, RefCell};
@@ -56,7 +56,7 @@ fn a_hundred_thousand_one_byte_sends_to_a_blocked_peer_take_few_writes() {
 #[test]
 fn more_pieces_than_one_call_may_take_are_written_in_several() {
     const PIECES: usize = 3000;
-    for listen in [Listen::new("127.0.0.1:0"), Listen::new(unix_path())] {
+    for listen in [Listen::new("127.0.0.1:0"), Listen::new(other_place())] {
         let config = config(|limits| limits.hard_limit = 64 << 20);
         let mut kit = Kit::with_config(config, |cx, event| match event {
             EventKind::Open { conn, .. } => {
@@ -165,7 +165,7 @@ fn a_handler_that_refills_a_fast_consumer_in_on_drain_does_not_starve_a_timer() 
 // W10
 #[test]
 fn a_write_error_does_not_discard_unread_input() {
-    for listen in [Listen::new("127.0.0.1:0"), Listen::new(unix_path())] {
+    for listen in [Listen::new("127.0.0.1:0"), Listen::new(other_place())] {
         let gone = Cell::new(0);
         let mut config = Config::default();
         config.receive_buffer = 1000;

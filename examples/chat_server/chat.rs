@@ -38,6 +38,9 @@ const HELP: &str = "/nick NAME: change your name; /who: who is here; /rooms: whe
                     NAME; /me TEXT: say what you do; /quit: leave; /help: this. Anything else goes \
                     to everybody in your room.";
 
+/// Somebody wants the server to stop.
+pub(crate) struct Stop;
+
 #[derive(Clone)]
 struct Member {
     name: String,
@@ -202,7 +205,7 @@ fn message(framed: bool, text: &str) -> Payload<'_> {
     }
 }
 
-impl Handler<i32> for Chat {
+impl Handler<Stop> for Chat {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
         let framed = cx.tag(conn) == Some(FRAMED);
         match framed {
@@ -285,10 +288,10 @@ impl Handler<i32> for Chat {
         info!("{users} users, {} so far; {stats:?}", stats.accepted);
     }
 
-    /// A first signal stops in peace, a second one at once.
-    fn on_message(&mut self, cx: &mut Context, signal: i32) {
+    /// A first one stops in peace, a second one at once.
+    fn on_message(&mut self, cx: &mut Context, _: Stop) {
         let users = self.members.len();
-        info!("signal {signal}: stopping, {users} users are here");
+        info!("stopping, {users} users are here");
         cx.finish(if self.stopping { Duration::ZERO } else { GRACE });
         self.stopping = true;
     }

@@ -12,13 +12,10 @@
 
 mod chat;
 
-use chat::{Chat, FRAMED};
+use chat::{Chat, FRAMED, Stop};
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use sockeye::{Limits, Listen, Reactor, Tag};
 use std::io::{self, Write};
-use std::thread;
 use std::time::Duration;
 
 #[derive(Parser)]
@@ -76,8 +73,9 @@ fn main() -> anyhow::Result<()> {
             let _ = writeln!(io::stdout(), "listening on {addr}");
         }
     }
-    let (mut signals, chat) = (Signals::new([SIGINT, SIGTERM])?, reactor.sender());
-    thread::spawn(move || signals.forever().all(|signal| chat.send(signal).is_ok()));
+    let chat = reactor.sender();
+    // Ctrl-C, and the signals that ask a process to end. An error: it has stopped already.
+    ctrlc::set_handler(move || drop(chat.send(Stop)))?;
     let mut chat = Chat::new(reactor.context(), args);
     let report = reactor.run(&mut chat)?;
     let (left, cut_off, lost) = (report.closed, report.aborted, report.bytes_lost);

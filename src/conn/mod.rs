@@ -372,8 +372,8 @@ impl Conn {
     }
 }
 
-// mio's poll(2) selector keeps state of its own beside each socket.
-#[cfg(all(test, not(mio_unsupported_force_poll_poll)))]
+// mio's poll(2) selector keeps state of its own beside each socket, and so it does on Windows.
+#[cfg(all(test, unix, not(mio_unsupported_force_poll_poll)))]
 mod tests {
     use super::*;
 

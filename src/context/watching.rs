@@ -13,7 +13,8 @@ impl Context {
     /// non-blocking), or [`rearm`](Self::rearm).
     ///
     /// The descriptor is duplicated: yours stays yours, and may be closed at any time. If it is
-    /// ready already, `on_ready` comes in the next turn. Unix only.
+    /// ready already, `on_ready` comes in the next turn. On Windows there is no such call: let a
+    /// thread wait, and post what it gets through a [`Sender`](crate::Sender).
     ///
     /// # Errors
     ///

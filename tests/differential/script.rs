@@ -163,7 +163,7 @@ pub(crate) fn script(seed: u64) -> Script {
         conns,
         steps,
         receive_buffer: random.pick(&[1000, 4096, 256 * 1024]),
-        unix: random.one_in(4),
+        unix: random.one_in(4) && cfg!(unix),
     }
 }
 

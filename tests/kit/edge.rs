@@ -7,13 +7,12 @@
 use super::places::{black_hole, listening, refusing};
 use super::real_peer::RealPeer;
 use super::{App, Kit, Log, PATIENCE, unix_path};
-use socket2::Socket;
+use socket2::{Domain, SockAddr, Socket, Type};
 use sockeye::sim::{self, Faults, Link, Node, World};
 use sockeye::{Addr, Config, ConnId, Context, EventKind, Listen, Reactor, Sender};
 use sockeye::{ToConnect, ToListen};
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -69,6 +68,11 @@ impl On {
 
     pub fn is_real(self) -> bool {
         matches!(self, On::Real)
+    }
+
+    /// Are there Unix sockets?
+    pub fn has_unix(self) -> bool {
+        !self.is_real() || cfg!(unix)
     }
 }
 
@@ -208,7 +212,9 @@ impl Edge {
         let path = unix_path();
         match &mut self.side {
             Side::Real(_) => {
-                let listener = UnixListener::bind(&path).unwrap();
+                let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+                listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+                listener.listen(128).unwrap();
                 listener.set_nonblocking(true).unwrap();
                 Server::Unix(listener, Addr::unix(path))
             }
@@ -252,7 +258,7 @@ impl Edge {
     pub fn try_accept(&mut self, server: &Server) -> Option<Peer> {
         let stream: Option<Socket> = match server {
             Server::Real(listener) => Some(listener.accept().ok()?.0.into()),
-            Server::Unix(listener, _) => Some(listener.accept().ok()?.0.into()),
+            Server::Unix(listener, _) => Some(listener.accept().ok()?.0),
             Server::Sim(_) => None,
         };
         let end = match (server, &mut self.side) {
@@ -448,7 +454,7 @@ impl Drop for Server {
 /// A scripted server.
 pub enum Server {
     Real(TcpListener),
-    Unix(UnixListener, Addr),
+    Unix(Socket, Addr),
     Sim(sim::PeerListener),
 }
 

@@ -1,7 +1,6 @@
 //! A chat server as a process, and somebody who chats with it.
 
-use super::{Process, peer};
-use rustix::process::Signal;
+use super::{Process, Signal, peer};
 use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

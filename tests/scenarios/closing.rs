@@ -327,6 +327,9 @@ fn unix_pair(edge: &mut Edge) -> (ConnId, ConnId) {
 // X6: a Unix socket has no RST, but one that is closed with unread input tells the other end
 // (unix_release_sock() in af_unix.c).
 fn an_abort_of_a_unix_socket_is_an_end_unless_input_is_unread(on: On) {
+    if !on.has_unix() {
+        return;
+    }
     for unread in [false, true] {
         let mut edge = on.edge(default);
         let (conn, other) = unix_pair(&mut edge);
@@ -348,6 +351,9 @@ fn an_abort_of_a_unix_socket_is_an_end_unless_input_is_unread(on: On) {
 
 // W4: and what is written after that fails at once, so all of it counts as undelivered.
 fn a_write_to_a_unix_socket_that_is_gone_fails_at_once(on: On) {
+    if !on.has_unix() {
+        return;
+    }
     let mut config = Config::default();
     config.limits.linger_time = Duration::ZERO;
     let mut edge = on.edge_with(config, |cx, event| match event {

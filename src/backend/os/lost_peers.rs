@@ -1,5 +1,6 @@
 //! Errors of `accept` that concern one peer and not the listener.
 
+use super::system::is_of_one_peer;
 use std::io::{self, ErrorKind};
 
 /// So many in a row are not peers who have left: whatever it is does not go away by trying again
@@ -29,43 +30,4 @@ impl LostPeers {
             }
         }
     }
-}
-
-/// Linux passes on errors that the new socket already has, and those of a firewall (accept(2),
-/// "Error handling").
-#[cfg(unix)]
-fn is_of_one_peer(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    // What mio says of an address of no family: Apple's systems give one for a peer that has left.
-    let Some(code) = error.raw_os_error() else {
-        return error.kind() == ErrorKind::InvalidInput;
-    };
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if code == Errno::NONET.raw_os_error() {
-        return true;
-    }
-    [
-        Errno::CONNABORTED,
-        Errno::CONNRESET,
-        Errno::HOSTDOWN,
-        Errno::HOSTUNREACH,
-        Errno::NETDOWN,
-        Errno::NETUNREACH,
-        Errno::NOPROTOOPT,
-        Errno::OPNOTSUPP,
-        Errno::PERM,
-        Errno::PROTO,
-        Errno::TIMEDOUT,
-    ]
-    .iter()
-    .any(|errno| errno.raw_os_error() == code)
-}
-
-#[cfg(not(unix))]
-fn is_of_one_peer(error: &io::Error) -> bool {
-    use ErrorKind::*;
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable
-    )
 }

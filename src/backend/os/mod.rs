@@ -5,13 +5,12 @@
     not(mio_unsupported_force_poll_poll)
 ))]
 mod alarm;
-mod calls;
 mod lost_peers;
-#[cfg(unix)]
-mod socket_file;
 mod sockets;
 #[cfg(unix)]
-mod start_lock;
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(all(
     any(target_os = "linux", target_os = "android"),
@@ -19,6 +18,13 @@ mod start_lock;
 ))]
 pub(crate) use alarm::Alarm;
 pub(super) use sockets::{Acceptor, Stream};
+
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+use windows as system;
+
+pub(crate) use system::{is_exhaustion, is_shortage};
 
 use super::{Source, Wake};
 use crate::addr::Addr;
@@ -34,28 +40,6 @@ pub(crate) struct Os {
     events: Events,
     waker: Arc<Waker>,
     busy_poll: Duration,
-}
-
-/// Has the process, or the system, used up its descriptors?
-pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    let codes =
-        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|code| code.raw_os_error());
-    // WSAEMFILE: Winsock has no other.
-    #[cfg(not(unix))]
-    let codes = [10024];
-    error
-        .raw_os_error()
-        .is_some_and(|code| codes.contains(&code))
-}
-
-/// Is the system short of memory for now? It says so of a send or a receive, too.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    let code = rustix::io::Errno::NOBUFS.raw_os_error();
-    #[cfg(not(unix))]
-    let code = 10055; // WSAENOBUFS
-    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error() == Some(code)
 }
 
 /// Bits of a token that say what kind of thing it is for; the slot is above them.
@@ -206,57 +190,5 @@ impl Os {
         self.poll
             .registry()
             .register(stream.source(), token, both())
-    }
-}
-
-#[cfg(unix)]
-mod watched {
-    use super::{Os, Source, token};
-    use crate::readiness::Interest;
-    use mio::Interest as MioInterest;
-    use mio::unix::SourceFd;
-    use std::io;
-    use std::os::fd::{AsRawFd, OwnedFd};
-
-    fn interest(what: Interest) -> MioInterest {
-        match what {
-            Interest::Readable => MioInterest::READABLE,
-            Interest::Writable => MioInterest::WRITABLE,
-            Interest::Both => MioInterest::READABLE | MioInterest::WRITABLE,
-        }
-    }
-
-    impl Os {
-        pub(crate) fn watch(&mut self, fd: &OwnedFd, what: Interest, slot: u32) -> io::Result<()> {
-            let registry = self.poll.registry();
-            let token = token(Source::Watch(slot));
-            registry.register(&mut SourceFd(&fd.as_raw_fd()), token, interest(what))
-        }
-
-        /// Asks again, whatever was reported. mio's poll(2) selector forgets a descriptor that hung
-        /// up, so it may have to be registered anew.
-        pub(crate) fn rearm(&mut self, fd: &OwnedFd, what: Interest, slot: u32) -> io::Result<()> {
-            let registry = self.poll.registry();
-            let token = token(Source::Watch(slot));
-            match registry.reregister(&mut SourceFd(&fd.as_raw_fd()), token, interest(what)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.watch(fd, what, slot),
-                result => result,
-            }
-        }
-
-        pub(crate) fn unwatch(&mut self, fd: &OwnedFd) {
-            // It is about to be closed, so a failure could only say that it is forgotten already.
-            let _ = self
-                .poll
-                .registry()
-                .deregister(&mut SourceFd(&fd.as_raw_fd()));
-        }
-    }
-}
-
-#[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
-impl Os {
-    pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(self.poll.registry())
     }
 }

@@ -1,39 +1,28 @@
 //! TCP and Unix stream sockets: made with socket2, which knows the options, and driven with mio.
 
-use super::calls;
 use super::lost_peers::LostPeers;
-#[cfg(unix)]
-use super::socket_file::SocketFile;
+use super::system::{self, SocketFile, UnixStream};
 use crate::addr::{Addr, Target, has_host_and_port};
 use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
-#[cfg(unix)]
-use mio::net::UnixStream;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
-/// Reads and writes on these systems say by moving less than asked that the next would block, until
-/// the next edge. mio re-arms on `WouldBlock` alone elsewhere, and in its poll(2) selector.
+/// Reads and writes with epoll say by moving less than asked that the next would block, until the
+/// next edge. mio re-arms on `WouldBlock` alone on Windows and in its poll(2) selector. And kqueue
+/// tells nothing of urgent data, at whose mark a read stops: what lies behind it would wait.
 const SHORT_IS_PROOF: bool = cfg!(all(
-    any(
-        target_os = "linux",
-        target_os = "android",
-        target_os = "macos",
-        target_os = "ios",
-        target_os = "freebsd",
-        target_os = "netbsd",
-        target_os = "openbsd",
-        target_os = "dragonfly",
-    ),
+    any(target_os = "linux", target_os = "android"),
     not(mio_unsupported_force_poll_poll)
 ));
 
 pub(crate) enum Stream {
     Tcp(TcpStream),
-    #[cfg(unix)]
+    /// On Windows there is none, and this costs nothing.
     Unix(UnixStream),
 }
 
@@ -41,7 +30,6 @@ macro_rules! on {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self {
             Stream::Tcp($stream) => $call,
-            #[cfg(unix)]
             Stream::Unix($stream) => $call,
         }
     };
@@ -55,24 +43,19 @@ impl Stream {
                 Socket::new(Domain::for_address(*ip), Type::STREAM, None)?,
                 (*ip).into(),
             ),
-            #[cfg(unix)]
-            Addr::Unix(Some(path)) => (
-                Socket::new(Domain::UNIX, Type::STREAM, None)?,
-                SockAddr::unix(path)?,
-            ),
-            Addr::Unix(_) => return Err(unsupported("a Unix socket without a path")),
+            Addr::Unix(Some(path)) => (system::unix_socket()?, SockAddr::unix(path)?),
+            Addr::Unix(None) => return Err(unsupported("a Unix socket without a path")),
         };
         socket.set_nonblocking(true)?;
         set_options(&SockRef::from(&socket), &connect.socket, addr.is_unix())?;
         let done = match socket.connect(&addr) {
             Ok(()) => true,
-            Err(error) if !addr.is_unix() && is_in_progress(&error) => false,
+            Err(error) if !addr.is_unix() && system::is_in_progress(&error) => false,
             Err(error) => return Err(error),
         };
         let stream = match addr.is_unix() {
-            #[cfg(unix)]
-            true => Stream::Unix(unix_stream(socket)),
-            _ => Stream::Tcp(TcpStream::from_std(socket.into())),
+            true => system::unix_stream(socket).map(Stream::Unix)?,
+            false => Stream::Tcp(TcpStream::from_std(socket.into())),
         };
         Ok((stream, done))
     }
@@ -83,16 +66,16 @@ impl Stream {
 
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        on!(self, stream => stream.try_io(|| calls::receive(&*stream, buffer)))
+        on!(self, stream => stream.try_io(|| system::receive(&*stream, buffer)))
     }
 
     #[inline(always)]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        on!(self, stream => stream.try_io(|| calls::send(&*stream, bytes)))
+        on!(self, stream => stream.try_io(|| system::send(&*stream, bytes)))
     }
 
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        on!(self, stream => stream.try_io(|| calls::send_vectored(&*stream, slices)))
+        on!(self, stream => stream.try_io(|| system::send_vectored(&*stream, slices)))
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
@@ -140,7 +123,6 @@ impl Stream {
                 let local = stream.local_addr().ok();
                 local.is_some() && local == peer.as_socket()
             }
-            #[cfg(unix)]
             Stream::Unix(_) => false,
         }
     }
@@ -148,10 +130,9 @@ impl Stream {
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         match self {
             Stream::Tcp(stream) => stream.local_addr().map(Addr::from_system),
-            #[cfg(unix)]
             Stream::Unix(stream) => SockRef::from(stream)
                 .local_addr()
-                .map(|addr| unix_addr(&addr)),
+                .map(|addr| system::unix_addr(&addr)),
         }
     }
 
@@ -166,7 +147,6 @@ pub(crate) enum Acceptor {
     Tcp(TcpListener, Heirs),
     /// The file goes first: as long as the socket lives, no other can have its inode. The listener
     /// is held as mio's stream, which has `try_io`, where mio's listener can only `accept`.
-    #[cfg(unix)]
     Unix(SocketFile, UnixStream, Heirs),
 }
 
@@ -174,9 +154,8 @@ impl Acceptor {
     pub(super) fn bind(listen: &Listen) -> io::Result<Acceptor> {
         match &listen.target {
             Target::Addr(Addr::Ip(addr)) => Acceptor::bind_ip(listen, *addr),
-            #[cfg(unix)]
             Target::Addr(Addr::Unix(Some(path))) => Acceptor::bind_unix(listen, path),
-            Target::Addr(_) => Err(unsupported("a Unix socket without a path")),
+            Target::Addr(Addr::Unix(None)) => Err(unsupported("a Unix socket without a path")),
             Target::Name(name) => {
                 if !has_host_and_port(name) {
                     let forms = "IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH";
@@ -201,12 +180,7 @@ impl Acceptor {
         if let (Some(only_v6), true) = (listen.only_v6, addr.is_ipv6()) {
             socket.set_only_v6(only_v6)?;
         }
-        // On Windows the option means something else: that others may take the port over.
-        #[cfg(unix)]
-        {
-            socket.set_reuse_address(listen.reuse_address)?;
-            socket.set_reuse_port(listen.reuse_port)?;
-        }
+        system::allow_reuse(&socket, listen)?;
         set_options(&SockRef::from(&socket), &listen.socket, false)?;
         socket.bind(&addr.into())?;
         socket.listen(listen.backlog)?;
@@ -216,20 +190,18 @@ impl Acceptor {
         ))
     }
 
-    #[cfg(unix)]
-    fn bind_unix(listen: &Listen, path: &std::path::Path) -> io::Result<Acceptor> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    fn bind_unix(listen: &Listen, path: &Path) -> io::Result<Acceptor> {
+        let socket = system::unix_socket()?;
         socket.set_nonblocking(true)?;
         set_options(&SockRef::from(&socket), &listen.socket, true)?;
         let file = SocketFile::listen(&socket, path, listen.backlog)?;
-        let listener = unix_stream(socket);
-        Ok(Acceptor::Unix(file, listener, Heirs::of(listen)))
+        let heirs = Heirs::of(listen);
+        system::unix_stream(socket).map(|listener| Acceptor::Unix(file, listener, heirs))
     }
 
     pub(super) fn source(&mut self) -> &mut dyn Source {
         match self {
             Acceptor::Tcp(listener, _) => listener,
-            #[cfg(unix)]
             Acceptor::Unix(_, listener, _) => listener,
         }
     }
@@ -238,19 +210,18 @@ impl Acceptor {
         match self {
             Acceptor::Tcp(listener, heirs) => {
                 let (stream, addr) = heirs.lost.name(listener.accept())?;
-                // Linux and the BSDs let an accepted socket inherit its listener's options.
-                if cfg!(not(unix)) {
+                if !system::IP_INHERITS {
                     heirs.pass_on(&SockRef::from(&stream), false);
                 }
                 Ok((Stream::Tcp(stream), Addr::from_system(addr)))
             }
-            #[cfg(unix)]
             Acceptor::Unix(_, listener, heirs) => {
-                let accepted = listener.try_io(|| calls::accept(&*listener));
+                let accepted = listener.try_io(|| system::accept(&*listener));
                 let (socket, addr) = heirs.lost.name(accepted)?;
                 // Unix sockets inherit nothing from their listener.
                 heirs.pass_on(&SockRef::from(&socket), true);
-                Ok((Stream::Unix(unix_stream(socket)), unix_addr(&addr)))
+                let stream = system::unix_stream(socket).map(Stream::Unix)?;
+                Ok((stream, system::unix_addr(&addr)))
             }
         }
     }
@@ -258,7 +229,6 @@ impl Acceptor {
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         match self {
             Acceptor::Tcp(listener, _) => listener.local_addr().map(Addr::from_system),
-            #[cfg(unix)]
             Acceptor::Unix(file, ..) => Ok(Addr::unix(file.path())),
         }
     }
@@ -322,33 +292,10 @@ fn tcp_keep_alive(keep_alive: KeepAlive) -> TcpKeepalive {
     let times = TcpKeepalive::new()
         .with_time(whole(keep_alive.idle))
         .with_interval(whole(keep_alive.interval));
-    // OpenBSD has no count of its own, and Windows only a recent one.
-    #[cfg(not(any(target_os = "openbsd", windows)))]
-    let times = times.with_retries(keep_alive.count);
-    times
+    system::with_count(times, keep_alive.count)
 }
 
-#[cfg(unix)]
-fn unix_stream(socket: Socket) -> UnixStream {
-    UnixStream::from(std::os::fd::OwnedFd::from(socket))
-}
-
-/// A name that is no path (abstract, or of another family) is none.
-#[cfg(unix)]
-fn unix_addr(addr: &SockAddr) -> Addr {
-    Addr::Unix(addr.as_pathname().map(std::sync::Arc::from))
-}
-
-/// EINPROGRESS has no stable `ErrorKind`; Windows says `WSAEWOULDBLOCK`.
-fn is_in_progress(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) {
-        return true;
-    }
-    error.kind() == io::ErrorKind::WouldBlock
-}
-
-fn unsupported(what: &str) -> io::Error {
+pub(super) fn unsupported(what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
         format!("{what} is not supported here"),
@@ -413,7 +360,7 @@ mod tests {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         let name = rustix::net::SocketAddrUnix::new(&path).unwrap();
         rustix::net::bind(&socket, &name).unwrap();
-        let stream = Stream::Unix(unix_stream(socket));
+        let stream = Stream::Unix(system::unix_stream(socket).unwrap());
         assert_eq!(stream.local_addr().unwrap(), Addr::unix(&path));
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Faults {
     /// Of a read or write: it moves fewer bytes than it could, down to one. Only on connections
-    /// where a short one proves nothing (as Unix sockets, or systems other than Linux and the
-    /// BSDs). Without `no_proof` these are all that begin while this is set.
+    /// where a short one proves nothing (as Unix sockets, or systems other than Linux). Without
+    /// `no_proof` these are all that begin while this is set.
     pub short_io: u16,
     /// Of a new connection, each of its ends: it is one of those. 0 with `short_io`: all are.
     pub no_proof: u16,

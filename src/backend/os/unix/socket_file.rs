@@ -19,7 +19,7 @@ impl SocketFile {
     ///
     /// All of it is under a lock. A server that has bound and does not listen yet refuses as one
     /// that is gone does, and between looking and removing another may have made a new file.
-    pub(super) fn listen(socket: &Socket, path: &Path, backlog: i32) -> io::Result<SocketFile> {
+    pub(crate) fn listen(socket: &Socket, path: &Path, backlog: i32) -> io::Result<SocketFile> {
         let addr = SockAddr::unix(path)?;
         let _lock = StartLock::take(path)?;
         if let Err(error) = socket.bind(&addr) {
@@ -45,7 +45,7 @@ impl SocketFile {
         Ok(file)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

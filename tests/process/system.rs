@@ -1,0 +1,57 @@
+//! How a process is told to end.
+
+use std::process::{Child, Command, ExitStatus};
+
+#[cfg(unix)]
+pub use rustix::process::Signal;
+
+#[cfg(unix)]
+pub fn send(child: &Child, signal: Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+}
+
+/// Did this signal, which it does not handle, end it?
+#[cfg(unix)]
+pub fn was_ended_by(status: ExitStatus, signal: Signal) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    status.signal() == Some(signal.as_raw())
+}
+
+#[cfg(unix)]
+pub fn with_own_console(command: &mut Command) -> &mut Command {
+    command
+}
+
+/// On Windows there is Ctrl-C alone.
+#[cfg(windows)]
+#[derive(Clone, Copy)]
+pub struct Signal;
+
+#[cfg(windows)]
+impl Signal {
+    pub const INT: Signal = Signal;
+    pub const TERM: Signal = Signal;
+}
+
+/// Presses Ctrl-C on the console of a process. Nobody can without unsafe code, so a program does
+/// it, which `.ci/windows` builds.
+#[cfg(windows)]
+pub fn send(child: &Child, _: Signal) {
+    let program = std::env::var_os("SOCKEYE_INTERRUPT").expect("a program that presses Ctrl-C");
+    let id = child.id().to_string();
+    assert!(Command::new(program).arg(id).status().unwrap().success());
+}
+
+/// The status says nothing of it everywhere.
+#[cfg(windows)]
+pub fn was_ended_by(_: ExitStatus, _: Signal) -> bool {
+    true
+}
+
+/// A console of its own, with no window: so that a Ctrl-C is for this process alone.
+#[cfg(windows)]
+pub fn with_own_console(command: &mut Command) -> &mut Command {
+    use std::os::windows::process::CommandExt;
+    const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+    command.creation_flags(CREATE_NO_WINDOW)
+}
