@@ -1,6 +1,7 @@
 //! The operating system, through mio, socket2 and rustix: the only place that names them.
 
 mod calls;
+mod files;
 mod lost_peers;
 #[cfg(unix)]
 mod socket_file;
@@ -8,6 +9,7 @@ mod sockets;
 #[cfg(unix)]
 mod start_lock;
 
+pub(crate) use files::{is_of_file, read_file};
 pub(super) use sockets::{Acceptor, Stream};
 
 use super::{Source, Wake};

@@ -1,6 +1,8 @@
 //! TCP and Unix stream sockets: made with socket2, which knows the options, and driven with mio.
 
 use super::calls;
+#[cfg(target_os = "linux")]
+use super::files;
 use super::lost_peers::LostPeers;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
@@ -11,6 +13,7 @@ use mio::event::Source;
 use mio::net::UnixStream;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -93,6 +96,23 @@ impl Stream {
 
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         on!(self, stream => stream.try_io(|| calls::send_vectored(&*stream, slices)))
+    }
+
+    pub(crate) fn send_file(&mut self, file: &File, at: u64, most: usize) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        return on!(self, stream => stream.try_io(|| files::send_file(&*stream, file, at, most)));
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (file, at, most);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    pub(crate) fn sends_files(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return files::sends_files();
+        #[cfg(not(target_os = "linux"))]
+        false
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
