@@ -60,7 +60,8 @@
 //! | [`Stats`], [`Report`], [`Turn`] | what the reactor has done |
 //!
 //! The [`guide`] explains one idea a page: [first steps](guide::echo),
-//! [backpressure](guide::backpressure), [half-close](guide::half_close), [frames](guide::frames),
+//! [backpressure](guide::backpressure), [sources](guide::sources),
+//! [half-close](guide::half_close), [frames](guide::frames),
 //! [timers and deadlines](guide::timers), [messages from other threads](guide::threads),
 //! [embedding](guide::embedding), [endings](guide::endings), `simulation` (with the feature
 //! `sim`), and [from a socket how-to](guide::how_to).

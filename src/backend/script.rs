@@ -39,7 +39,7 @@ pub(crate) struct Socket {
     pub(crate) connects: VecDeque<io::Result<bool>>,
     /// Is a short read or write proof?
     pub(crate) proof: bool,
-    /// It takes files.
+    /// Does it take files?
     pub(crate) sends_files: bool,
     /// What was taken of files, call by call.
     pub(crate) of_files: Vec<usize>,

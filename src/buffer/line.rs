@@ -16,7 +16,7 @@ pub(crate) struct Line {
 
 struct Place {
     source: Source,
-    /// It had nothing to give, and waits to be woken.
+    /// The source had nothing to give, and waits to be woken.
     sleeps: bool,
     /// What was sent after it, and before the next one.
     behind: WriteQueue,

@@ -61,7 +61,7 @@ impl Conn {
         self.pending()
     }
 
-    /// Its source is to be asked again. Answers whether it had waited for that.
+    /// The first source is to be asked again. Answers whether it had waited for that.
     pub(crate) fn wake_source(&mut self) -> bool {
         self.has_source() && self.rare().line.wake()
     }
@@ -77,7 +77,7 @@ impl Conn {
         self.queued() > 0 || self.owes()
     }
 
-    /// Its sources are dropped, and with them what would still have come: the peer must not take
+    /// All sources are dropped, and with them what would still have come: the peer must not take
     /// what it has got for the whole.
     pub(super) fn drop_sources(&mut self) {
         if self.has_line() {

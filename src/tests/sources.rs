@@ -1,5 +1,6 @@
 //! Sources: when they are asked, and what comes behind them.
 
+use super::files::numbered;
 use super::*;
 use crate::buffer::source::{Output, Pull, Pulled, Source};
 use crate::readiness::Readiness;
@@ -334,7 +335,7 @@ fn what_queues_up_behind_a_source_is_bounded() {
 fn a_reader_is_read_to_its_end() {
     let mut bench = Bench::new();
     let (socket, conn) = bench.accept();
-    let bytes = super::files::numbered(300_000);
+    let bytes = numbered(300_000);
     bench
         .cx()
         .send_from(conn, Source::read(io::Cursor::new(bytes.clone())));
