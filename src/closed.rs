@@ -32,8 +32,8 @@ impl fmt::Display for Closed {
     }
 }
 
-/// A close as the log may show it: without the text of `close_because`, which the application may
-/// have made of what its peer sent.
+/// A close as the log may show it: without the text of `close_because`, or of a source's error,
+/// which the application may have made of what its peer sent.
 pub(crate) struct Discreet<'a>(pub(crate) &'a Closed);
 
 impl fmt::Display for Discreet<'_> {
@@ -44,6 +44,7 @@ impl fmt::Display for Discreet<'_> {
         } = self.0;
         match reason {
             Reason::Protocol(_) => f.write_str("closed because of a broken rule"),
+            Reason::Source(_) => f.write_str("a source failed"),
             reason => reason.fmt(f),
         }?;
         match undelivered {
@@ -61,7 +62,7 @@ impl fmt::Display for Discreet<'_> {
 ///
 /// What the peer sees: a reset (RST) where pending bytes were dropped, so that it does not take a
 /// part for the whole (`Aborted`, `PendingLimit`, `TimedOut` of a write stall or close flush,
-/// `Finished`); else its data and then an end. Unix sockets have no reset.
+/// `Source`, `Finished`); else its data and then an end. Unix sockets have no reset.
 /// [`guide::endings`](crate::guide::endings) has the table.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -90,6 +91,9 @@ pub enum Reason {
     PendingLimit,
     /// `close_because` was called; the caller's own error.
     Protocol(io::Error),
+    /// A source of [`send_from`](crate::Context::send_from) failed or panicked, or its file has
+    /// become shorter. The peer sees a reset, so that it does not take a part for the whole.
+    Source(io::Error),
     /// The grace of `finish` ended before the connection did.
     Finished,
     /// TLS failed: a certificate that is no good, a peer that speaks no TLS or refuses ours, a
@@ -133,6 +137,7 @@ impl fmt::Display for Reason {
             Reason::InputLimit => f.write_str("unconsumed input above its limit"),
             Reason::PendingLimit => f.write_str("pending output above its limit"),
             Reason::Protocol(error) => write!(f, "closed because: {error}"),
+            Reason::Source(error) => write!(f, "a source failed: {error}"),
             Reason::Finished => f.write_str("still open at the end of the grace"),
             Reason::Tls(error) => write!(f, "tls: {error}"),
             Reason::Truncated => f.write_str("cut off: an end without close_notify"),

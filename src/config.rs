@@ -32,6 +32,10 @@ pub struct Config {
     /// How often a turn flushes and reaps before it looks for readiness again; default 8, so that a
     /// handler that refills in `on_drain` keeps a fast consumer busy, and timers still fire.
     pub rounds_per_turn: usize,
+    /// Bytes that all sources ([`Context::send_from`](crate::Context::send_from)) may give in one
+    /// turn; default 4 MiB, which a file in memory takes about a millisecond for. Who did not get
+    /// to give comes first in the next turn.
+    pub source_bytes_per_turn: usize,
     /// Events taken from the operating system in one wait, 1 Mi at most; default 1024.
     pub events_per_wait: usize,
     /// Bytes of the loop's one receive buffer, 1 GiB at most (it takes a quarter more memory: what
@@ -74,6 +78,7 @@ impl Default for Config {
             expiries_per_turn: 1024,
             handshakes_per_turn: 16,
             rounds_per_turn: 8,
+            source_bytes_per_turn: 4 * 1024 * 1024,
             events_per_wait: 1024,
             receive_buffer: 256 * 1024,
             max_connections: usize::MAX,
@@ -98,6 +103,7 @@ macro_rules! with_config_fields {
             expiries_per_turn: usize,
             handshakes_per_turn: usize,
             rounds_per_turn: usize,
+            source_bytes_per_turn: usize,
             events_per_wait: usize,
             receive_buffer: usize,
             max_connections: usize,
@@ -288,6 +294,7 @@ impl Config {
             ("messages_per_turn", self.messages_per_turn),
             ("expiries_per_turn", self.expiries_per_turn),
             ("rounds_per_turn", self.rounds_per_turn),
+            ("source_bytes_per_turn", self.source_bytes_per_turn),
             ("events_per_wait", self.events_per_wait),
             ("receive_buffer", self.receive_buffer),
             ("max_connections", self.max_connections),

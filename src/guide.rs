@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`echo`] | first steps: a server, a handler, state for each connection |
 //! | [`backpressure`] | peers that read slowly; `Sent::Wait`, `on_drain`, pausing |
+//! | [`sources`] | output that the loop asks for: files, iterators, your own |
 //! | [`half_close`] | what `recv` returning 0 means; request and response |
 //! | [`frames`] | where a message ends: lines, prefixes, delimiters; binary data |
 //! | [`timers`] | timers, deadlines, and every time that a connection is given |
@@ -20,6 +21,7 @@
 macro_rules! page {
     ($name:ident, $file:literal) => {
         #[doc = "[backpressure]: crate::guide::backpressure\n"]
+        #[doc = "[sources]: crate::guide::sources\n"]
         #[doc = "[half-close]: crate::guide::half_close\n"]
         #[doc = "[frames]: crate::guide::frames\n"]
         #[doc = "[timers]: crate::guide::timers\n"]
@@ -33,6 +35,7 @@ macro_rules! page {
 
 page!(echo, "echo.md");
 page!(backpressure, "backpressure.md");
+page!(sources, "sources.md");
 page!(half_close, "half_close.md");
 page!(frames, "frames.md");
 page!(timers, "timers.md");

@@ -50,6 +50,7 @@
 //! | [`InputBuffer`] | an input of your own, to try a decoder on |
 //! | [`Frames`], [`Framed`], [`codec`] | whole messages instead of bytes: lines, prefixes, … |
 //! | [`Payload`], [`Sent`] | what `send` takes, and what became of it |
+//! | [`Source`], [`Pull`] | what `send_from` takes: output that the loop asks for |
 //! | [`Closed`], [`Reason`] | how a connection ended |
 //! | [`ConnId`], [`ConnMap`] | the name of a connection, and your state for each |
 //! | [`Listen`], [`Connect`] | options of a listener, and of an outbound connection |
@@ -60,7 +61,8 @@
 //! | [`Stats`], [`Report`], [`Turn`] | what the reactor has done |
 //!
 //! The [`guide`] explains one idea a page: [first steps](guide::echo),
-//! [backpressure](guide::backpressure), [half-close](guide::half_close), [frames](guide::frames),
+//! [backpressure](guide::backpressure), [sources](guide::sources),
+//! [half-close](guide::half_close), [frames](guide::frames),
 //! [timers and deadlines](guide::timers), [messages from other threads](guide::threads),
 //! [embedding](guide::embedding), [endings](guide::endings), `simulation` (with the feature
 //! `sim`), and [from a socket how-to](guide::how_to).
@@ -145,6 +147,7 @@ pub use bytes;
 pub use addr::{Addr, AddrParseError, AnyAddr, ToAddr};
 pub use buffer::input::{Chunk, Input, InputBuffer};
 pub use buffer::payload::{Payload, ToPayload};
+pub use buffer::source::{Output, Pull, Pulled, Source};
 pub use closed::{Closed, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};
 pub use conn::Origin;

@@ -64,6 +64,7 @@ pub struct ClosedStats {
     pub finished: u64,
     pub tls: u64,
     pub truncated: u64,
+    pub source: u64,
     pub io: u64,
 }
 
@@ -108,6 +109,7 @@ impl ClosedStats {
             Reason::Finished => &mut self.finished,
             Reason::Tls(_) => &mut self.tls,
             Reason::Truncated => &mut self.truncated,
+            Reason::Source(_) => &mut self.source,
             Reason::Io(_) => &mut self.io,
         };
         *counter += 1;
@@ -116,7 +118,7 @@ impl ClosedStats {
     /// All of them.
     pub fn total(&self) -> u64 {
         let clean = self.local + self.eof + self.aborted + self.finished;
-        let failed = self.reset + self.connect_failed + self.protocol + self.io;
+        let failed = self.reset + self.connect_failed + self.protocol + self.source + self.io;
         let failed = failed + self.tls + self.truncated;
         let limits = self.input_limit + self.pending_limit;
         clean + failed + limits + self.timed_out + self.connect_timed_out
@@ -164,6 +166,10 @@ pub struct BudgetHits {
     /// More TLS handshakes were to go on than
     /// [`Config::handshakes_per_turn`](crate::Config::handshakes_per_turn).
     pub handshakes: u64,
+    /// Sources had more to give than
+    /// [`Config::source_bytes_per_turn`](crate::Config::source_bytes_per_turn): once for each of
+    /// them that has to wait for the next turn.
+    pub sources: u64,
     /// Flushing and reaping had not come to rest after
     /// [`Config::rounds_per_turn`](crate::Config::rounds_per_turn).
     pub rounds: u64,

@@ -46,6 +46,8 @@ mod opening;
 mod parts;
 #[path = "scenarios/reading.rs"]
 mod reading;
+#[path = "scenarios/sources.rs"]
+mod sources;
 #[path = "scenarios/time.rs"]
 mod time;
 #[path = "scenarios/writing.rs"]

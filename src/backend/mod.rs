@@ -37,11 +37,12 @@ pub(crate) mod simnet;
     not(mio_unsupported_force_poll_poll)
 ))]
 pub(crate) use os::Alarm;
-pub(crate) use os::{is_exhaustion, is_shortage};
+pub(crate) use os::{is_exhaustion, is_of_file, is_shortage, read_file};
 
 use crate::addr::{Addr, Target};
 use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -163,6 +164,20 @@ impl Stream {
     #[inline]
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         on!(Stream, self, stream => stream.write_vectored(slices))
+    }
+
+    /// Takes at most `most` bytes of a file, from this position on, as if they were written; 0 says
+    /// that the file ends there. `most` is never zero.
+    ///
+    /// Fewer than asked for prove nothing. An error of the file is known by [`is_of_file`]; so is
+    /// that it cannot be done, and then nothing was taken. Asked only of streams that do it.
+    pub(crate) fn send_file(&mut self, file: &File, at: u64, most: usize) -> io::Result<usize> {
+        on!(Stream, self, stream => stream.send_file(file, at, most))
+    }
+
+    /// Can it take files, without a signal? The answer never changes.
+    pub(crate) fn sends_files(&self) -> bool {
+        on!(Stream, self, stream => stream.sends_files())
     }
 
     /// Sends the FIN, behind all that was taken. Reads go on. Called once, when the connect is

@@ -7,6 +7,7 @@ use crate::options::{Connect, Listen};
 use crate::reactor::Reactor;
 use crate::readiness::Readiness;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -38,6 +39,10 @@ pub(crate) struct Socket {
     pub(crate) connects: VecDeque<io::Result<bool>>,
     /// Is a short read or write proof?
     pub(crate) proof: bool,
+    /// Does it take files?
+    pub(crate) sends_files: bool,
+    /// What was taken of files, call by call.
+    pub(crate) of_files: Vec<usize>,
 }
 
 struct World {
@@ -262,6 +267,19 @@ impl Stream {
                 .flat_map(|slice| slice.to_vec())
                 .collect::<Vec<_>>(),
         )
+    }
+
+    /// As a write of what the file holds there.
+    pub(crate) fn send_file(&mut self, file: &File, at: u64, most: usize) -> io::Result<usize> {
+        let mut bytes = Vec::new();
+        super::read_file(file, at, most, &mut bytes)?;
+        let count = self.write(&bytes)?;
+        self.with(|socket| socket.of_files.push(count));
+        Ok(count)
+    }
+
+    pub(crate) fn sends_files(&self) -> bool {
+        self.with(|socket| socket.sends_files)
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {

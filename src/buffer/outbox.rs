@@ -1,5 +1,5 @@
-//! What the connections' output is made of: the turn's block of broadcasts, and queues to be used
-//! again.
+//! What the connections' output is made of: the turn's block of broadcasts, queues to be used
+//! again, and what sources may still give.
 
 use super::payload::Payload;
 use super::write_queue::{Spare, WriteQueue};
@@ -19,6 +19,8 @@ pub(crate) struct Outbox {
     block: Vec<u8>,
     /// An idle connection has no queue.
     spare: Spare,
+    /// Bytes that sources may still give in this turn.
+    of_sources: usize,
 }
 
 impl Outbox {
@@ -60,6 +62,20 @@ impl Outbox {
     #[inline]
     pub(crate) fn queue(&mut self) -> Box<WriteQueue> {
         self.spare.get()
+    }
+
+    /// A turn begins, in which sources may give so many bytes.
+    pub(crate) fn begin_turn(&mut self, of_sources: usize) {
+        self.of_sources = of_sources;
+    }
+
+    pub(crate) fn of_sources(&self) -> usize {
+        self.of_sources
+    }
+
+    /// A source has given so many bytes.
+    pub(crate) fn gave(&mut self, count: usize) {
+        self.of_sources = self.of_sources.saturating_sub(count);
     }
 
     /// Takes a queue back that nobody needs.

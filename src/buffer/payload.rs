@@ -85,13 +85,19 @@ impl<'a> From<Header> for Payload<'a> {
 pub(crate) const SHARE_FROM: usize = 4096;
 
 impl<'a> Payload<'a> {
+    /// How many bytes they are.
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match &self.0 {
             Parts::One(part) => part.len(),
             Parts::Two([head, body]) => head.len() + body.len(),
             Parts::Many(parts) => parts.iter().map(Part::len).sum(),
         }
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     #[inline]
@@ -115,8 +121,8 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// The bytes of its parts.
-    pub(crate) fn slices(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+    /// The bytes, part by part.
+    pub fn slices(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.parts().iter().map(Part::as_slice)
     }
 

@@ -98,6 +98,30 @@ impl WriteQueue {
         }
     }
 
+    /// Has `read` append at most so many bytes to the tail.
+    pub(crate) fn read_in<R>(&mut self, most: usize, read: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        if self.tail.len() + most > BLOCK {
+            self.make_room(most);
+        }
+        let before = self.tail.len();
+        let result = read(&mut self.tail);
+        self.len += self.tail.len() - before;
+        result
+    }
+
+    /// Puts all of another queue behind this one.
+    pub(crate) fn append(&mut self, mut other: WriteQueue) {
+        match other.blocks.is_empty() {
+            true => self.push_slice(&other.tail[other.taken..]),
+            false => {
+                self.seal();
+                self.blocks.append(&mut other.blocks);
+                (self.tail, self.taken) = (other.tail, other.taken);
+                self.len += other.len;
+            }
+        }
+    }
+
     fn push_block(&mut self, block: Bytes) {
         self.seal();
         self.len += block.len();

@@ -244,7 +244,7 @@ impl Conn {
         self.has(Flags::READABLE) && !self.has(Flags::PAUSED) && !self.has(Flags::EOF)
     }
 
-    /// Are there bytes that the system may take and was not given?
+    /// Is there output that the system may take and was not given?
     fn is_unwritten(&self) -> bool {
         self.has(Flags::WRITABLE) && self.has_output() && self.is_flushing()
     }
@@ -268,15 +268,16 @@ impl Conn {
     /// moment, for a turn that began long ago must not make it shorter.
     #[inline]
     pub(crate) fn restart_limit(&mut self, now: Tick) {
-        // The flush of a close has a time in all, too, which begins once and which nothing moves.
-        if self.phase == Phase::Closing && self.deadline == NEVER {
+        // The flush of a close has a time in all, too, which begins once and which nothing moves;
+        // with the end of the last source, for a long one takes its time from nobody.
+        if self.phase == Phase::Closing && self.deadline == NEVER && !self.has_source() {
             self.deadline = after(now, self.limits.close_time);
         }
         self.limit_at = match self.phase {
             Phase::Connecting => after(now, self.limits.connect_timeout),
             // One that is over in time, whatever moves.
             Phase::Handshaking => return,
-            Phase::Open if !self.is_all_out() => after(now, self.limits.write_stall),
+            Phase::Open if self.is_waiting_for_peer() => after(now, self.limits.write_stall),
             Phase::Closing => after(now, self.limits.close_flush),
             Phase::Lingering => after(now, self.limits.linger_silence),
             Phase::Open | Phase::Dead => NEVER,

@@ -10,6 +10,7 @@ mod layered;
 mod output;
 mod rare;
 mod reading;
+mod sources;
 mod writing;
 
 pub(crate) use deadlines::Expired;
@@ -17,6 +18,7 @@ pub(crate) use flags::Flags;
 pub(crate) use output::Admission;
 use rare::Rare;
 pub(crate) use reading::Read;
+pub(crate) use sources::{SOURCE_WEIGHT, Sourced};
 pub(crate) use writing::Written;
 
 use crate::addr::Addr;
@@ -289,14 +291,15 @@ impl Conn {
     }
 
     /// The connection is over, with this reason unless it has a better one. Bytes that are still
-    /// pending are lost; the peer sees a reset then, and does not take a part for the whole.
+    /// pending are lost, and what a source would have given; the peer sees a reset then, and does
+    /// not take a part for the whole.
     pub(crate) fn die(&mut self, reason: Reason, outbox: &mut Outbox) {
         self.blame(reason);
         self.enter(Phase::Dead);
         self.left = None;
         self.drop_output(outbox);
         let shows_loss = self.transport.as_ref().is_some_and(Transport::shows_loss);
-        if self.lost() > 0 && !shows_loss {
+        if (self.lost() > 0 || self.is_cut_short()) && !shows_loss {
             self.reset_on_drop();
         }
     }

@@ -25,21 +25,31 @@ impl Conn {
     /// Bytes that were sent and the system has not taken yet.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
-        self.queued() + self.transport.as_ref().map_or(0, Transport::held)
+        let pending = self.queued() + self.transport.as_ref().map_or(0, Transport::held);
+        match self.has_source() {
+            false => pending,
+            true => pending + self.behind().0,
+        }
     }
 
-    /// Those of them that the transport has not taken either.
+    /// Those of them that are next, with no source before them, and that the transport has not
+    /// taken either.
     #[inline]
     pub(super) fn queued(&self) -> usize {
         let broadcast = (self.broadcast.1 - self.broadcast.0) as usize;
         self.queue.as_ref().map_or(broadcast, |queue| queue.len())
     }
 
-    /// Pending bytes that the last flush has left.
+    /// Pending bytes that the last flush has left, and what has queued up behind a source.
     #[inline]
     fn offered(&self) -> usize {
         let queued = self.queue.as_ref().map_or(0, |queue| queue.offered());
-        queued + self.transport.as_ref().map_or(0, Transport::held)
+        let offered = queued + self.transport.as_ref().map_or(0, Transport::held);
+        match self.has_source() {
+            false => offered,
+            // The peer has no part in it, but there must be an end to it.
+            true => offered + self.behind().0 + self.behind().1,
+        }
     }
 
     /// A flush has come to the connection: what is pending now it did not take, be it that the
@@ -77,7 +87,12 @@ impl Conn {
         use Flags as F;
         let unusual = [F::SHUT_ASKED, F::WAITING, F::WRITE_FAILED, F::IN_DIRTY];
         // The read phase lists whoever can write what is queued, so that is told by the flags.
-        debug_assert!(self.queue.is_none() || !self.has(F::WRITABLE) || self.has(F::IN_DIRTY));
+        debug_assert!(
+            self.queue.is_none()
+                || !self.has(F::WRITABLE)
+                || self.has(F::IN_DIRTY)
+                || self.has_source()
+        );
         self.is(&[F::OPEN, F::WRITABLE], &unusual)
     }
 
@@ -91,6 +106,9 @@ impl Conn {
     ) -> usize {
         let range = self.take_broadcast();
         let (block, spare) = outbox.split();
+        if self.has_source() {
+            return self.push_behind(|queue| push(queue, block));
+        }
         let queue = self.queue.get_or_insert_with(|| spare.get());
         // Its part of the block came first.
         if let Some(range) = range {
@@ -131,6 +149,7 @@ impl Conn {
     #[cold]
     fn drop_pending(&mut self, outbox: &mut Outbox) {
         self.lose(self.pending());
+        self.drop_sources();
         if let Some(transport) = &mut self.transport {
             transport.drop_held();
         }

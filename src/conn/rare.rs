@@ -1,6 +1,7 @@
 //! The part of a connection's state that few of them need: one allocation for those who do.
 
 use super::Conn;
+use crate::buffer::line::Line;
 use crate::clock::Tick;
 
 #[derive(Default)]
@@ -15,6 +16,10 @@ pub(super) struct Rare {
     /// When the handshake that `start_tls` began must be through.
     #[cfg(feature = "tls")]
     pub(super) handshake_at: Option<Tick>,
+    /// What gives it output, and what was sent after that.
+    pub(super) line: Line,
+    /// A source was dropped before its end.
+    pub(super) is_cut_short: bool,
 }
 
 impl Conn {

@@ -22,10 +22,10 @@ pub(crate) enum Written {
 }
 
 impl Conn {
-    /// Has the system taken everything, the transport's own words too?
+    /// Has the system taken everything, the transport's own words too, and is no source left?
     #[inline]
     pub(crate) fn is_all_out(&self) -> bool {
-        self.queued() == 0 && !self.owes()
+        self.queued() == 0 && !self.owes() && !self.has_source()
     }
 
     /// Is there something to be written that is not, or not only, the connection's own?
@@ -34,11 +34,12 @@ impl Conn {
         self.transport.as_ref().is_some_and(Transport::owes)
     }
 
-    /// Is there something that could go out, if the system took it?
+    /// Is there something that could go out, if the system took it, or a source that may have some?
     #[inline]
     pub(crate) fn has_output(&self) -> bool {
         let takes_bytes = self.transport.as_ref().is_some_and(Transport::takes_bytes);
-        self.owes() || self.queued() > 0 && takes_bytes
+        let has_bytes = self.queued() > 0 || self.has_source() && self.is_source_awake();
+        self.owes() || has_bytes && takes_bytes
     }
 
     /// If nothing more is to come, and the transport has all there was, it may tell the peer so.
@@ -47,6 +48,7 @@ impl Conn {
         let is_last = self.phase == Phase::Closing || self.has(Flags::SHUT_ASKED);
         if is_last
             && self.queued() == 0
+            && !self.has_source()
             && let Some(transport) = &mut self.transport
         {
             transport.announce_eof();
@@ -59,6 +61,7 @@ impl Conn {
         self.has_any(Flags::WAITING, Flags::UNTIL_DRAINED)
             && self.phase == Phase::Open
             && self.pending() <= self.limits.low_watermark
+            && !self.has_source()
     }
 
     /// May its bytes go out: neither connecting nor over?

@@ -78,7 +78,7 @@ impl Context {
         conn.blame(reason);
         if conn.phase() == Phase::Open {
             self.begin_closing(slot);
-        } else if conn.pending() > 0 {
+        } else if !conn.is_all_out() {
             // "Connect, send, close" means: deliver this.
             conn.ask_to_close();
         } else {

@@ -51,7 +51,15 @@ impl Context {
     pub(super) fn flush_now(&mut self, slot: u32) -> bool {
         let conn = self.conns.listed_mut(slot);
         if conn.has(Flags::WRITABLE) && conn.has_output() && conn.is_flushing() {
-            match conn.write_pending(&mut self.outbox) {
+            let written = match conn.has_source() {
+                false => conn.write_pending(&mut self.outbox),
+                true => match self.flush_source(slot) {
+                    Some(written) => written,
+                    None => return false,
+                },
+            };
+            let conn = self.conns.listed_mut(slot);
+            match written {
                 Written::Bytes(count) => {
                     if conn.has_idle() {
                         conn.note_progress(self.schedule.fresh());
@@ -90,7 +98,8 @@ impl Context {
         }
         conn.announce_eof();
         if !conn.is_all_out() {
-            // Either the system may take more, or an edge will tell when it does.
+            // Either the system may take more, or an edge will tell when it does; or a source has
+            // nothing now, and is woken.
             if conn.has(Flags::WRITABLE) && conn.has_output() {
                 self.lists.want_flush(slot, conn);
             }

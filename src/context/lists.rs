@@ -34,6 +34,8 @@ pub(crate) struct Lists {
     ready: Vec<Ready>,
     /// Connections with something to flush.
     dirty: Vec<u32>,
+    /// Connections whose sources may give no more in this turn. They come first in the next.
+    put_off: Vec<u32>,
     /// Connections that are over, and whose `on_close` is still to come.
     ended: Vec<u32>,
     /// How many connections are over and hold their slot until then.
@@ -58,6 +60,7 @@ impl Lists {
     pub(crate) fn have_work(&self) -> bool {
         let listed = self.ready.len()
             | self.dirty.len()
+            | self.put_off.len()
             | self.ended.len()
             | self.accepting.len()
             | self.reporting.len();
@@ -68,6 +71,10 @@ impl Lists {
     pub(super) fn begin_turn(&mut self, batch_full: bool) {
         self.batch_full = batch_full;
         self.expiries_left = false;
+        if !self.put_off.is_empty() {
+            self.put_off.append(&mut self.dirty);
+            std::mem::swap(&mut self.put_off, &mut self.dirty);
+        }
     }
 
     pub(crate) fn leave_expiries(&mut self, left: bool) {
@@ -141,6 +148,13 @@ impl Lists {
     pub(super) fn want_flush_if_writable(&mut self, slot: u32, conn: &mut Conn) {
         if conn.wants_flush() && conn.has(Flags::WRITABLE) {
             self.want_flush(slot, conn);
+        }
+    }
+
+    /// Lists a connection for the flush phase of the next turn, unless it is listed.
+    pub(super) fn put_flush_off(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.raise(Flags::IN_DIRTY) {
+            self.put_off.push(slot);
         }
     }
 
@@ -218,6 +232,7 @@ impl Lists {
     pub(super) fn forget(&mut self, is_over: impl Fn(u32) -> bool) {
         self.ready.retain(|entry| !is_over(entry.slot));
         self.dirty.retain(|slot| !is_over(*slot));
+        self.put_off.retain(|slot| !is_over(*slot));
     }
 
     // ---- Listeners and watches ----

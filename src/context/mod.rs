@@ -17,6 +17,7 @@ mod reading;
 mod schedule;
 #[cfg(feature = "tls")]
 mod securing;
+mod sourcing;
 mod timing;
 mod waiting;
 #[cfg(unix)]
@@ -58,6 +59,8 @@ use std::sync::Arc;
 /// | [`resume_accepts`](Self::resume_accepts) | `on_accept`, `on_open` |
 /// | [`connect`](Self::connect) | `on_open`; or `on_close`: `ConnectFailed`, `ConnectTimedOut` |
 /// | [`send`](Self::send), [`broadcast`](Self::broadcast) | [`Sent`]; after `Wait`: `on_drain` |
+/// | [`send_from`](Self::send_from) | [`Sent`]; then `on_drain`, or `on_close`: `Source` |
+/// | [`wake_source`](Self::wake_source) | its result |
 /// | [`shutdown_write`](Self::shutdown_write) | `on_close`, once the peer has sent its end too |
 /// | [`close`](Self::close), [`close_because`](Self::close_because) | `on_close`, after a flush |
 /// | [`close_timed_out`](Self::close_timed_out) | the same |

@@ -51,6 +51,7 @@ impl Context {
             Source::Wake => {}
         })?;
         self.lists.begin_turn(full);
+        self.outbox.begin_turn(self.config.source_bytes_per_turn);
         self.stats.turns += 1;
         self.stats.budget_hits.events += u64::from(full);
         Ok(count)

@@ -3,6 +3,7 @@
 
 mod asked;
 mod endings;
+mod files;
 mod flow;
 mod hiding;
 mod hosts;
@@ -11,6 +12,8 @@ mod lent;
 mod lingering;
 mod pausing;
 mod shortage;
+mod source_ends;
+mod sources;
 mod time;
 mod waits;
 

@@ -169,6 +169,15 @@ impl Transport {
         }
     }
 
+    /// May the system send a file by itself? Only where nothing lies between.
+    pub(crate) fn sends_files(&self) -> bool {
+        match self {
+            Transport::Plain(stream) => stream.sends_files(),
+            #[cfg(feature = "tls")]
+            Transport::Tls(_) => false,
+        }
+    }
+
     /// Does a short call of the stream prove that the next would block?
     #[inline(always)]
     pub(crate) fn short_is_proof(&self) -> bool {

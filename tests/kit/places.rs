@@ -201,3 +201,14 @@ pub fn end_in_time() {
         std::process::exit(1);
     });
 }
+
+/// A file with these bytes, that nobody else can open.
+pub fn file(bytes: &[u8]) -> std::fs::File {
+    let path = super::unix_path();
+    let mut options = std::fs::OpenOptions::new();
+    options.create_new(true).read(true).write(true);
+    let mut file = options.open(&path).unwrap();
+    file.write_all(bytes).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file
+}

@@ -132,6 +132,10 @@ impl Process {
         self.addr().ip().unwrap()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.stderr.lock().unwrap().clone()

@@ -5,6 +5,7 @@ use super::ledger::{End, Shared, Side};
 use super::more::More;
 use super::plan::{NodePlan, Role};
 use super::random::Random;
+use super::sources::Given;
 use sockeye::sim::Clock;
 use sockeye::{
     Accept, Addr, Closed, ConnId, Context, Deadline, Event, EventKind, Handler, Input, ListenerId,
@@ -75,6 +76,8 @@ pub struct Life {
     /// When bytes were last queued while none were.
     pub pending_from: Instant,
     pub partner: Option<ConnId>,
+    /// All that it ever had.
+    pub sources: Vec<Given>,
 }
 
 pub struct Timer {
@@ -216,6 +219,7 @@ impl Actor {
             idle_from: now,
             pending_from: now,
             partner: None,
+            sources: Vec::new(),
         };
         let old = self.lives.insert(conn, life);
         assert!(old.is_none(), "{conn} names two connections");
@@ -293,6 +297,7 @@ impl Actor {
             Reason::Finished => self.finishing.is_some(),
             Reason::ConnectFailed(_) => !life.opened,
             Reason::Reset => true,
+            Reason::Source(_) => life.sources.iter().any(Given::fails),
             _ => false,
         };
         let (opened, eof) = (life.opened, life.eof);
@@ -338,8 +343,9 @@ impl Actor {
         for (conn, life) in &mut self.lives {
             let now = cx.pending(*conn);
             let most = life.most_pending;
+            // What a source gives needs no send.
             assert!(
-                now <= most,
+                now <= most || !life.sources.is_empty(),
                 "{conn}: {now} bytes are pending, after {most} and no send"
             );
             life.most_pending = now;
@@ -462,6 +468,7 @@ impl Handler<Note> for Actor {
         if note.resume {
             self.resume_all(cx);
             self.accept_again(cx);
+            self.wake_all(cx, true);
         }
         (0..note.acts).for_each(|_| self.one_act(cx));
         self.inside = false;
@@ -515,6 +522,8 @@ impl Actor {
     fn drained(&mut self, cx: &mut Context, conn: ConnId) {
         let low = self.plan.config.limits.low_watermark;
         let pending = cx.pending(conn);
+        let active = self.has_source(conn);
+        assert!(!active, "{conn}: on_drain while a source is active");
         let life = self.open_life(conn, "on_drain");
         assert!(life.waiting, "{conn}: on_drain without a wait");
         assert!(
@@ -567,6 +576,7 @@ impl Actor {
         self.lost += closed.undelivered;
         self.closes += 1;
         self.check_reason(conn, &life, &closed.reason);
+        self.sources_are_over(conn, &life.sources);
         self.was_right_to_end(conn, &life, closed);
         assert!(
             cx.peer_addr(conn).is_some(),

@@ -153,6 +153,11 @@ impl Actor {
             .get(&conn)
             .map_or(0, |life| self.had_chance(life));
         let limits = self.limits();
+        // What queues up behind a source counts at once. It may be gone by now.
+        let life = self.lives.get(&conn);
+        if life.is_some_and(|life| !life.sources.is_empty()) {
+            return true;
+        }
         offered > 0 && offered >= limits.high_watermark && offered + len > limits.hard_limit
     }
 
@@ -207,10 +212,12 @@ impl Actor {
             let waits = life.is_some_and(|life| life.waiting);
             let usable = life.is_some_and(|life| life.asked.is_none() && !life.shut);
             let drops = self.limits().overflow == Overflow::DropNewest;
+            // A source has a weight of its own.
+            let behind = pending >= high.max(1) || self.has_source(conn);
             let sent = match (pending == before + frame.len(), waits) {
                 (true, waits) if waits || pending > high => Sent::Wait,
                 (true, _) => Sent::Queued,
-                (false, true) if drops && usable && pending >= high.max(1) => Sent::Dropped,
+                (false, true) if drops && usable && behind => Sent::Dropped,
                 (false, _) => Sent::Gone,
             };
             let counter = match sent {
@@ -466,6 +473,7 @@ impl Actor {
             return self.act_alone(cx);
         };
         match self.random.below(100) {
+            0..35 if self.aside.percent(15) => self.send_from(cx, conn),
             0..35 => {
                 let len = self.random.skewed(self.plan.config.receive_buffer * 2);
                 let bytes = self.random.bytes(len);
@@ -476,7 +484,10 @@ impl Actor {
                 self.broadcast(cx, &frame, true);
             }
             40..46 => self.pause(cx, conn),
-            46..54 => self.resume(cx, conn),
+            46..54 => {
+                self.resume(cx, conn);
+                self.wake_all(cx, false);
+            }
             54..58 => self.close(cx, conn),
             58..60 => {
                 let done = cx.abort(conn);

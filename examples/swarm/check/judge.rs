@@ -49,7 +49,7 @@ impl Actor {
             "{conn}: told idle, and nobody looked whether there is input"
         );
         assert!(
-            cx.pending(conn) == 0 || asked(traffic.write_tried),
+            cx.pending(conn) == 0 || self.has_source(conn) || asked(traffic.write_tried),
             "{conn}: told idle, and nobody tried to write"
         );
     }
@@ -58,7 +58,10 @@ impl Actor {
     pub fn was_right_to_end(&mut self, conn: ConnId, life: &Life, closed: &Closed) {
         let now = self.clock.now();
         let limits = self.limits();
+        // What a source did, and when, the peer's system does not know.
+        let had_source = !life.sources.is_empty();
         match closed.reason {
+            Reason::TimedOut(_) | Reason::Finished if had_source => {}
             Reason::TimedOut(Deadline::WriteStall) => {
                 let from = life.pending_from;
                 assert!(
@@ -165,6 +168,8 @@ impl Actor {
         let most = limits.close_time + limits.linger_time + ARRIVES;
         for (conn, life) in &self.lives {
             let closes = matches!(life.asked, Some(Asked::Close | Asked::Because));
+            // One with a source takes as long as that.
+            let closes = closes && life.sources.is_empty();
             let since = life.asked_at.filter(|_| closes && life.opened);
             let endless = since.is_some_and(|since| now > since + most);
             assert!(!endless, "{conn}: a close takes longer than it may in all");

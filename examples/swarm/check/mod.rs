@@ -15,6 +15,7 @@ mod plan;
 mod random;
 mod run;
 mod shrink;
+mod sources;
 
 pub use plan::{Cut, Plan};
 pub use run::{Outcome, run, run_traced};

@@ -209,6 +209,8 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
     config.max_connections = *random.pick(&[4, 8, 1000, 1000]);
     config.message_limit = *random.pick(&[1, 3, 1000]);
     config.accept_backoff = Duration::from_micros(random.skewed(100_000) as u64);
+    // By itself, so that older seeds keep the rest of their plans.
+    config.source_bytes_per_turn = *random.clone().pick(&[100, 4_000, 4 << 20]);
     let limits = &mut config.limits;
     limits.high_watermark = random.skewed(unit * 2);
     limits.low_watermark = random.below(limits.high_watermark + 1);

@@ -5,6 +5,7 @@
     not(mio_unsupported_force_poll_poll)
 ))]
 mod alarm;
+mod files;
 mod lost_peers;
 mod sockets;
 #[cfg(unix)]
@@ -17,6 +18,7 @@ mod windows;
     not(mio_unsupported_force_poll_poll)
 ))]
 pub(crate) use alarm::Alarm;
+pub(crate) use files::{is_of_file, read_file};
 pub(super) use sockets::{Acceptor, Stream};
 
 #[cfg(unix)]

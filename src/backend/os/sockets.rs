@@ -1,5 +1,7 @@
 //! TCP and Unix stream sockets: made with socket2, which knows the options, and driven with mio.
 
+#[cfg(target_os = "linux")]
+use super::files;
 use super::lost_peers::LostPeers;
 use super::system::{self, SocketFile, UnixStream};
 use crate::addr::{Addr, Target, has_host_and_port};
@@ -7,6 +9,7 @@ use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -76,6 +79,23 @@ impl Stream {
 
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         on!(self, stream => stream.try_io(|| system::send_vectored(&*stream, slices)))
+    }
+
+    pub(crate) fn send_file(&mut self, file: &File, at: u64, most: usize) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        return on!(self, stream => stream.try_io(|| files::send_file(&*stream, file, at, most)));
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (file, at, most);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    pub(crate) fn sends_files(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return files::sends_files();
+        #[cfg(not(target_os = "linux"))]
+        false
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {

@@ -18,6 +18,7 @@ use super::{Source, Wake};
 use crate::addr::Addr;
 use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -195,6 +196,15 @@ impl Stream {
             .flat_map(|slice| slice.iter().copied())
             .collect();
         self.write(&joined)
+    }
+
+    /// A network of memory takes no files: they are read and sent.
+    pub(crate) fn send_file(&mut self, _: &File, _: u64, _: usize) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn sends_files(&self) -> bool {
+        false
     }
 
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
