@@ -283,30 +283,6 @@ impl Actor {
         self.consumed(conn, len, left);
     }
 
-    fn check_reason(&self, conn: ConnId, life: &Life, reason: &Reason) {
-        let asked = life.asked;
-        let fits = match reason {
-            Reason::Local => asked == Some(Asked::Close),
-            Reason::Eof => life.at_end(),
-            Reason::Aborted => asked == Some(Asked::Abort),
-            Reason::TimedOut(Deadline::CloseFlush) if self.plan.patient => asked.is_some(),
-            Reason::TimedOut(_) | Reason::ConnectTimedOut => !self.plan.patient,
-            Reason::InputLimit => asked == Some(Asked::InputLimit),
-            Reason::PendingLimit => life.over_limit,
-            Reason::Protocol(_) => asked.is_some(),
-            Reason::Finished => self.finishing.is_some(),
-            Reason::ConnectFailed(_) => !life.opened,
-            Reason::Reset => true,
-            Reason::Source(_) => life.sources.iter().any(Given::fails),
-            _ => false,
-        };
-        let (opened, eof) = (life.opened, life.eof);
-        assert!(
-            fits,
-            "{conn}: closed with {reason:?}; opened: {opened}, end seen: {eof}, asked: {asked:?}"
-        );
-    }
-
     /// Bytes of this connection that its peer may have had a chance to take, at most: what was
     /// pending when the running callback began.
     pub fn had_chance(&self, life: &Life) -> usize {

@@ -18,6 +18,31 @@ fn later(one: Instant, other: Option<Instant>) -> Instant {
 }
 
 impl Actor {
+    /// Is it a reason for which this connection may have ended?
+    pub fn check_reason(&self, conn: ConnId, life: &Life, reason: &Reason) {
+        let asked = life.asked;
+        let fits = match reason {
+            Reason::Local => asked == Some(Asked::Close),
+            Reason::Eof => life.at_end(),
+            Reason::Aborted => asked == Some(Asked::Abort),
+            Reason::TimedOut(Deadline::CloseFlush) if self.plan.patient => asked.is_some(),
+            Reason::TimedOut(_) | Reason::ConnectTimedOut => !self.plan.patient,
+            Reason::InputLimit => asked == Some(Asked::InputLimit),
+            Reason::PendingLimit => life.over_limit,
+            Reason::Protocol(_) => asked.is_some(),
+            Reason::Finished => self.finishing.is_some(),
+            Reason::ConnectFailed(_) => !life.opened,
+            Reason::Reset => true,
+            Reason::Source(_) => life.sources.iter().any(super::sources::Given::fails),
+            _ => false,
+        };
+        let (opened, eof) = (life.opened, life.eof);
+        assert!(
+            fits,
+            "{conn}: closed with {reason:?}; opened: {opened}, end seen: {eof}, asked: {asked:?}"
+        );
+    }
+
     /// The scripted peer at the other end, if it means to go on, and what has passed between them.
     fn traffic(&self, life: &Life) -> Option<(Rc<Peer>, Traffic)> {
         let peer = self.ledger.borrow_mut().peer_of(life.end?)?;
