@@ -85,15 +85,15 @@
 //! # Limits and platforms
 //!
 //! - One thread. To use several cores, run several reactors ([`Listen::reuse_port`]).
-//! - Stream sockets only: no UDP, no TLS. [`Context::connect`] does not look up host names;
+//! - Stream sockets only: no UDP. [`Context::connect`] does not look up host names;
 //!   [`Context::listen`] does, and blocks while it does.
 //! - What a peer may make the loop hold is bounded for each connection: see [`Limits`]. The number
 //!   of connections is not, unless [`Config::max_connections`] is set, and neither is the number of
 //!   waiting messages, unless [`Config::message_limit`] is.
 //! - Run on Linux, with epoll and with mio's poll(2) selector
-//!   (`--cfg mio_unsupported_force_poll_poll`), and for Windows under wine. Type-checked for FreeBSD,
-//!   NetBSD, OpenBSD, macOS, iOS and Android. Unix sockets, `Context::watch` and the reactor's own
-//!   descriptor (`AsFd`) are for Unix. `docs/platforms.md` has the details.
+//!   (`--cfg mio_unsupported_force_poll_poll`), and for Windows under wine. Type-checked for
+//!   FreeBSD, NetBSD, OpenBSD, macOS, iOS and Android. Unix sockets, `Context::watch` and the
+//!   reactor's own descriptor (`AsFd`) are for Unix. `docs/platforms.md` has the details.
 //! - No unsafe code in this crate.
 //!
 //! # Features

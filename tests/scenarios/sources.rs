@@ -287,7 +287,7 @@ fn a_source_without_end_starves_nobody(on: On) {
             cx.send_from(conn, Source::each(endless));
         }
         EventKind::Data { conn, input } => {
-            assert_eq!(cx.send(conn, input.take_all()), Sent::Queued)
+            assert_eq!(cx.send(conn, input.take_all()), Sent::Queued);
         }
         EventKind::Timer { .. } => {
             count.set(count.get() + 1);
