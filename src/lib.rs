@@ -45,6 +45,7 @@
 //! | [`Handler`] | the callbacks: your program implements it; only `on_data` has no default |
 //! | [`Context`] | the commands (`send`, `close`, `connect`, …) and the questions |
 //! | [`Reactor`] | the loop: [`run`](Reactor::run), or [`turn`](Reactor::turn) in a loop of yours |
+//! | `Driver` | the reactor behind one descriptor, in a loop of somebody else's (Linux) |
 //! | [`Input`], [`Chunk`] | what was received and not yet consumed, and what you take of it |
 //! | [`InputBuffer`] | an input of your own, to try a decoder on |
 //! | [`Frames`], [`Framed`], [`codec`] | whole messages instead of bytes: lines, prefixes, … |
@@ -155,6 +156,11 @@ pub use mailbox::{SendError, Sender};
 #[cfg(feature = "tls")]
 pub use options::StartTls;
 pub use options::{Connect, KeepAlive, Listen, ToConnect, ToListen};
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll)
+))]
+pub use reactor::Driver;
 pub use reactor::{Builder, Reactor};
 pub use readiness::{Interest, Readiness};
 pub use stats::{BudgetHits, ClosedStats, Report, Stats, TlsStats, Turn};

@@ -182,6 +182,10 @@ pub struct Turn {
     /// [`Context::stop`](crate::Context::stop) was called, in this turn or before it. `run` returns
     /// then; a foreign loop may do the same.
     pub stopped: bool,
+    /// A graceful stop has come to its end, and this is its report. A [`Reactor`](crate::Reactor)
+    /// tells it again until [`take_report`](crate::Reactor::take_report) takes it; a `Driver` tells
+    /// it once.
+    pub report: Option<Report>,
 }
 
 /// What `run` returns: how it came to an end. After a `stop` all is zero.

@@ -32,6 +32,11 @@ pub(crate) mod script;
 #[cfg(feature = "sim")]
 pub(crate) mod simnet;
 
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll)
+))]
+pub(crate) use os::Alarm;
 pub(crate) use os::{is_exhaustion, is_shortage};
 
 use crate::addr::{Addr, Target};

@@ -50,11 +50,15 @@ impl Context {
 
     /// The report of a graceful stop that has come to its end; then it is none any more.
     pub(crate) fn take_report(&mut self) -> Option<Report> {
-        let finishing = match self.is_over() {
-            true => self.finishing.take()?,
-            false => return None,
-        };
+        let report = self.final_report()?;
+        let finishing = self.finishing.take()?;
         self.schedule.cancel(finishing.grace);
+        Some(report)
+    }
+
+    /// The report of a graceful stop that has come to its end.
+    pub(crate) fn final_report(&self) -> Option<Report> {
+        let finishing = self.finishing.as_ref().filter(|_| self.is_over())?;
         let report = finishing.report;
         Some(Report {
             finished: true,

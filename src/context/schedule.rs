@@ -207,6 +207,15 @@ impl Schedule {
         self.timers.is_empty()
     }
 
+    /// The tick of the earliest timer.
+    #[cfg(all(
+        any(target_os = "linux", target_os = "android"),
+        not(mio_unsupported_force_poll_poll)
+    ))]
+    pub(crate) fn next_tick(&self) -> Option<Tick> {
+        self.timers.next().filter(|at| *at != NEVER)
+    }
+
     /// When the earliest timer is due.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.timers.next().and_then(|at| self.epoch.instant(at))

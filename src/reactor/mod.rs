@@ -1,9 +1,19 @@
 //! The loop: `run`, `turn`, and what an embedding application needs.
 
 mod builder;
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll)
+))]
+mod driver;
 mod phases;
 
 pub use builder::Builder;
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll)
+))]
+pub use driver::Driver;
 
 use crate::backend::Backend;
 use crate::buffer::receive::Receive;
@@ -159,7 +169,8 @@ impl<M> Reactor<M> {
     /// The report of a graceful stop that has come to its end: no connection is left.
     ///
     /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it. Ask after
-    /// every turn: [`next_wakeup`](Reactor::next_wakeup) is due until it is taken.
+    /// every turn, or when [`Turn::report`] tells of it: [`next_wakeup`](Reactor::next_wakeup) is
+    /// due until it is taken.
     pub fn take_report(&mut self) -> Option<Report> {
         self.cx.take_report()
     }
@@ -192,6 +203,7 @@ impl<M> Reactor<M> {
         self.pass(app, timeout)?;
         self.turn.more = self.has_work();
         self.turn.stopped = std::mem::take(self.cx.parts().stopping);
+        self.turn.report = self.cx.final_report();
         Ok(self.turn)
     }
 
@@ -295,13 +307,19 @@ impl<M> Reactor<M> {
         self.cx.stats()
     }
 
-    fn has_work(&self) -> bool {
-        self.cx.has_work() || self.mailbox.has_messages()
+    /// Is work left over, so that a turn would have something to do without waiting? Then
+    /// [`next_wakeup`](Reactor::next_wakeup) is due too; [`Turn::more`] is the same of that turn.
+    ///
+    /// It does not ask the system, and knows nothing of what is due by the clock. A report that was
+    /// not taken is no work.
+    pub fn has_work(&self) -> bool {
+        !self.in_turn && (self.cx.has_work() || self.mailbox.has_messages())
     }
 }
 
 /// Readable when the kernel has something for the reactor, or a message has come: then `turn` it.
-/// Timers and left-over work do not show here but in [`Reactor::next_wakeup`].
+/// Timers and left-over work do not show here but in [`Reactor::next_wakeup`]; on Linux a `Driver`
+/// has a descriptor that says everything.
 #[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
 impl<M> std::os::fd::AsFd for Reactor<M> {
     #[track_caller]

@@ -1,5 +1,10 @@
 //! The operating system, through mio, socket2 and rustix: the only place that names them.
 
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll)
+))]
+mod alarm;
 mod calls;
 mod lost_peers;
 #[cfg(unix)]
@@ -8,6 +13,11 @@ mod sockets;
 #[cfg(unix)]
 mod start_lock;
 
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(mio_unsupported_force_poll_poll)
+))]
+pub(crate) use alarm::Alarm;
 pub(super) use sockets::{Acceptor, Stream};
 
 use super::{Source, Wake};
