@@ -476,3 +476,60 @@ fn a_swarm_whose_output_nobody_reads_says_by_its_status_how_it_went() {
         assert!(swarm.status().unwrap().success());
     }
 }
+
+/// Lines that begin with `what`, read until one of them ends with `last`.
+fn told(from: &mut impl BufRead, what: &str, last: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    while !found.last().is_some_and(|line| line.ends_with(last)) {
+        let mut line = String::new();
+        assert!(from.read_line(&mut line).unwrap() > 0, "no {what}{last}");
+        found.extend(line.starts_with(what).then(|| line.trim_end().to_owned()));
+    }
+    found
+}
+
+#[test]
+fn things_of_every_kind_are_told_by_one_loop() {
+    let dir = std::env::temp_dir().join(format!("sockeye-things-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let args = ["--listen", ANY, "--dir", dir.to_str().unwrap(), "cat"];
+    let mut things = Process::start_with("things", &args, Stdio::piped());
+    let peer = peer(things.ip());
+    let mut keyboard = things.stdin();
+    // It hears of a client later than the client itself: type until that one is told.
+    peer.set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    until("the peer is told", || {
+        keyboard.write_all(b"typed\n").unwrap();
+        peer.peek(&mut [0]).is_ok()
+    });
+    peer.set_read_timeout(Some(process::PATIENCE)).unwrap();
+    let mut peer = BufReader::new(peer);
+    fs::write(dir.join("new"), "").unwrap();
+    assert_eq!(told(&mut peer, "changed: ", "new"), ["changed: new"]);
+    fs::remove_dir_all(&dir).unwrap();
+    // More than the pipes hold: the keyboard waits for the child, and nothing is lost.
+    let numbers: String = (0..30_000).map(|number| format!("{number}\n")).collect();
+    let typist = thread::spawn(move || keyboard.write_all(numbers.as_bytes()).unwrap());
+    let mut lines = told(&mut peer, "output: ", " 29999");
+    lines.retain(|line| line != "output: typed");
+    let expected = (0..30_000).map(|number| format!("output: {number}"));
+    assert!(lines.into_iter().eq(expected));
+    // The end of what is typed ends the child, and its end the program.
+    typist.join().unwrap();
+    assert_eq!(told(&mut peer, "end: ", "0"), ["end: exit status: 0"]);
+    assert_eq!(read_all(peer), b"");
+    assert!(things.wait().success());
+}
+
+#[test]
+fn a_signal_comes_to_the_loop_and_goes_to_the_child() {
+    let args = ["--listen", ANY, "--dir", "/proc", "sleep", "1000"];
+    let mut things = Process::start("things", &args);
+    things.ip();
+    things.sleeps();
+    things.signal(Signal::INT);
+    assert_eq!(things.line(), "signal: the child is asked to end");
+    assert_eq!(things.line(), "end: signal: 15 (SIGTERM)");
+    assert!(things.wait().success());
+}
