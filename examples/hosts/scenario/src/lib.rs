@@ -99,8 +99,7 @@ impl Show {
         let addr = reactor.context().listener_addr(listener);
         let addr = addr.and_then(|addr| addr.ip()).expect("an IP address");
         let notes = Arc::new(room::Notes::default());
-        let mut room = Room::new(act, notes.clone());
-        room.set_up(reactor.context());
+        let room = Room::new(act, notes.clone());
         let driver = reactor.into_driver()?;
         let peers = Peers::start(act, addr, driver.sender(), notes.clone());
         Ok((Net { driver, room }, Show { act, peers, notes }))
@@ -111,7 +110,7 @@ impl Show {
         let is_stream = self.act == Act::Stream;
         let seen = self.end_alone();
         match is_stream {
-            true => format!("{seen} {}", run("stream").replace("stream=", "run=")),
+            true => format!("{seen} {}", run("stream").replace("stream", "run")),
             false => seen,
         }
     }

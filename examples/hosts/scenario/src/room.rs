@@ -2,8 +2,10 @@
 
 use crate::Act;
 use sockeye::{Closed, ConnId, ConnMap, Context, Handler, Input, Origin, Sent, TimerId};
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Clients of a chat.
@@ -35,6 +37,8 @@ pub struct Notes {
     idle_turns: AtomicU64,
     pub counted: AtomicBool,
     pub finish_from_outside: AtomicBool,
+    /// Nanoseconds that the loop's thread has run for the stream; 0: it was not one thread.
+    spent: AtomicU64,
     late_sum: AtomicU64,
     late_max: AtomicU64,
 }
@@ -48,6 +52,9 @@ impl Notes {
                 micros(self.late_sum.load(SeqCst) / TIMERS),
                 micros(self.late_max.load(SeqCst))
             ),
+            Act::Stream if self.spent.load(SeqCst) > 0 => {
+                format!("stream_cpu={:.4}", self.spent.load(SeqCst) as f64 / 1e9)
+            }
             Act::Idle => format!("idle_turns={}", self.idle_turns.load(SeqCst)),
             _ => String::new(),
         }
@@ -63,6 +70,15 @@ pub struct Room {
     unfired: u64,
     commands: u64,
     mark: u64,
+    /// The thread at the beginning of the stream, and how long it had run.
+    began: Option<(ThreadId, u64)>,
+}
+
+/// This thread, and the nanoseconds that it has run.
+fn thread_time() -> Option<(ThreadId, u64)> {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanos = stat.split_whitespace().next()?.parse().ok()?;
+    Some((thread::current().id(), nanos))
 }
 
 impl Room {
@@ -75,12 +91,7 @@ impl Room {
             unfired: TIMERS,
             commands: 0,
             mark: 0,
-        }
-    }
-
-    pub fn set_up(&mut self, cx: &mut Context) {
-        if self.act == Act::Timers {
-            self.set_timers(cx);
+            began: None,
         }
     }
 
@@ -119,6 +130,7 @@ impl Room {
 impl Handler<Word> for Room {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
         self.members.insert(conn, ());
+        self.began = thread_time().filter(|_| self.act == Act::Stream);
         if self.act != Act::Stream && self.members.len() == CLIENTS {
             cx.broadcast(self.members.ids(), "go\n");
         }
@@ -162,7 +174,14 @@ impl Handler<Word> for Room {
                 self.notes.counted.store(true, SeqCst);
                 self.notes.finish_from_outside.store(true, SeqCst);
             }
-            Word::Finish => cx.finish(GRACE),
+            Word::Finish => {
+                if let Some(((thread, since), now)) = self.began.zip(thread_time())
+                    && thread == now.0
+                {
+                    self.notes.spent.store(now.1 - since, SeqCst);
+                }
+                cx.finish(GRACE);
+            }
             Word::Panic => panic!("a fault of the program"),
         }
     }
