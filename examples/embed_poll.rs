@@ -1,7 +1,8 @@
 //! The reactor inside a foreign loop: a bare poll(2) that waits for standard input and for the
 //! reactor at the same time. What you type goes to every client.
 //!
-//! It teaches the three rules of embedding:
+//! It teaches the three rules of embedding, which hold on every Unix. (On Linux a `Driver` makes
+//! one of them: see `examples/hosts`.)
 //!
 //! - wait for the reactor's descriptor to become readable, along with your own;
 //! - wait no longer than until `next_wakeup`, which is where timers and left-over work show;

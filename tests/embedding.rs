@@ -420,6 +420,7 @@ fn a_host_that_reads_its_clock_before_it_asks_turns_what_is_left() {
     let clock = Instant::now();
     kit.until("somebody is read", |log| log.count("data") > 0);
     assert!(kit.log().count("data") < 5);
+    assert!(kit.reactor.has_work());
     assert!(kit.reactor.next_wakeup().unwrap() <= clock);
     kit.until("all are read", |log| log.count("data") == 5);
     drop(peers);
@@ -457,10 +458,12 @@ fn a_finish_that_ends_in_a_turn_is_due_until_its_report_is_taken() {
         // Whoever looks for it late still finds it due.
         for _ in 0..3 {
             assert!(kit.reactor.next_wakeup().unwrap() <= clock);
-            kit.turn();
+            assert!(!kit.reactor.has_work());
+            assert_eq!(kit.turn().report.unwrap().closed, 1);
         }
         assert_eq!(kit.reactor.take_report().unwrap().closed, 1);
         assert_eq!(kit.reactor.next_wakeup(), None);
+        assert_eq!(kit.turn().report, None);
         host.rest(&mut kit);
         kit.end();
     });
