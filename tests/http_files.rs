@@ -38,7 +38,7 @@ impl Site {
         huge.set_len(100_000_000).unwrap();
         fs::create_dir(root.join("bare")).unwrap();
         fs::write(dir.file("secret"), "secret").unwrap();
-        std::os::unix::fs::symlink("../secret", root.join("out")).unwrap();
+        std::os::unix::fs::symlink(dir.file("secret"), root.join("out")).unwrap();
         std::os::unix::fs::symlink("small.txt", root.join("in")).unwrap();
         let root = root.to_str().unwrap();
         let args = ["--listen", "127.0.0.1:0", "--root", root, "--head", "1"];
@@ -96,225 +96,191 @@ fn body(answer: &[u8]) -> &[u8] {
     &answer[end.unwrap() + 4..]
 }
 
+const DIGITS: &str = "0123456789";
+const SMALL: &str = "/small.txt";
+
+/// Each of these, a path and more fields, gets this status and this body.
+fn expect(site: &Site, gets: &[(&str, &str, u16, &str)]) {
+    for (path, more, code, wanted) in gets {
+        let more = if more.is_empty() {
+            String::new()
+        } else {
+            format!("{more}\r\n")
+        };
+        let answer = site.get(path, &more);
+        let got = (status(&answer), text(body(&answer)));
+        assert_eq!(got, (*code, (*wanted).to_owned()), "{path} {more}");
+    }
+}
+
 #[test]
-fn each_kind_of_request_has_its_answer() {
+fn paths_lead_to_files_and_none_out_of_the_root() {
+    let site = Site::new();
+    expect(
+        &site,
+        &[
+            (SMALL, "", 200, DIGITS),
+            ("/small.txt?query=1", "", 200, DIGITS),
+            ("http://x/small.txt", "", 200, DIGITS),
+            ("/a%20b.html", "", 200, "blank"),
+            ("/empty", "", 200, ""),
+            ("/in", "", 200, DIGITS),
+            ("/dir/", "", 200, "index"),
+            ("/dir", "", 301, "Moved Permanently\n"),
+            ("/bare/", "", 404, "Not Found\n"),
+            ("/none", "", 404, "Not Found\n"),
+            ("/small.txt/none", "", 404, "Not Found\n"),
+            ("/../secret", "", 403, "Forbidden\n"),
+            ("/dir/../../secret", "", 403, "Forbidden\n"),
+            ("/%2e%2e/secret", "", 403, "Forbidden\n"),
+            ("/..%2fsecret", "", 403, "Forbidden\n"),
+            ("/out", "", 403, "Forbidden\n"),
+            ("//small.txt", "", 400, "Bad Request\n"),
+            ("/%zz", "", 400, "Bad Request\n"),
+            ("/%00", "", 400, "Bad Request\n"),
+            ("/%2", "", 400, "Bad Request\n"),
+            ("small.txt", "", 400, "Bad Request\n"),
+        ],
+    );
+    assert!(body(&site.get("/big", "")) == pattern(BIG));
+    site.end();
+}
+
+#[test]
+fn ranges_and_conditions_have_their_answers() {
     let site = Site::new();
     let (tag, date) = (
-        site.field("/small.txt", "ETag"),
-        site.field("/small.txt", "Last-Modified"),
+        site.field(SMALL, "ETag"),
+        site.field(SMALL, "Last-Modified"),
     );
-    let other = "\"other\"";
-    let gets = [
-        ("/small.txt", String::new(), 200, "0123456789"),
-        ("/small.txt?query=1", String::new(), 200, "0123456789"),
-        ("http://x/small.txt", String::new(), 200, "0123456789"),
-        ("/a%20b.html", String::new(), 200, "blank"),
-        ("/empty", String::new(), 200, ""),
-        ("/in", String::new(), 200, "0123456789"),
-        ("/dir/", String::new(), 200, "index"),
-        ("/dir", String::new(), 301, "Moved Permanently\n"),
-        ("/bare/", String::new(), 404, "Not Found\n"),
-        ("/none", String::new(), 404, "Not Found\n"),
-        ("/small.txt/none", String::new(), 404, "Not Found\n"),
-        ("/../secret", String::new(), 403, "Forbidden\n"),
-        ("/dir/../../secret", String::new(), 403, "Forbidden\n"),
-        ("/%2e%2e/secret", String::new(), 403, "Forbidden\n"),
-        ("/..%2fsecret", String::new(), 403, "Forbidden\n"),
-        ("/out", String::new(), 403, "Forbidden\n"),
-        ("//small.txt", String::new(), 400, "Bad Request\n"),
-        ("/%zz", String::new(), 400, "Bad Request\n"),
-        ("/%00", String::new(), 400, "Bad Request\n"),
-        ("/%2", String::new(), 400, "Bad Request\n"),
-        ("small.txt", String::new(), 400, "Bad Request\n"),
-        ("/small.txt", "Range: bytes=2-4\r\n".into(), 206, "234"),
-        ("/small.txt", "Range: bytes=7-\r\n".into(), 206, "789"),
-        ("/small.txt", "Range: bytes=-3\r\n".into(), 206, "789"),
-        ("/small.txt", "Range: bytes=8-99\r\n".into(), 206, "89"),
-        (
-            "/small.txt",
-            "Range: bytes=10-\r\n".into(),
-            416,
-            "Range Not Satisfiable\n",
-        ),
-        (
-            "/small.txt",
-            "Range: bytes=-0\r\n".into(),
-            416,
-            "Range Not Satisfiable\n",
-        ),
-        (
-            "/small.txt",
-            "Range: bytes=4-2\r\n".into(),
-            200,
-            "0123456789",
-        ),
-        (
-            "/small.txt",
-            "Range: bytes=1-2,4-5\r\n".into(),
-            200,
-            "0123456789",
-        ),
-        (
-            "/small.txt",
-            "Range: lines=1-2\r\n".into(),
-            200,
-            "0123456789",
-        ),
-        (
-            "/small.txt",
-            format!("Range: bytes=0-0\r\nIf-Range: {tag}\r\n"),
-            206,
-            "0",
-        ),
-        (
-            "/small.txt",
-            format!("Range: bytes=0-0\r\nIf-Range: {other}\r\n"),
-            200,
-            "0123456789",
-        ),
-        (
-            "/small.txt",
-            format!("If-None-Match: {other}, W/{tag}\r\n"),
-            304,
-            "",
-        ),
-        ("/small.txt", "If-None-Match: *\r\n".into(), 304, ""),
-        (
-            "/small.txt",
-            format!("If-None-Match: {other}\r\n"),
-            200,
-            "0123456789",
-        ),
-        (
-            "/small.txt",
-            format!("If-Modified-Since: {date}\r\n"),
-            304,
-            "",
-        ),
-        (
-            "/small.txt",
-            format!("If-Match: {other}\r\n"),
-            412,
-            "Precondition Failed\n",
-        ),
-        (
-            "/small.txt",
-            format!("If-Match: {tag}\r\n"),
-            200,
-            "0123456789",
-        ),
-        (
-            "/small.txt",
-            "Expect: 200-ok\r\n".into(),
-            417,
-            "Expectation Failed\n",
-        ),
-        ("/small.txt", "Host: y\r\n".into(), 400, "Bad Request\n"),
-        ("/small.txt", "No colon\r\n".into(), 400, "Bad Request\n"),
-        (
-            "/small.txt",
-            "X: y\r\n".repeat(70),
-            431,
-            "Request Header Fields Too Large\n",
-        ),
-        (
-            "/small.txt",
-            format!("X: {}\r\n", "y".repeat(20_000)),
-            431,
-            "Request Header Fields Too Large\n",
-        ),
-    ];
-    for (path, more, code, wanted) in gets {
-        let answer = site.get(path, &more);
-        assert_eq!(
-            (status(&answer), text(body(&answer))),
-            (code, wanted.to_owned()),
-            "{path} {more}"
-        );
-    }
-    assert!(body(&site.get("/big", "")) == pattern(BIG));
+    let no_range = "Range Not Satisfiable\n";
+    expect(
+        &site,
+        &[
+            (SMALL, "Range: bytes=2-4", 206, "234"),
+            (SMALL, "Range: bytes=7-", 206, "789"),
+            (SMALL, "Range: bytes=-3", 206, "789"),
+            (SMALL, "Range: bytes=8-99", 206, "89"),
+            (SMALL, "Range: bytes=10-", 416, no_range),
+            (SMALL, "Range: bytes=-0", 416, no_range),
+            (SMALL, "Range: bytes=4-2", 200, DIGITS),
+            (SMALL, "Range: bytes=1-2,4-5", 200, DIGITS),
+            (SMALL, "Range: lines=1-2", 200, DIGITS),
+            (
+                SMALL,
+                &format!("Range: bytes=0-0\r\nIf-Range: {tag}"),
+                206,
+                "0",
+            ),
+            (
+                SMALL,
+                "Range: bytes=0-0\r\nIf-Range: \"other\"",
+                200,
+                DIGITS,
+            ),
+            (
+                SMALL,
+                &format!("If-None-Match: \"other\", W/{tag}"),
+                304,
+                "",
+            ),
+            (SMALL, "If-None-Match: *", 304, ""),
+            (SMALL, "If-None-Match: \"other\"", 200, DIGITS),
+            (SMALL, &format!("If-Modified-Since: {date}"), 304, ""),
+            (SMALL, "If-Match: \"other\"", 412, "Precondition Failed\n"),
+            (SMALL, &format!("If-Match: {tag}"), 200, DIGITS),
+        ],
+    );
     let part = site.get("/big", "Range: bytes=1000000-2999998\r\n");
     assert!(status(&part) == 206 && *body(&part) == pattern(BIG)[1_000_000..2_999_999]);
     site.end();
 }
 
 #[test]
-fn methods_versions_and_bodies_have_their_answers() {
+fn fields_that_are_wrong_or_too_many_have_their_answers() {
     let site = Site::new();
+    let too_large = "Request Header Fields Too Large\n";
+    expect(
+        &site,
+        &[
+            (SMALL, "Expect: 200-ok", 417, "Expectation Failed\n"),
+            (SMALL, "Host: y", 400, "Bad Request\n"),
+            (SMALL, "No colon", 400, "Bad Request\n"),
+            (SMALL, &["X: y"; 70].join("\r\n"), 431, too_large),
+            (SMALL, &format!("X: {}", "y".repeat(20_000)), 431, too_large),
+        ],
+    );
+    site.end();
+}
+
+/// Each of these requests gets this status.
+fn expect_status(site: &Site, asked: &[(&str, u16)]) {
+    for (request, code) in asked {
+        let answer = site.ask(request);
+        let begin = &request[..request.len().min(80)];
+        let told = text(&answer[..answer.len().min(200)]);
+        assert_eq!(status(&answer), *code, "{begin} {told}");
+        assert!(!request.starts_with("HEAD") || body(&answer).is_empty());
+    }
+}
+
+#[test]
+fn methods_and_versions_have_their_answers() {
+    let site = Site::new();
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "y".repeat(5_000));
+    expect_status(
+        &site,
+        &[
+            ("HEAD /big HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+            ("HEAD /none HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+            ("GET /small.txt HTTP/1.0\r\n\r\n", 200),
+            ("GET /small.txt HTTP/1.1\r\n\r\n", 400),
+            ("GET /stats HTTP/1.0\r\n\r\n", 200),
+            ("BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+            (&long, 404),
+            ("GET / HTTP/2.0\r\n\r\n", 400),
+            ("\0\0\0\0", 400),
+        ],
+    );
+    let chunked = text(&site.get("/stats", ""));
+    assert!(chunked.contains("Transfer-Encoding: chunked") && chunked.ends_with("\r\n0\r\n\r\n"));
+    site.end();
+}
+
+#[test]
+fn bodies_have_their_answers() {
+    let site = Site::new();
+    let (post, get) = (
+        "POST / HTTP/1.1\r\nHost: x\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\n",
+    );
+    let chunked = "Transfer-Encoding: chunked\r\n";
     let chunks = "4\r\nbody\r\n3;ext=1\r\nmor\r\n0\r\nTrailer: x\r\n\r\n";
     let long = "x".repeat(2_000_000);
     let many = "1\r\nx\r\n".repeat(400_000);
     let asked = [
-        ("HEAD /big HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 200),
-        ("HEAD /none HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 404),
-        ("GET /small.txt HTTP/1.0\r\n\r\n".to_owned(), 200),
-        ("GET /small.txt HTTP/1.1\r\n\r\n".to_owned(), 400),
-        ("GET /stats HTTP/1.0\r\n\r\n".to_owned(), 200),
+        (format!("{post}Content-Length: 4\r\n\r\nbody"), 405),
+        (format!("{post}{chunked}\r\n{chunks}"), 405),
+        (format!("{get}Transfer-Encoding: gzip\r\n\r\n"), 501),
         (
-            "POST /small.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody".to_owned(),
-            405,
-        ),
-        (
-            format!("PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"),
-            405,
-        ),
-        ("BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 501),
-        (
-            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n".to_owned(),
-            501,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
-                .to_owned(),
+            format!("{get}Content-Length: 1\r\nContent-Length: 2\r\n\r\n"),
             400,
         ),
+        (format!("{get}Content-Length: +1\r\n\r\nx"), 400),
         (
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\nx".to_owned(),
-            400,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n".to_owned(),
+            format!("{get}Content-Length: 99999999999999999999\r\n\r\n"),
             413,
         ),
-        (
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
-                .to_owned(),
-            400,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnothex\r\n".to_owned(),
-            400,
-        ),
-        (
-            format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n{long}"),
-            413,
-        ),
-        (
-            format!(
-                "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{many}0\r\n\r\n"
-            ),
-            413,
-        ),
-        (
-            format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "y".repeat(5_000)),
-            404,
-        ),
-        ("GET / HTTP/2.0\r\n\r\n".to_owned(), 400),
-        ("\0\0\0\0".to_owned(), 400),
+        (format!("{get}Content-Length: 1\r\n{chunked}\r\n"), 400),
+        (format!("{get}{chunked}\r\nnothex\r\n"), 400),
+        (format!("{post}Content-Length: 2000000\r\n\r\n{long}"), 413),
+        (format!("{post}{chunked}\r\n{many}0\r\n\r\n"), 413),
     ];
-    for (request, code) in asked {
-        let answer = site.ask(&request);
-        let begin = &request[..request.len().min(80)];
-        assert_eq!(
-            status(&answer),
-            code,
-            "{begin} {}",
-            text(&answer[..answer.len().min(200)])
-        );
-        assert!(!request.starts_with("HEAD") || body(&answer).is_empty());
-    }
-    let chunked = text(&site.get("/stats", ""));
-    assert!(chunked.contains("Transfer-Encoding: chunked") && chunked.ends_with("\r\n0\r\n\r\n"));
+    let asked: Vec<(&str, u16)> = asked
+        .iter()
+        .map(|(text, code)| (&text[..], *code))
+        .collect();
+    expect_status(&site, &asked);
     site.end();
 }
 
