@@ -88,9 +88,9 @@
 //!   of connections is not, unless [`Config::max_connections`] is set, and neither is the number of
 //!   waiting messages, unless [`Config::message_limit`] is.
 //! - Run on Linux, with epoll and with mio's poll(2) selector
-//!   (`--cfg mio_unsupported_force_poll_poll`), and for Windows under wine. Type-checked for FreeBSD,
-//!   NetBSD, OpenBSD, macOS, iOS and Android. Unix sockets, `Context::watch` and the reactor's own
-//!   descriptor (`AsFd`) are for Unix. `docs/platforms.md` has the details.
+//!   (`--cfg mio_unsupported_force_poll_poll`), and for Windows under wine. Type-checked for
+//!   FreeBSD, NetBSD, OpenBSD, macOS, iOS and Android. Unix sockets, `Context::watch` and the
+//!   reactor's own descriptor (`AsFd`) are for Unix. `docs/platforms.md` has the details.
 //! - No unsafe code in this crate.
 //!
 //! # Features
