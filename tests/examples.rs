@@ -52,6 +52,7 @@ fn is_built(name: &str) -> bool {
     match name {
         "swarm" => cfg!(feature = "sim"),
         "tls_echo" => cfg!(feature = "tls"),
+        "websocket_echo" | "websocket_chat" => cfg!(feature = "websocket"),
         _ => true,
     }
 }

@@ -88,6 +88,19 @@ fn a_head_is_found_wherever_it_is_cut_and_what_follows_is_left() {
 }
 
 #[test]
+fn requests_follow_each_other_however_long_the_last_one_was() {
+    let mut requests = Requests::new(8192);
+    let mut input = InputBuffer::from(REQUEST.as_bytes()[..REQUEST.len() - 2].to_vec());
+    assert!(requests.decode(&mut input).unwrap().is_none());
+    input.append(b"\r\nGET /a HTTP/1.1\n\nGET /b HTTP/1.0\r\n\r\n");
+    for target in ["/chat?room=blue", "/a", "/b"] {
+        let request = requests.decode(&mut input).unwrap().unwrap();
+        assert_eq!(request.target(), target);
+    }
+    assert!(requests.decode(&mut input).unwrap().is_none() && input.is_empty());
+}
+
+#[test]
 fn what_is_no_upgrade_is_refused_with_its_status() {
     let without = |line: &str, other: &str| {
         assert!(REQUEST.contains(line));
