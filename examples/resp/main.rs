@@ -103,7 +103,8 @@ impl Store {
                 None => self.out.extend_from_slice(b"$-1\r\n"),
             },
             (b"SET", 3..) => return self.set(cx, command),
-            (b"INCR", 2) => return self.increase(cx, one),
+            (b"INCR", 2) => return self.increase(cx, one, 1),
+            (b"INCRBY", 3) => return self.increase(cx, one, integer(two).ok_or(NO_INTEGER)?),
             (b"DEL", 2..) => {
                 let gone = command.words(1).filter(|key| self.keys.remove(cx, key));
                 number(&mut self.out, b':', gone.count() as i64);
@@ -185,7 +186,7 @@ impl Store {
         Ok(())
     }
 
-    fn increase(&mut self, cx: &mut Context, key: &[u8]) -> Done {
+    fn increase(&mut self, cx: &mut Context, key: &[u8], by: i64) -> Done {
         if self.keys.find(cx, key).is_none() {
             let zero = Value::Text(b"0".to_vec());
             self.keys.values.insert(key.to_vec(), zero);
@@ -193,7 +194,7 @@ impl Store {
         let Some(Value::Text(text)) = self.keys.values.get_mut(key) else {
             return Err(WRONG_TYPE);
         };
-        let next = integer(text).and_then(|old| old.checked_add(1));
+        let next = integer(text).and_then(|old| old.checked_add(by));
         let next = next.ok_or(NO_INTEGER)?;
         let start = self.out.len() + 1;
         number(&mut self.out, b':', next);
