@@ -162,7 +162,7 @@ fn refuses(wire: &[u8], code: CloseCode) {
     assert!(!matches!(end, Err(CodecError::Truncated { .. })));
 }
 
-// R9: each with as few bytes as decide it.
+// R9, F9: each with as few bytes as decide it.
 #[test]
 fn what_the_rfc_forbids_is_refused_at_the_byte_that_decides_it() {
     use CloseCode as C;
@@ -317,6 +317,7 @@ fn what_was_kept_does_not_change_when_more_is_unmasked() {
     assert_eq!(kept, [all.clone(), all.clone(), all]);
 }
 
+// F9
 #[test]
 fn a_frame_costs_no_allocation_and_a_claim_no_memory() {
     let message = [b'x'; 1000];
@@ -405,7 +406,7 @@ proptest! {
         failure_persistence: None, cases: 512, ..ProptestConfig::default()
     })]
 
-    // R8, R9
+    // R8, R9, F9
     #[test]
     fn whatever_comes_however_it_is_cut_is_what_the_rules_make_of_it(
         frames in vec(frame(), 0..10),

@@ -161,7 +161,7 @@ impl Handler for Client {
     }
 }
 
-// F2, R8
+// F2, F9, R8
 #[test]
 fn every_message_comes_back_whatever_the_network_does() {
     let mut whole = 0;
@@ -243,7 +243,7 @@ fn what_is_pipelined_behind_the_upgrade_is_answered_and_what_is_behind_a_close_i
     assert_eq!(answers(&wire), b"\x81\x01a\x8a\x01b\x88\x02\x03\xe9");
 }
 
-// R9
+// R9, F9
 #[test]
 fn a_wrong_frame_is_told_by_its_code() {
     assert_eq!(answers(b"\x81\x01a"), b"\x88\x02\x03\xea");

@@ -127,20 +127,24 @@ pub(crate) fn integer(text: &[u8]) -> Option<i64> {
 
 /// Appends a line of a sign and a number: `:7`, `$3`, `*2`.
 pub(crate) fn number(out: &mut Vec<u8>, sign: u8, number: i64) {
-    let (mut digits, mut at, mut rest) = ([0; 20], 20, number.unsigned_abs());
-    while rest > 0 || at == 20 {
+    // From the end, in one piece: a reply may have hundreds of them.
+    let (mut line, mut at, mut rest) = (*b"                      \r\n", 22, number.unsigned_abs());
+    while rest > 0 || at == 22 {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
+        line[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
-    out.push(sign);
-    out.extend_from_slice(if number < 0 { b"-" } else { b"" });
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
+    if number < 0 {
+        at -= 1;
+        line[at] = b'-';
+    }
+    line[at - 1] = sign;
+    out.extend_from_slice(&line[at - 1..]);
 }
 
 /// Appends a string.
 pub(crate) fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + 32);
     number(out, b'$', bytes.len() as i64);
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
