@@ -116,9 +116,17 @@ fn line(input: &[u8], start: usize) -> Result<Option<(&[u8], usize)>, CodecError
 }
 
 fn size(digits: &[u8], max: usize) -> Result<usize, CodecError> {
-    let size = integer(digits).and_then(|size| usize::try_from(size).ok());
-    let size = size.filter(|size| *size <= max);
-    size.ok_or_else(|| CodecError::malformed("an invalid length", digits))
+    let mut size = 0;
+    for digit in digits {
+        size = 10 * size + usize::from(digit.wrapping_sub(b'0'));
+        if !digit.is_ascii_digit() || size > max {
+            return Err(CodecError::malformed("an invalid length", digits));
+        }
+    }
+    match digits.is_empty() {
+        false => Ok(size),
+        true => Err(CodecError::malformed("no length", digits)),
+    }
 }
 
 pub(crate) fn integer(text: &[u8]) -> Option<i64> {
