@@ -8,10 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from importlib.machinery import SourceFileLoader
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-kit = SourceFileLoader("kit", os.path.join(HERE, "kit.py")).load_module()
+import kit
+
 JUDGES = os.path.join(kit.TARGET, "judges")
 
 

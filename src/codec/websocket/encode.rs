@@ -3,7 +3,7 @@
 use super::close::CloseCode;
 use super::message::Control;
 use super::{CONTROL, FIN, opcode};
-use crate::buffer::payload::{Header, Payload};
+use crate::buffer::payload::{Header, Payload, ToPayload};
 use crate::codec::{CodecError, check_len};
 
 /// A frame as a server sends it: a [`Payload`] for [`send`](crate::Context::send) and
@@ -44,28 +44,28 @@ impl Kind {
 }
 
 /// A text as one frame. What is sent is not checked for UTF-8; a peer closes for what is none.
-pub fn text<'a>(text: impl Into<Payload<'a>>) -> Frame<'a> {
+pub fn text<'a>(text: impl ToPayload<'a>) -> Frame<'a> {
     data(opcode::TEXT, text.into())
 }
 
 /// Bytes as one frame.
-pub fn binary<'a>(bytes: impl Into<Payload<'a>>) -> Frame<'a> {
+pub fn binary<'a>(bytes: impl ToPayload<'a>) -> Frame<'a> {
     data(opcode::BINARY, bytes.into())
 }
 
 /// The first part of a message whose length is not known yet; then come [`more`] and [`end`], and
 /// no other message before that.
-pub fn begin<'a>(kind: Kind, part: impl Into<Payload<'a>>) -> Frame<'a> {
+pub fn begin<'a>(kind: Kind, part: impl ToPayload<'a>) -> Frame<'a> {
     frame(kind.opcode(), part.into())
 }
 
 /// A part of a message that was begun.
-pub fn more<'a>(part: impl Into<Payload<'a>>) -> Frame<'a> {
+pub fn more<'a>(part: impl ToPayload<'a>) -> Frame<'a> {
     frame(opcode::CONTINUATION, part.into())
 }
 
 /// The last part of a message that was begun.
-pub fn end<'a>(part: impl Into<Payload<'a>>) -> Frame<'a> {
+pub fn end<'a>(part: impl ToPayload<'a>) -> Frame<'a> {
     frame(FIN | opcode::CONTINUATION, part.into())
 }
 
@@ -74,7 +74,7 @@ pub fn end<'a>(part: impl Into<Payload<'a>>) -> Frame<'a> {
 /// # Errors
 ///
 /// More than 125 bytes.
-pub fn ping<'a>(bytes: impl Into<Payload<'a>>) -> Result<Frame<'a>, CodecError> {
+pub fn ping<'a>(bytes: impl ToPayload<'a>) -> Result<Frame<'a>, CodecError> {
     let bytes = bytes.into();
     check_len(bytes.len(), CONTROL, &bytes)?;
     Ok(frame(FIN | opcode::PING, bytes))
