@@ -35,7 +35,7 @@ impl From<CodecError> for End {
 
 impl Stream {
     /// The pieces: each cut is the length of one, again and again.
-    fn pieces(&self) -> Vec<&[u8]> {
+    pub fn pieces(&self) -> Vec<&[u8]> {
         let (mut pieces, mut rest) = (Vec::new(), &self.bytes[..]);
         let cuts: Vec<usize> = self.cuts.iter().map(|cut| usize::from(*cut) + 1).collect();
         for cut in cuts.iter().cycle() {

@@ -11,6 +11,7 @@
 //! | [`threads`] | messages from other threads, long work, signals |
 //! | [`embedding`] | the reactor in a loop of yours |
 //! | [`endings`] | every reason for `on_close`, and what the peer sees |
+//! | `websocket` | both sides of RFC 6455 (feature `websocket`) |
 //! | `simulation` | tests without sockets, sleeps or flakes (feature `sim`) |
 //! | [`how_to`] | from the calls of a socket how-to to those of this crate |
 //!
@@ -45,5 +46,7 @@ page!(endings, "endings.md");
 page!(how_to, "how_to.md");
 #[cfg(feature = "tls")]
 page!(tls, "tls.md");
+#[cfg(feature = "websocket")]
+page!(websocket, "websocket.md");
 #[cfg(feature = "sim")]
 page!(simulation, "simulation.md");

@@ -105,6 +105,7 @@
 //!   guide has a page on it.
 //! - `tokio-util`, off by default: `codec::TokioCodec`, for codecs that were written for
 //!   `tokio_util::codec`.
+//! - `websocket`, off by default: `codec::websocket`, both sides of RFC 6455.
 //!
 //! Log records go to the `log` crate, with the target `sockeye`; they never contain what peers
 //! send.

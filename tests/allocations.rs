@@ -390,3 +390,53 @@ fn a_frame_in_pieces_allocates_nothing() {
         }
     }
 }
+
+/// Each message of a WebSocket goes back as one frame.
+#[cfg(feature = "websocket")]
+struct EchoMessages;
+
+#[cfg(feature = "websocket")]
+impl FrameHandler<sockeye::codec::websocket::WebSocket> for EchoMessages {
+    fn on_frame(
+        &mut self,
+        cx: &mut Context,
+        conn: ConnId,
+        message: sockeye::codec::websocket::Message<'_>,
+    ) {
+        if let sockeye::codec::websocket::Message::Binary(data) = message {
+            cx.send(conn, data.into_frame());
+        }
+    }
+}
+
+#[cfg(feature = "websocket")]
+#[test]
+fn an_echo_of_a_websocket_allocates_nothing() {
+    use sockeye::codec::websocket::{Masks, WebSocket, binary};
+    for len in [64, 16 * 1024] {
+        let frame = Masks::seeded(1).mask(binary(vec![7; len]));
+        let app = Framed::new(WebSocket::server(1 << 20), EchoMessages);
+        let mut pair: Pair<_> = Pair::new(app, ANY, 16);
+        assert_eq!(count(|| pair.round(&[&frame], frame.len() - 4)), 0);
+        if len == 64 {
+            assert_eq!(
+                count(|| pair.round(&[&frame[..]; 16], 16 * (frame.len() - 4))),
+                0
+            );
+        }
+        // In two pieces, with others between.
+        let pieces = |pair: &mut Pair<_>| {
+            for part in [&frame[..len / 2], &frame[len / 2..]] {
+                let read = pair.reactor.context().stats().bytes_in + 16 * part.len() as u64;
+                for peer in &mut pair.peers {
+                    peer.write_all(part).unwrap();
+                }
+                pair.until(|cx| cx.stats().bytes_in >= read);
+            }
+            pair.read_answers(frame.len() - 4);
+        };
+        if len == 64 {
+            assert_eq!(count(|| pieces(&mut pair)), 0);
+        }
+    }
+}

@@ -91,11 +91,24 @@ impl WriteQueue {
     pub(crate) fn push_first(&mut self, chunk: Chunk<'_>) {
         match self.len {
             0 => self.push_part(Part::Chunk(chunk)),
+            _ if self.blocks.is_empty() && self.tail.len() + chunk.len() <= KEEP => {
+                self.insert(&chunk);
+            }
             _ => {
                 self.len += chunk.len();
                 self.blocks.push_front(chunk.into());
             }
         }
+    }
+
+    /// Few bytes go in front of few by a move, so that they leave in one piece: the first answer of
+    /// several, mostly.
+    fn insert(&mut self, bytes: &[u8]) {
+        let (old, start) = (self.tail.len(), self.taken);
+        self.tail.resize(old + bytes.len(), 0);
+        self.tail.copy_within(start..old, start + bytes.len());
+        self.tail[start..start + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
     }
 
     /// Has `read` append at most so many bytes to the tail.
@@ -322,6 +335,26 @@ mod tests {
             assert_eq!(queue.len(), model.len());
         }
         assert_eq!(contents(&queue), model);
+    }
+
+    #[test]
+    fn what_was_lent_goes_in_front_and_few_bytes_in_one_piece() {
+        for (behind, taken, first, pieces) in [(5, 0, 3, 1), (5, 2, 3, 1), (20_000, 0, 3, 2)] {
+            let mut queue = WriteQueue::default();
+            queue.push(Payload::from(&vec![b'x'; behind][..]));
+            queue.take(taken);
+            let mut input = super::super::input::InputBuffer::from(vec![b'a'; first]);
+            queue.push_first(input.take_all());
+            let wanted = [vec![b'a'; first], vec![b'x'; behind - taken]].concat();
+            assert_eq!(
+                (contents(&queue), queue.len()),
+                (wanted.clone(), wanted.len())
+            );
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            assert_eq!(queue.gather(&mut slices), pieces);
+            queue.take(wanted.len());
+            assert_eq!((queue.len(), queue.tail.len()), (0, 0));
+        }
     }
 
     #[test]

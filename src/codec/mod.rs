@@ -10,6 +10,8 @@
 //! | says its length first | [`LengthPrefixed`] |
 //! | ends with the stream | [`UntilEof`] |
 //!
+//! With the feature `websocket` there is also a codec for WebSocket, in `codec::websocket`.
+//!
 //! [`Framed`](crate::Framed) puts one of them before a handler of frames, and
 //! [`Frames`](crate::Frames), a field of a handler, has one for each connection, and is pulled.
 //!
@@ -44,6 +46,8 @@ mod text_lines;
 #[cfg(feature = "tokio-util")]
 mod tokio_util;
 mod until_eof;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use delimited::Delimited;
 pub use error::{CodecError, Excerpt};
