@@ -5,7 +5,7 @@
 //! the next request waits until it is out, by `pause_until_drained`. Besides: a deadline that no
 //! drip puts off, bodies that are thrown away, an answer in chunks whose length nobody knows.
 //!
-//! Try it: `cargo run --example http_files -- --root docs`, then `curl -v 127.0.0.1:7008/guide/`.
+//! Try it: `cargo run --example http_files -- --root docs`, then `curl -v 127.0.0.1:7009/guide/`.
 
 mod entity;
 mod request;
@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 #[command(about = "Serves the files of a directory by HTTP/1.1")]
 struct Args {
     /// Where to listen
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7008")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7009")]
     listen: String,
     /// The directory
     #[arg(long, value_name = "DIR", default_value = ".")]
