@@ -90,10 +90,10 @@
 //! - What a peer may make the loop hold is bounded for each connection: see [`Limits`]. The number
 //!   of connections is not, unless [`Config::max_connections`] is set, and neither is the number of
 //!   waiting messages, unless [`Config::message_limit`] is.
-//! - Run on Linux, with epoll and with mio's poll(2) selector
-//!   (`--cfg mio_unsupported_force_poll_poll`), and for Windows under wine. Type-checked for
-//!   FreeBSD, NetBSD, OpenBSD, macOS, iOS and Android. Unix sockets, `Context::watch` and the
-//!   reactor's own descriptor (`AsFd`) are for Unix. `docs/platforms.md` has the details.
+//! - Tested on Linux, with epoll and with mio's poll(2) selector
+//!   (`--cfg mio_unsupported_force_poll_poll`). For Windows it compiles, and the unit tests have
+//!   passed under wine. Unix sockets, `Context::watch` and the reactor's own descriptor (`AsFd`)
+//!   are for Unix. `docs/platforms.md` says how far each system is checked.
 //! - No unsafe code in this crate.
 //!
 //! # Features
