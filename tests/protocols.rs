@@ -9,7 +9,7 @@ mod process;
 use process::{Process, peer, read_all, until};
 use rustix::process::Signal;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 
 const ANY: &str = "127.0.0.1:0";
@@ -198,7 +198,7 @@ mod websocket {
     }
 
     /// A peer that has asked for a WebSocket.
-    fn asked(addr: SocketAddr, target: &str, origin: &str) -> (TcpStream, String) {
+    fn asked(addr: std::net::SocketAddr, target: &str, origin: &str) -> (TcpStream, String) {
         let mut stream = peer(addr);
         let host = addr.to_string();
         let handshake = Handshake::new(&host, target, &mut Masks::seeded(1));
