@@ -125,7 +125,8 @@ impl ClosedStats {
     }
 }
 
-/// TLS handshakes, by what came of them.
+/// TLS handshakes, by what came of them. One of `start_tls` counts here only if it comes through:
+/// that it fails is told by `on_close`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsStats {

@@ -7,7 +7,7 @@
 mod tls;
 
 use sockeye::sim::{Peer, World};
-use sockeye::{Config, Listen, TlsVersion};
+use sockeye::{Config, Connect, Listen, TlsVersion};
 use std::sync::Arc;
 use std::time::Duration;
 use tls::*;
@@ -177,6 +177,31 @@ fn handshakes_under_way_are_bounded_in_all_and_for_each_address() {
             assert_eq!(*echo.seen.borrow(), ["open Some(V1_3)"]);
         });
     }
+}
+
+// S3
+#[test]
+fn connects_of_ones_own_take_no_place_of_a_peer() {
+    let authority = Authority::new();
+    let mut world = World::new();
+    let silent = world.listen("10.0.0.9:443");
+    let config = Config::default().max_handshakes(1);
+    let (tls, client) = (Arc::new(authority.server()), Arc::new(authority.client()));
+    world.start_with("server", config, Echo::default(), move |reactor| {
+        for _ in 0..3 {
+            let connect = Connect::new("10.0.0.9:443").tls(client.clone(), name());
+            reactor.context().connect(connect);
+        }
+        reactor.listen(Listen::new(ADDR).tls(tls)).map(drop)
+    });
+    world.settle();
+    assert!(silent.accept().is_some());
+    let mut guest = Guest::new(&mut world, &authority);
+    let words = guest
+        .settle(&mut world)
+        .map(|_| guest.client.send(b"hello"));
+    guest.peer.send(words.unwrap());
+    assert_eq!(guest.settle(&mut world).unwrap(), b"hello");
 }
 
 // S3

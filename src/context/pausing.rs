@@ -72,7 +72,8 @@ impl Context {
             return false;
         };
         if conn.release(hold) {
-            self.lending.hide(id.0.slot, false);
+            // What is left belongs to a TLS session that has begun: no resume brings it back.
+            self.lending.hide(id.0.slot, conn.is_handshaking());
             self.lists.want_read(id.0.slot, conn);
         }
         true

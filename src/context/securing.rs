@@ -114,7 +114,10 @@ impl Context {
         let now = self.schedule.fresh();
         let conn = self.conns.listed_mut(slot);
         conn.begin_handshake(now);
-        self.handshakes.begin(address(conn));
+        // Those only whom anybody can bring about.
+        if conn.is_unseen() {
+            self.handshakes.begin(address(conn));
+        }
         self.lists.want_flush(slot, conn);
         self.lists.want_read(slot, conn);
         self.schedule.arm(slot, conn);
@@ -149,7 +152,7 @@ impl Context {
     /// A handshake is through.
     fn secured(&mut self, slot: u32) -> Option<Next> {
         let conn = self.conns.listed_mut(slot);
-        let was_unsecured = conn.is_unsecured();
+        let (was_unsecured, was_unseen) = (conn.is_unsecured(), conn.is_unseen());
         conn.be_secured();
         self.stats.tls.secured += 1;
         self.stats.tls.resumed += u64::from(conn.tls().is_some_and(|tls| tls.is_resumed()));
@@ -159,7 +162,9 @@ impl Context {
             self.schedule.arm(slot, conn);
             return (conn.phase() == Phase::Open).then_some(Next::Secure);
         }
-        self.handshakes.end(address(conn));
+        if was_unseen {
+            self.handshakes.end(address(conn));
+        }
         conn.open(self.schedule.fresh());
         if conn.has(Flags::CLOSE_ASKED) {
             self.begin_closing(slot);
@@ -218,7 +223,9 @@ impl Context {
     #[cold]
     pub(super) fn handshake_failed(&mut self, slot: u32) {
         let conn = self.conns.listed_mut(slot);
-        self.handshakes.end(address(conn));
+        if conn.is_unseen() {
+            self.handshakes.end(address(conn));
+        }
         let stats = &mut self.stats.tls;
         let counter = match conn.reason() {
             Some(Reason::Tls(error)) if error.kind() == io::ErrorKind::InvalidData => {

@@ -44,12 +44,7 @@ impl Context {
         match conn.admit(SOURCE_WEIGHT) {
             Admission::Queue => {}
             Admission::Drop => return Sent::Dropped,
-            Admission::Close => {
-                let peer = conn.peer();
-                log::debug!(target: "sockeye", "{id} {peer}: pending output above its limit");
-                self.reset(slot, Reason::PendingLimit);
-                return Sent::Gone;
-            }
+            Admission::Close => return self.pending_limit(id),
         }
         // What was lent goes out before it.
         self.lending.must_queue();

@@ -180,6 +180,15 @@ impl Context {
         self.queue(id, range.len(), push)
     }
 
+    /// A send has met the hard limit, and the policy is to close.
+    #[cold]
+    pub(super) fn pending_limit(&mut self, id: ConnId) -> Sent {
+        let peer = self.conns.listed(id.0.slot).peer();
+        log::debug!(target: "sockeye", "{id} {peer}: pending output above its limit");
+        self.reset(id.0.slot, Reason::PendingLimit);
+        Sent::Gone
+    }
+
     /// Queues what `push` pushes, which may be a part of the turn's block.
     fn queue(&mut self, id: ConnId, len: usize, push: impl FnOnce(&mut WriteQueue, &[u8])) -> Sent {
         let slot = id.0.slot;
@@ -193,12 +202,7 @@ impl Context {
         match conn.admit(len) {
             Admission::Queue => {}
             Admission::Drop => return Sent::Dropped,
-            Admission::Close => {
-                let peer = conn.peer();
-                log::debug!(target: "sockeye", "{id} {peer}: pending output above its limit");
-                self.reset(slot, Reason::PendingLimit);
-                return Sent::Gone;
-            }
+            Admission::Close => return self.pending_limit(id),
         }
         // An empty send changes nothing, and asks for no write.
         if len > 0 {

@@ -172,6 +172,10 @@ impl Handler for Echo {
             cx.send(conn, "ready\n");
             cx.start_tls(conn, side).unwrap();
             assert!(input.is_empty());
+            // Nor does a resume bring back what is the session's.
+            cx.pause_reads(conn);
+            cx.resume_reads(conn);
+            assert!(input.is_empty());
             return;
         }
         self.note(format!("data {}", input.len()));
