@@ -6,8 +6,12 @@
 #[allow(dead_code, unreachable_pub, reason = "a part of each test file")]
 mod tls;
 
+use sockeye::codec::Lines;
 use sockeye::sim::{Faults, World, seeds};
-use sockeye::{Config, ConnId, Connect, Context, Handler, Input, Listen, Origin, StartTls};
+use sockeye::{
+    Chunk, Config, ConnId, Connect, Context, FrameHandler, Framed, Handler, Input, Listen, Origin,
+    StartTls,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tls::*;
@@ -41,6 +45,15 @@ fn say_in_pieces(piece: usize) {
     assert_eq!(plain, [7; 1000], "{:?}", seen.borrow());
 }
 
+/// Answers each line with its length.
+struct Lengths;
+
+impl FrameHandler<Lines> for Lengths {
+    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, line: Chunk<'_>) {
+        cx.send(conn, format!("{}\n", line.len()));
+    }
+}
+
 /// Sends what comes to everybody, sealed or not.
 #[derive(Default)]
 struct Room(Vec<ConnId>);
@@ -61,6 +74,33 @@ impl Handler for Room {
 fn a_session_may_come_in_single_bytes_and_into_a_buffer_of_64() {
     for piece in [1, 2, 5, 63, 64, 1000] {
         say_in_pieces(piece);
+    }
+}
+
+// S2: what a handler left is there when more comes, be it a record for each byte.
+#[test]
+fn a_line_may_come_in_many_records() {
+    let authority = Authority::new();
+    for size in [1, 3, 40, 300] {
+        let mut world = World::new();
+        let mut config = Config::default();
+        config.receive_buffer = 64;
+        let (lines, tls) = (Lines::new(1000), Arc::new(authority.server()));
+        let lengths = Framed::new(lines, Lengths);
+        world.start_with("server", config, lengths, move |reactor| {
+            reactor.listen(Listen::new(ADDR).tls(tls)).map(drop)
+        });
+        let mut guest = Guest::new(&mut world, &authority);
+        guest.settle(&mut world).unwrap();
+        let line = [b'x'; 600];
+        for piece in line.chunks(size) {
+            let piece = guest.client.send(piece);
+            guest.peer.send(piece);
+            assert_eq!(guest.settle(&mut world).unwrap(), b"");
+        }
+        let end = guest.client.send(b"\nshort\nhal");
+        guest.peer.send(end);
+        assert_eq!(guest.settle(&mut world).unwrap(), b"600\n5\n");
     }
 }
 

@@ -84,8 +84,10 @@ impl Context {
                 return step(self.advance(slot, receive)?, true);
             }
             // After a pause what was left comes first, with no read.
+            // Without one it is a read through a transport, to which that is put in front.
+            let is_resumed = conn.has(Flags::RESUMED);
             conn.clear(Flags::RESUMED);
-            if conn.has_left() {
+            if is_resumed && conn.has_left() {
                 return step((Next::Data, conn.take_left()), true);
             }
             if !conn.has(Flags::READABLE) {
