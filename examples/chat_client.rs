@@ -6,10 +6,13 @@
 //!
 //! Try it: `cargo run --example chat_server`, then `cargo run --example chat_client`.
 
+#[path = "tls/mod.rs"]
+mod tls;
+
 use anyhow::anyhow;
 use clap::Parser;
 use sockeye::codec::Lines;
-use sockeye::{Chunk, Closed, ConnId, Context, FrameHandler, Framed, Origin, Reactor};
+use sockeye::{Chunk, Closed, ConnId, Connect, Context, FrameHandler, Framed, Origin, Reactor};
 use sockeye::{Sender, Sent, TimerId};
 use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc;
@@ -25,6 +28,8 @@ struct Args {
     /// Milliseconds until it connects again; each failure in a row doubles them, up to 30 s
     #[arg(long, value_name = "MS", default_value = "500")]
     retry: u64,
+    #[command(flatten)]
+    tls: tls::Client,
 }
 
 /// Bytes of a line from the server at most; what is typed goes in parts that are no longer.
@@ -52,8 +57,10 @@ fn read_keyboard(client: &Sender<Typed>) {
     }
 }
 
-struct Client {
+struct Client<C> {
     args: Args,
+    /// How it connects: with TLS, or without.
+    over: C,
     conn: ConnId,
     /// When to connect again; `None`: it was never open, and the address may be no good.
     next_retry: Option<Duration>,
@@ -64,7 +71,7 @@ struct Client {
     result: anyhow::Result<()>,
 }
 
-impl FrameHandler<Lines, Typed> for Client {
+impl<C: Fn(Connect) -> Connect> FrameHandler<Lines, Typed> for Client<C> {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
         self.next_retry = Some(Duration::from_millis(self.args.retry.max(1)));
         if let Some(peer) = cx.peer_addr(conn) {
@@ -127,7 +134,7 @@ impl FrameHandler<Lines, Typed> for Client {
     }
 
     fn on_timer(&mut self, cx: &mut Context, _: TimerId, _: u64) {
-        self.conn = cx.connect(&self.args.server);
+        self.conn = cx.connect((self.over)(Connect::new(&self.args.server)));
     }
 }
 
@@ -136,9 +143,12 @@ fn main() -> anyhow::Result<()> {
     let mut reactor = Reactor::with_messages()?;
     let sender = reactor.sender();
     thread::spawn(move || read_keyboard(&sender));
+    let over = args.tls.over()?;
+    let to = over(Connect::new(&args.server));
     let client = Client {
-        conn: reactor.context().connect(&args.server),
+        conn: reactor.context().connect(to),
         args,
+        over,
         next_retry: None,
         leaving: false,
         hold: None,

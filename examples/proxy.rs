@@ -2,9 +2,14 @@
 //! own. What happens to one happens to the other.
 //!
 //! Try it: `cargo run --example echo` and `cargo run --example proxy`, then `nc 127.0.0.1 7001`.
+//! With `--features tls` either side may speak TLS: `--tls-cert`, or `--tls --ca`.
+
+#[path = "tls/mod.rs"]
+mod tls;
 
 use clap::Parser;
-use sockeye::{Closed, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor, Sent};
+use sockeye::{Closed, ConnId, ConnMap, Connect, Context, Handler, Input, Listen, Origin};
+use sockeye::{Reactor, Sent};
 use std::io::{self, Write};
 
 #[derive(Parser)]
@@ -16,17 +21,24 @@ struct Args {
     /// The server: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7000")]
     to: String,
+    #[command(flatten)]
+    listen_tls: tls::Server,
+    #[command(flatten)]
+    to_tls: tls::Client,
 }
 
-struct Proxy {
+struct Proxy<C> {
     to: String,
+    /// How it connects: with TLS, or without.
+    over: C,
     partner: ConnMap<ConnId>,
 }
 
-impl Handler for Proxy {
+impl<C: Fn(Connect) -> Connect> Handler for Proxy<C> {
     fn on_open(&mut self, cx: &mut Context, client: ConnId, origin: Origin) {
         if let Origin::Accepted(_) = origin {
-            let server = cx.connect(&self.to); // what is sent meanwhile is queued
+            let to = (self.over)(Connect::new(&self.to));
+            let server = cx.connect(to); // what is sent meanwhile is queued
             self.partner.insert(client, server);
             self.partner.insert(server, client);
         }
@@ -68,12 +80,14 @@ impl Handler for Proxy {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
-    let listener = reactor.listen(args.listen)?;
+    let listen = args.listen_tls.over(Listen::new(args.listen))?;
+    let listener = reactor.listen(listen)?;
     if let Some(addr) = reactor.context().listener_addr(listener) {
         // `println` would panic if nobody can read it.
         let _ = writeln!(io::stdout(), "listening on {addr}");
     }
+    let over = args.to_tls.over()?;
     let (to, partner) = (args.to, ConnMap::new());
-    reactor.run(&mut Proxy { to, partner })?;
+    reactor.run(&mut Proxy { to, over, partner })?;
     Ok(())
 }

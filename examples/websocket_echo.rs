@@ -7,9 +7,12 @@
 //! browser: `s = new WebSocket("ws://127.0.0.1:7021"); s.onmessage = m => console.log(m.data)` and
 //! `s.send("hello")`.
 
+#[path = "tls/mod.rs"]
+mod tls;
+
 use clap::Parser;
 use sockeye::codec::websocket::{self, CloseCode, Message, Refusal, Requests, WebSocket};
-use sockeye::{ConnId, Context, Frames, Handler, Input, Origin, Reactor, Sent};
+use sockeye::{ConnId, Context, Frames, Handler, Input, Listen, Origin, Reactor, Sent};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -22,6 +25,8 @@ struct Args {
     /// MiB of a message at most
     #[arg(long, value_name = "MIB", default_value_t = 16)]
     max: usize,
+    #[command(flatten)]
+    tls: tls::Server,
 }
 
 struct Echo {
@@ -101,7 +106,7 @@ fn answer(cx: &mut Context, conn: ConnId, message: Message<'_>) {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut reactor = Reactor::new()?;
-    let listener = reactor.listen(args.listen)?;
+    let listener = reactor.listen(args.tls.over(Listen::new(args.listen))?)?;
     if let Some(addr) = reactor.context().listener_addr(listener) {
         // `println` would panic if nobody can read it.
         let _ = writeln!(io::stdout(), "listening on {addr}");

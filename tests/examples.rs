@@ -49,6 +49,7 @@ fn is_built(name: &str) -> bool {
         "swarm" => cfg!(feature = "sim"),
         "tls_echo" => cfg!(feature = "tls"),
         "hosts" => false, // packages of their own
+        "tls" => false,   // a part of others
         "websocket_echo" | "websocket_chat" => cfg!(feature = "websocket"),
         _ => true,
     }

@@ -6,11 +6,14 @@
 //! a stop that loses nothing.
 //!
 //! Try it: `cargo run --example chat_server`, then in two other terminals `nc 127.0.0.1 7004`, or
-//! `cargo run --example chat_client`. Programs may prefer `--framed ADDR`.
+//! `cargo run --example chat_client`. Programs may prefer `--framed ADDR`. With `--features tls`
+//! there are `--tls-cert` and `--tls-key`, too: `chat.rs` knows nothing of that.
 //!
 //! This file sets it up; `chat.rs` is the service.
 
 mod chat;
+#[path = "../tls/mod.rs"]
+mod tls;
 
 use chat::{Chat, FRAMED, Stop};
 use clap::Parser;
@@ -43,6 +46,8 @@ struct Args {
     /// Seconds between two lines of statistics in the log
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     stats: Duration,
+    #[command(flatten)]
+    tls: tls::Server,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -66,6 +71,7 @@ fn main() -> anyhow::Result<()> {
     let lines = args.listen.iter().map(|addr| (addr, Tag::default()));
     for (addr, tag) in lines.chain(args.framed.iter().map(|addr| (addr, FRAMED))) {
         let listen = Listen::new(addr.as_str()).tag(tag).limits(limits.clone());
+        let listen = args.tls.over(listen)?;
         // Without this the system, too, would keep megabytes for each user who does not read.
         let listener = reactor.listen(listen.send_buffer(64 * 1024))?;
         if let Some(addr) = reactor.context().listener_addr(listener) {

@@ -11,6 +11,8 @@
 //! This file serves connections; `room.rs` is the chat.
 
 mod room;
+#[path = "../tls/mod.rs"]
+mod tls;
 
 use clap::Parser;
 use room::Rooms;
@@ -41,6 +43,8 @@ struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(1..))]
     ping: u64,
+    #[command(flatten)]
+    tls: tls::Server,
 }
 
 const WEB: Tag = Tag(0);
@@ -224,7 +228,7 @@ fn main() -> anyhow::Result<()> {
         .idle(Some(Duration::from_secs(args.ping)));
     for (addr, tag) in [(&args.listen, WEB), (&args.listen_lines, LINES)] {
         let listen = Listen::new(addr.as_str()).tag(tag).limits(limits.clone());
-        let listener = reactor.listen(listen)?;
+        let listener = reactor.listen(args.tls.over(listen)?)?;
         if let Some(addr) = reactor.context().listener_addr(listener) {
             // `println` would panic if nobody can read it.
             let _ = writeln!(io::stdout(), "listening on {addr}");

@@ -1,0 +1,107 @@
+//! TLS by the command line, for the examples that speak it (feature `tls`; without it there is no
+//! such option).
+
+#![allow(dead_code, reason = "each example uses a part of it")]
+
+#[cfg(feature = "tls")]
+use anyhow::Context as _;
+#[cfg(feature = "tls")]
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use sockeye::{Connect, Listen};
+#[cfg(feature = "tls")]
+use std::{path::PathBuf, sync::Arc};
+
+/// Of one who listens.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Server {
+    /// Speak TLS: the certificate, and those that lead to a root, PEM
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+/// Of one who connects.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Client {
+    /// Speak TLS with a server whose certificate is for this name
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true,
+          default_missing_value = "localhost", requires = "ca")]
+    tls: Option<String>,
+    /// Whose certificates are trusted, PEM
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca: Option<PathBuf>,
+}
+
+#[cfg(not(feature = "tls"))]
+impl Server {
+    pub(crate) fn over(&self, listen: Listen) -> anyhow::Result<Listen> {
+        Ok(listen)
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Client {
+    pub(crate) fn over(&self) -> anyhow::Result<impl Fn(Connect) -> Connect + use<>> {
+        Ok(|connect| connect)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Server {
+    /// Listens with TLS, if that was said.
+    pub(crate) fn over(&self, listen: Listen) -> anyhow::Result<Listen> {
+        let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(listen);
+        };
+        let chain = certificates(cert)?;
+        let pem = PrivateKeyDer::from_pem_file(key);
+        let key = pem.with_context(|| key.display().to_string())?;
+        let config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        Ok(listen.tls(Arc::new(config)))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Client {
+    /// Makes a connect one with TLS, if that was said.
+    pub(crate) fn over(&self) -> anyhow::Result<impl Fn(Connect) -> Connect + use<>> {
+        let tls = match (&self.tls, &self.ca) {
+            (Some(name), Some(ca)) => {
+                let mut roots = rustls::RootCertStore::empty();
+                for root in certificates(ca)? {
+                    roots.add(root)?;
+                }
+                let config = rustls::ClientConfig::builder_with_provider(provider())
+                    .with_safe_default_protocol_versions()?
+                    .with_root_certificates(roots)
+                    .with_no_client_auth();
+                Some((Arc::new(config), ServerName::try_from(name.clone())?))
+            }
+            _ => None,
+        };
+        Ok(move |connect: Connect| match tls.clone() {
+            Some((config, name)) => connect.tls(config, name),
+            None => connect,
+        })
+    }
+}
+
+#[cfg(feature = "tls")]
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(feature = "tls")]
+fn certificates(path: &PathBuf) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    read.with_context(|| path.display().to_string())
+}
