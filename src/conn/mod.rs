@@ -214,6 +214,14 @@ impl Conn {
         was_clear
     }
 
+    /// Clears the flag, and says whether it was set.
+    #[inline]
+    pub(crate) fn take(&mut self, flag: Flags) -> bool {
+        let was_set = self.has(flag);
+        self.clear(flag);
+        was_set
+    }
+
     /// Are these flags set and those not?
     #[inline]
     fn is(&self, set: &[Flags], clear: &[Flags]) -> bool {

@@ -165,8 +165,7 @@ impl Context {
         if !conn.has_drained() {
             return None;
         }
-        let is_told = conn.has(Flags::WAITING);
-        conn.clear(Flags::WAITING);
+        let is_told = conn.take(Flags::WAITING);
         let told = (ConnId(key), conn.tag());
         // First, so that a pause which its `on_drain` begins is another one.
         if conn.release_drained() {

@@ -83,11 +83,9 @@ impl Context {
             if conn.is_out_of_the_ordinary() {
                 return step(self.advance(slot, receive)?, true);
             }
-            // After a pause what was left comes first, with no read.
-            // Without one it is a read through a transport, to which that is put in front.
-            let is_resumed = conn.has(Flags::RESUMED);
-            conn.clear(Flags::RESUMED);
-            if is_resumed && conn.has_left() {
+            // After a pause what was left comes first, with no read. Without one this is a read
+            // through a transport, which it is put in front of.
+            if conn.take(Flags::RESUMED) && conn.has_left() {
                 return step((Next::Data, conn.take_left()), true);
             }
             if !conn.has(Flags::READABLE) {
