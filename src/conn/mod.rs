@@ -4,6 +4,7 @@
 //! flag, and only a call that would block (or a short one, where that is proof) clears it.
 
 mod deadlines;
+pub(crate) mod dial;
 mod flags;
 #[cfg(feature = "tls")]
 mod layered;
