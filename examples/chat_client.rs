@@ -22,7 +22,7 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(about = "Sends what you type, a line each, and prints what comes. Ctrl-D leaves.")]
 struct Args {
-    /// Where the server listens: IP:PORT or unix:PATH
+    /// Where the server listens: NAME:PORT, IP:PORT or unix:PATH
     #[arg(default_value = "127.0.0.1:7004")]
     server: String,
     /// Milliseconds until it connects again; each failure in a row doubles them, up to 30 s

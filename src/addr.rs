@@ -5,7 +5,7 @@ use std::io::{
     self,
     ErrorKind::{InvalidInput, Unsupported},
 };
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,6 +24,10 @@ pub enum Addr {
 }
 
 impl Addr {
+    /// Nobody's address: nobody can be reached at port 0.
+    pub(crate) const NONE: Addr =
+        Addr::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
+
     /// A Unix socket by its path. One with a NUL in it is refused by `listen` and `connect`: the
     /// system would cut it there, and abstract names, which begin with a NUL, are not supported
     /// yet.
@@ -37,6 +41,10 @@ impl Addr {
             Addr::Ip(addr) => Some(*addr),
             Addr::Unix(_) => None,
         }
+    }
+
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self, Addr::Unix(_))
     }
 
     /// The path of the Unix socket, if this is one and has a name.
@@ -57,6 +65,17 @@ impl Addr {
             Some(v4) => (v4, v6.port()).into(),
             None => addr,
         })
+    }
+
+    /// Refuses what nobody can be reached at.
+    pub(crate) fn check_peer(&self) -> io::Result<()> {
+        match self.ip() {
+            Some(addr) if addr.port() == 0 => {
+                let text = format!("{addr}: nobody listens on port 0");
+                Err(io::Error::new(InvalidInput, text))
+            }
+            _ => self.check(),
+        }
     }
 
     /// Refuses a path that no socket can be at, and one that the system would take for another.
@@ -113,7 +132,7 @@ impl fmt::Display for AddrParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no address: write IP:PORT, [IPV6]:PORT or unix:PATH",
+            "{:?} is no address: write IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH",
             self.0
         )
     }
@@ -121,7 +140,7 @@ impl fmt::Display for AddrParseError {
 
 impl std::error::Error for AddrParseError {}
 
-/// Reads what `Display` writes. Host names are not addresses: nothing is looked up here.
+/// Reads what `Display` writes. Host names are no addresses: nothing is looked up here.
 impl FromStr for Addr {
     type Err = AddrParseError;
 
@@ -153,23 +172,32 @@ impl From<&Path> for Addr {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Addr(Addr),
-    /// `HOST:PORT` where HOST may be a name.
-    Name(String),
+    /// A host, which may be a name, and a port.
+    Host(String, u16),
+    /// A text that is neither.
+    Text(String),
 }
 
-/// Is it a host and a port, with a name for the host perhaps? What has not both would be looked up
-/// in vain. An IPv6 address without brackets has no port: all of `::1:80` is the address.
-pub(crate) fn has_host_and_port(text: &str) -> bool {
-    let host_port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-    host_port.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
-        && text.parse::<Ipv6Addr>().is_err()
+/// Is it a host and a port? What has not both would be looked up in vain. An IPv6 address without
+/// brackets has no port: all of `::1:80` is the address.
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    match host.strip_prefix('[') {
+        Some(host) => Some((host.strip_suffix(']')?, port)),
+        None if host.is_empty() || text.parse::<Ipv6Addr>().is_ok() => None,
+        None if host.contains(':') => None,
+        None => Some((host, port)),
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Addr(addr) => addr.fmt(f),
-            Target::Name(name) => f.write_str(name),
+            Target::Host(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Target::Host(host, port) => write!(f, "{}:{port}", host.escape_debug()),
+            Target::Text(text) => write!(f, "{}", text.escape_debug()),
         }
     }
 }
@@ -177,8 +205,8 @@ impl fmt::Display for Target {
 /// An address in any of the forms that `listen` and `connect` take.
 ///
 /// It is made by `From` and not by name: from a [`SocketAddr`], `"127.0.0.1:7000"`,
-/// `"unix:/run/chat.sock"`, `("127.0.0.1", 7000)`, `(IpAddr, 7000)`, a `Path` or `PathBuf` (a Unix
-/// socket) or an [`Addr`].
+/// `"example.org:443"`, `"[fe80::1%eth0]:80"`, `"unix:/run/chat.sock"`, `("example.org", 443)`,
+/// `(IpAddr, 7000)`, a `Path` or `PathBuf` (a Unix socket) or an [`Addr`].
 #[derive(Clone, Debug)]
 pub struct AnyAddr(pub(crate) Target);
 
@@ -208,9 +236,10 @@ impl From<Addr> for AnyAddr {
 
 impl From<&str> for AnyAddr {
     fn from(text: &str) -> AnyAddr {
-        AnyAddr(match text.parse() {
-            Ok(addr) => Target::Addr(addr),
-            Err(AddrParseError(text)) => Target::Name(text),
+        AnyAddr(match (text.parse(), host_and_port(text)) {
+            (Ok(addr), _) => Target::Addr(addr),
+            (Err(_), Some((host, port))) => Target::Host(host.to_owned(), port),
+            (Err(AddrParseError(text)), None) => Target::Text(text),
         })
     }
 }
@@ -219,7 +248,7 @@ impl From<(&str, u16)> for AnyAddr {
     fn from((host, port): (&str, u16)) -> AnyAddr {
         AnyAddr(match host.parse::<IpAddr>() {
             Ok(ip) => Target::Addr(Addr::Ip((ip, port).into())),
-            Err(_) => Target::Name(format!("{host}:{port}")),
+            Err(_) => Target::Host(host.to_owned(), port),
         })
     }
 }

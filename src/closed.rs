@@ -78,10 +78,11 @@ pub enum Reason {
     /// A deadline passed. For `Set` and `Idle`: and then the handler called
     /// [`close_timed_out`](crate::Context::close_timed_out), as `on_deadline` does by default.
     TimedOut(Deadline),
-    /// `connect` failed: the error of the operating system, `ECONNREFUSED` for example; or what
-    /// kept it from being tried (`finish` has begun, `max_connections`, a host name).
-    ConnectFailed(io::Error),
-    /// `connect` took longer than [`Limits::connect_timeout`](crate::Limits::connect_timeout).
+    /// `connect` failed: at which step, after how many attempts, and the error, `ECONNREFUSED` for
+    /// example.
+    ConnectFailed(Box<ConnectError>),
+    /// `connect` took longer than [`Limits::connect_timeout`](crate::Limits::connect_timeout), from
+    /// the look-up of a name to the answer of one of its addresses.
     ConnectTimedOut,
     /// The handler left more input unconsumed than
     /// [`Limits::input_limit`](crate::Limits::input_limit). What is pending was sent first.
@@ -132,7 +133,7 @@ impl fmt::Display for Reason {
             Reason::Eof => f.write_str("peer closed"),
             Reason::Reset => f.write_str("reset by peer"),
             Reason::TimedOut(which) => write!(f, "timed out ({which})"),
-            Reason::ConnectFailed(error) => write!(f, "connect failed: {error}"),
+            Reason::ConnectFailed(error) => error.fmt(f),
             Reason::ConnectTimedOut => f.write_str("connect timed out"),
             Reason::InputLimit => f.write_str("unconsumed input above its limit"),
             Reason::PendingLimit => f.write_str("pending output above its limit"),
@@ -143,6 +144,73 @@ impl fmt::Display for Reason {
             Reason::Truncated => f.write_str("cut off: an end without close_notify"),
             Reason::Io(error) => write!(f, "i/o error: {error}"),
         }
+    }
+}
+
+/// Why a connect failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConnectError {
+    /// How far it had come.
+    pub step: ConnectStep,
+    /// How many addresses were tried: a name may have several.
+    pub attempts: usize,
+    /// The error of the system or of the resolver. Of several attempts it is the first error that
+    /// says something of the peer, and not only that this machine has no such network.
+    pub error: io::Error,
+}
+
+/// How far a connect had come when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectStep {
+    /// Nothing was tried, for it was refused here: no address, no name, senseless limits or
+    /// options, `max_connections`, or `finish` has begun.
+    Begin,
+    /// The name was looked up, and has no address.
+    LookUp,
+    /// All addresses were tried, or the only one.
+    Dial,
+}
+
+impl ConnectError {
+    pub(crate) fn new(step: ConnectStep, attempts: usize, error: io::Error) -> Box<ConnectError> {
+        Box::new(ConnectError {
+            step,
+            attempts,
+            error,
+        })
+    }
+
+    /// The kind of its error.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.error.kind()
+    }
+
+    /// The number of its error, if it is the system's.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.error.raw_os_error()
+    }
+}
+
+/// `connect failed: Connection refused (os error 111), after 3 attempts`.
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.step {
+            ConnectStep::LookUp => "look-up",
+            ConnectStep::Begin | ConnectStep::Dial => "connect",
+        };
+        write!(f, "{what} failed: {}", self.error)?;
+        match self.attempts {
+            0 | 1 => Ok(()),
+            many => write!(f, ", after {many} attempts"),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
     }
 }
 

@@ -85,8 +85,8 @@
 //! # Limits and platforms
 //!
 //! - One thread. To use several cores, run several reactors ([`Listen::reuse_port`]).
-//! - Stream sockets only: no UDP. [`Context::connect`] does not look up host names;
-//!   [`Context::listen`] does, and blocks while it does.
+//! - Stream sockets only: no UDP. [`Context::connect`] looks host names up off the loop;
+//!   [`Context::listen`] blocks while it does.
 //! - What a peer may make the loop hold is bounded for each connection: see [`Limits`]. The number
 //!   of connections is not, unless [`Config::max_connections`] is set, and neither is the number of
 //!   waiting messages, unless [`Config::message_limit`] is.
@@ -129,7 +129,9 @@ mod hold;
 mod id;
 mod listener;
 mod mailbox;
+mod names;
 mod options;
+mod post;
 mod reactor;
 mod readiness;
 #[cfg(feature = "sim")]
@@ -149,7 +151,7 @@ pub use addr::{Addr, AddrParseError, AnyAddr, ToAddr};
 pub use buffer::input::{Chunk, Input, InputBuffer};
 pub use buffer::payload::{Payload, ToPayload};
 pub use buffer::source::{Output, Pull, Pulled, Source};
-pub use closed::{Closed, Deadline, Reason};
+pub use closed::{Closed, ConnectError, ConnectStep, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};
 pub use conn::Origin;
 pub use context::{Broadcast, Context, Sent};
@@ -159,6 +161,7 @@ pub use handler::{Accept, Event, EventKind, Handler};
 pub use hold::Hold;
 pub use id::{ConnId, ListenerId, Tag, TimerId, WatchId};
 pub use mailbox::{SendError, Sender};
+pub use names::{Lookup, Resolver, StaticNames};
 #[cfg(feature = "tls")]
 pub use options::StartTls;
 pub use options::{Connect, KeepAlive, Listen, ToConnect, ToListen};

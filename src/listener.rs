@@ -12,6 +12,10 @@ use std::sync::Arc;
 pub(crate) struct Listener {
     pub(crate) acceptor: Acceptor,
     pub(crate) local: Addr,
+    /// Of a name with several addresses: the listener at the first, whose id all go by.
+    pub(crate) first: Option<Key>,
+    /// Those at the other addresses.
+    pub(crate) others: Box<[Key]>,
     pub(crate) tag: Tag,
     pub(crate) limits: Arc<Limits>,
     /// Connections may wait. Set by an edge; cleared only by `WouldBlock`.

@@ -15,6 +15,12 @@ pub struct Stats {
     pub refused: u64,
     /// Errors of `accept`, each reported by `on_accept_error`.
     pub accept_errors: u64,
+    /// Names that were looked up for a connect. Literals and `localhost` are none.
+    pub lookups: u64,
+    /// Look-ups that a resolver answered with an error, for connections that were still there.
+    pub lookups_failed: u64,
+    /// Attempts at the addresses of names; a connect to an address alone counts none.
+    pub attempts: u64,
     /// Outbound connections established.
     pub connected: u64,
     /// `on_open` callbacks: accepted and connected.

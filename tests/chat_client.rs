@@ -87,7 +87,7 @@ fn a_client_that_never_was_in_fails_and_says_why() {
     let (_bound, nobody) = nobody();
     for (server, why) in [
         (nobody.to_string(), "refused"),
-        ("localhost:7004".to_owned(), "host names are not looked up"),
+        ("no.such.name.invalid:7004".to_owned(), "look-up failed"),
         ("unix:/no/such/socket".to_owned(), NO_SUCH_PATH),
     ] {
         let mut client = Process::start_with("chat_client", &[&server], Stdio::piped());
@@ -95,7 +95,7 @@ fn a_client_that_never_was_in_fails_and_says_why() {
         let _ = writeln!(keyboard, "hello");
         assert_eq!(client.wait().code(), Some(1), "{server}");
         let log = client.log();
-        let words = format!("{server}: connect failed: ");
+        let words = format!("{server}: ");
         assert!(log.contains(&words) && log.contains(why), "{log}");
         assert!(!log.contains("again in"), "{log}");
     }

@@ -254,7 +254,7 @@ fn a_connect_that_succeeds_at_once_is_reported_from_the_loop() {
 // C4
 #[cfg(unix)]
 #[test]
-fn a_unix_connect_to_a_full_backlog_fails_and_does_not_hang() {
+fn a_unix_connect_to_a_full_backlog_is_given_up_after_its_timeout() {
     use socket2::{Domain, SockAddr, Socket, Type};
 
     let dir = TempDir::new();
@@ -265,15 +265,15 @@ fn a_unix_connect_to_a_full_backlog_fails_and_does_not_hang() {
     listener.listen(0).unwrap();
     let mut kit = Kit::new(default);
     let first = kit.connect(dir.file("s"));
-    let second = kit.connect(dir.file("s"));
+    let timeout = Duration::from_millis(60);
+    let start = Instant::now();
+    let second = kit.connect(Connect::new(dir.file("s")).timeout(timeout));
     kit.until_closed(second);
+    assert!(start.elapsed() >= timeout);
     assert_eq!(kit.log().life(first).callbacks, ["open"]);
     let life = kit.log().life(second);
     assert_eq!(life.callbacks, ["close"]);
-    let Reason::ConnectFailed(error) = life.reason() else {
-        panic!("{life:?}");
-    };
-    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    assert!(matches!(life.reason(), Reason::ConnectTimedOut), "{life:?}");
     kit.end();
 }
 

@@ -38,12 +38,12 @@ const LAYERS: &[&[&str]] = &[
     &["transport"],
     PURE,
     &["backend"],
-    &["stats", "options"],
+    &["stats", "options", "names"],
     &["hold", "id", "addr", "config", "closed", "readiness"],
 ];
 
 /// The one layer whose modules may use each other: they do no I/O, so there is no order to keep.
-const PURE: &[&str] = &["tables", "buffer", "mailbox", "codec", "clock"];
+const PURE: &[&str] = &["tables", "buffer", "mailbox", "post", "codec", "clock"];
 
 /// What touches the operating system or the time; only the backend may, so that `sim` can
 /// stand in for all of it.

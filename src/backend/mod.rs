@@ -10,7 +10,7 @@
 //! Whoever stands in for the system keeps what is said here and at each call; the loop relies on
 //! nothing else. So a stand-in may also wrap another, and pass on what that answers.
 //!
-//! - **Nothing blocks** but [`Backend::wait`], and [`Backend::listen`] where a name is looked up.
+//! - **Nothing blocks** but [`Backend::wait`], and [`Backend::addresses`], which looks a name up.
 //!   What cannot go on answers `WouldBlock`.
 //! - **`WouldBlock` is a debt.** When the call of a stream or an acceptor need no longer block, an
 //!   event says so. Before that the loop does not ask again, but for a deadline that is due.
@@ -23,7 +23,8 @@
 //! - **An error of a socket is told once**, by the first call that meets it, whichever that is. To
 //!   those who make no call an event says that there is one.
 //! - **Slots are the loop's names**, and no call needs more. One slot stands for one socket of a
-//!   kind at a time, until that is dropped.
+//!   kind at a time, until that is dropped. An attempt of a connect has a slot of its own kind, and
+//!   the one that wins is given its connection's ([`Backend::promote`]).
 //! - **Whatever is dropped is closed**, without blocking, and its registration goes with it.
 
 mod os;
@@ -37,19 +38,23 @@ pub(crate) mod simnet;
     not(mio_unsupported_force_poll_poll)
 ))]
 pub(crate) use os::Alarm;
-pub(crate) use os::{is_exhaustion, is_of_file, is_shortage, read_file};
+pub(crate) use os::{is_exhaustion, is_lack, is_of_file, is_shortage, read_file};
 
-use crate::addr::{Addr, Target};
+use crate::addr::Addr;
+use crate::names::Resolver;
 use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Whom an event is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Conn(u32),
+    /// One of several attempts of a connect.
+    Attempt(u32),
     Listener(u32),
     #[cfg_attr(
         not(unix),
@@ -303,25 +308,30 @@ impl Backend {
         on!(Backend, self, backend => backend.wait(timeout, each))
     }
 
-    /// Binds and listens at once, and reports to `slot`.
+    /// Binds to the address and listens at once, and reports to `slot`.
     ///
     /// Whoever waits when it returns is told of as a later one would be. With an error nothing is
-    /// left: no socket, no file, no event.
-    pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {
-        if let Target::Addr(addr) = &listen.target {
-            addr.check()?;
-        }
+    /// left: no socket, no file, no event. That the system has no such family or address is known
+    /// by [`is_lack`].
+    pub(crate) fn listen(
+        &mut self,
+        listen: &Listen,
+        addr: &Addr,
+        slot: u32,
+    ) -> io::Result<Acceptor> {
+        addr.check()?;
         listen.socket.check()?;
         match self {
-            Backend::Os(os) => os.listen(listen, slot).map(Acceptor::Os),
+            Backend::Os(os) => os.listen(listen, addr, slot).map(Acceptor::Os),
             #[cfg(test)]
             Backend::Script(script) => script.listen(listen, slot).map(Acceptor::Script),
             #[cfg(feature = "sim")]
-            Backend::Sim(sim) => sim.listen(listen, slot).map(Acceptor::Sim),
+            Backend::Sim(sim) => sim.listen(listen, addr, slot).map(Acceptor::Sim),
         }
     }
 
-    /// Begins to connect, and reports to `slot`. `true`: it is through already.
+    /// Begins to connect, and reports to `to`, which is a connection or an attempt. `true`: it is
+    /// through already.
     ///
     /// The stream is registered, for its whole life. With an error nothing is left, and the call
     /// may be made again; that there are no descriptors is known by [`is_exhaustion`].
@@ -329,22 +339,72 @@ impl Backend {
         &mut self,
         connect: &Connect,
         addr: &Addr,
-        slot: u32,
+        to: Source,
     ) -> io::Result<(Stream, bool)> {
-        addr.check()?;
+        addr.check_peer()?;
         connect.socket.check()?;
         match self {
             Backend::Os(os) => os
-                .connect(connect, addr, slot)
+                .connect(connect, addr, to)
                 .map(|(stream, done)| (Stream::Os(stream), done)),
             #[cfg(test)]
             Backend::Script(script) => script
-                .connect(connect, addr, slot)
+                .connect(connect, addr, to)
                 .map(|(stream, done)| (Stream::Script(stream), done)),
             #[cfg(feature = "sim")]
             Backend::Sim(sim) => sim
-                .connect(connect, addr, slot)
+                .connect(connect, addr, to)
                 .map(|(stream, done)| (Stream::Sim(stream), done)),
+        }
+    }
+
+    /// An attempt is now the stream of a connection, and reports to its `slot`.
+    ///
+    /// What is ready now is told again, for what the attempt was told counts for nothing. With an
+    /// error no event will come, and the stream is dropped.
+    pub(crate) fn promote(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {
+        match (self, stream) {
+            (Backend::Os(os), Stream::Os(stream)) => os.promote(stream, slot),
+            #[cfg(test)]
+            (Backend::Script(script), Stream::Script(stream)) => script.register(stream, slot),
+            #[cfg(feature = "sim")]
+            (Backend::Sim(sim), Stream::Sim(stream)) => sim.register(stream, slot),
+            #[cfg(any(test, feature = "sim"))]
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Looks names up for connects, without blocking.
+    pub(crate) fn resolver(&self) -> Box<dyn Resolver> {
+        match self {
+            Backend::Os(_) => Box::new(os::SystemNames::new()),
+            #[cfg(test)]
+            Backend::Script(script) => Box::new(script.clone()),
+            #[cfg(feature = "sim")]
+            Backend::Sim(sim) => Box::new(sim.resolver()),
+        }
+    }
+
+    /// Looks a name up, here and now: for who listens, which is done at the start.
+    pub(crate) fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Backend::Os(_) => os::addresses(host, port),
+            #[cfg(test)]
+            Backend::Script(script) => script.addresses(host, port),
+            #[cfg(feature = "sim")]
+            Backend::Sim(sim) => sim.addresses(host, port),
+        }
+    }
+
+    /// The number of a network interface (if_nametoindex(3)). `Unsupported`: only a look-up knows.
+    pub(crate) fn interface(&self, name: &str) -> io::Result<u32> {
+        match self {
+            Backend::Os(_) => os::interface(name),
+            #[cfg(any(test, feature = "sim"))]
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no interface {name}"),
+            )),
         }
     }
 

@@ -3,12 +3,14 @@
 use super::{Backend, Source, Wake};
 use crate::addr::Addr;
 use crate::config::Config;
+use crate::names::{Lookup, Resolver};
 use crate::options::{Connect, Listen};
 use crate::reactor::Reactor;
 use crate::readiness::Readiness;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -21,7 +23,8 @@ pub(crate) enum WriteStep {
 /// One scripted socket, as a test sees it.
 #[derive(Default)]
 pub(crate) struct Socket {
-    pub(crate) slot: Option<u32>,
+    /// Whom its events are for.
+    pub(crate) to: Option<Source>,
     /// What reads give, in turn; then `WouldBlock`. An empty one is an end.
     pub(crate) reads: VecDeque<Result<Vec<u8>, io::ErrorKind>>,
     pub(crate) writes: VecDeque<WriteStep>,
@@ -52,6 +55,8 @@ struct World {
     events: Vec<(Source, Readiness)>,
     /// Timeouts of the waits that slept.
     sleeps: Vec<Option<Duration>>,
+    /// Look-ups that a test answers.
+    lookups: Vec<Lookup>,
 }
 
 /// The backend, and the test's hand on it: clones share one world.
@@ -80,6 +85,7 @@ impl Script {
             accepts: VecDeque::new(),
             events: Vec::new(),
             sleeps: Vec::new(),
+            lookups: Vec::new(),
         })))
     }
 
@@ -115,8 +121,8 @@ impl Script {
     /// An edge for the next wait.
     pub(crate) fn edge(&self, index: usize, readiness: Readiness) {
         let mut world = self.world();
-        let slot = world.sockets[index].slot.unwrap();
-        world.events.push((Source::Conn(slot), readiness));
+        let to = world.sockets[index].to.unwrap();
+        world.events.push((to, readiness));
     }
 
     /// Bytes arrive, with an edge.
@@ -132,6 +138,15 @@ impl Script {
     /// Are there events for the next wait?
     pub(crate) fn has_events(&self) -> bool {
         !self.world().events.is_empty()
+    }
+
+    /// The look-ups that nobody has answered.
+    pub(crate) fn lookups(&self) -> Vec<Lookup> {
+        std::mem::take(&mut self.world().lookups)
+    }
+
+    pub(crate) fn addresses(&self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok([1, 2].map(|last| ([127, 0, 0, last], port).into()).into())
     }
 
     pub(crate) fn sleeps(&self) -> usize {
@@ -181,12 +196,12 @@ impl Script {
         &mut self,
         _: &Connect,
         _: &Addr,
-        slot: u32,
+        to: Source,
     ) -> io::Result<(Stream, bool)> {
         let mut world = self.world();
         world.sockets.push(Socket {
             proof: true,
-            slot: Some(slot),
+            to: Some(to),
             ..Socket::default()
         });
         let index = world.sockets.len() - 1;
@@ -201,8 +216,14 @@ impl Script {
     }
 
     pub(crate) fn register(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {
-        self.socket(stream.index, |socket| socket.slot = Some(slot));
+        self.socket(stream.index, |socket| socket.to = Some(Source::Conn(slot)));
         Ok(())
+    }
+}
+
+impl Resolver for Script {
+    fn look_up(&mut self, lookup: Lookup) {
+        self.world().lookups.push(lookup);
     }
 }
 

@@ -3,7 +3,6 @@
 //! Nothing here has a socket or a clock. Whoever dials asks [`Dial::next`] after everything that
 //! happens, does what it says, and reports how each attempt has failed. The first that comes
 //! through wins, and then there is nothing more to ask.
-#![allow(dead_code, reason = "nobody dials yet")]
 
 use crate::clock::{NEVER, Tick};
 use std::collections::VecDeque;
@@ -80,11 +79,6 @@ impl Dial {
     /// No more will come.
     pub(crate) fn complete(&mut self) {
         self.more = false;
-    }
-
-    /// May more addresses come?
-    pub(crate) fn is_complete(&self) -> bool {
-        !self.more
     }
 
     /// So many attempts have begun.

@@ -166,6 +166,11 @@ impl Conn {
         &self.peer
     }
 
+    /// The address that it has reached, of those that its name has.
+    pub(crate) fn set_peer(&mut self, peer: Addr) {
+        self.peer = peer;
+    }
+
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }

@@ -1,8 +1,14 @@
 //! The part of a connection's state that few of them need: one allocation for those who do.
 
 use super::Conn;
+use super::dial::Dial;
+use crate::addr::Addr;
 use crate::buffer::line::Line;
 use crate::clock::Tick;
+use crate::id::Key;
+use crate::names::Wanted;
+use crate::options::Connect;
+use std::time::Duration;
 
 #[derive(Default)]
 pub(super) struct Rare {
@@ -13,6 +19,8 @@ pub(super) struct Rare {
     lost: u64,
     /// How much unconsumed input there may be, where that is more than in the connection's limits.
     pub(super) raised_input: usize,
+    /// How it connects, by a name or to a full backlog.
+    dialing: Option<Box<Dialing>>,
     /// When the handshake that `start_tls` began must be through.
     #[cfg(feature = "tls")]
     pub(super) handshake_at: Option<Tick>,
@@ -20,6 +28,34 @@ pub(super) struct Rare {
     pub(super) line: Line,
     /// A source was dropped before its end.
     pub(super) is_cut_short: bool,
+}
+
+impl Rare {
+    /// Is there anything in it, besides a dial?
+    fn is_needed(&self) -> bool {
+        #[cfg(feature = "tls")]
+        let handshakes = self.handshake_at.is_some();
+        #[cfg(not(feature = "tls"))]
+        let handshakes = false;
+        let counts = self.lost > 0 || self.raised_input > 0 || self.is_cut_short;
+        counts || handshakes || !self.deadlines.is_empty() || !self.line.is_empty()
+    }
+}
+
+/// A connect that may take several attempts.
+pub(crate) struct Dialing {
+    pub(crate) dial: Dial,
+    pub(crate) connect: Connect,
+    /// The slots of the attempts that are alive.
+    pub(crate) attempts: Vec<u32>,
+    /// When the next attempt is due.
+    pub(crate) timer: Option<Key>,
+    /// Keeps its look-up wanted.
+    pub(crate) lookup: Option<Wanted>,
+    /// A Unix socket whose backlog is full, and how long it is left alone.
+    pub(crate) busy: Option<(Addr, Duration)>,
+    /// An attempt has won; `true`: and its peer has reset the connection since.
+    pub(crate) through: Option<bool>,
 }
 
 impl Conn {
@@ -30,6 +66,38 @@ impl Conn {
     /// Bytes that were sent to it and can never go out.
     pub(super) fn lost(&self) -> u64 {
         self.rare.as_ref().map_or(0, |rare| rare.lost)
+    }
+
+    /// From now on it dials.
+    pub(crate) fn begin_dialing(&mut self, connect: Connect) {
+        self.rare().dialing = Some(Box::new(Dialing {
+            dial: Dial::new(),
+            connect,
+            attempts: Vec::new(),
+            timer: None,
+            lookup: None,
+            busy: None,
+            through: None,
+        }));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_rare(&self) -> bool {
+        self.rare.is_some()
+    }
+
+    pub(crate) fn dialing(&mut self) -> Option<&mut Dialing> {
+        self.rare.as_mut()?.dialing.as_deref_mut()
+    }
+
+    /// Ends the dial. What was needed for it goes.
+    pub(crate) fn end_dialing(&mut self) -> Option<Box<Dialing>> {
+        let rare = self.rare.as_mut()?;
+        let dialing = rare.dialing.take();
+        if !rare.is_needed() {
+            self.rare = None;
+        }
+        dialing
     }
 
     /// So many bytes more are lost.

@@ -1,15 +1,14 @@
-//! Listeners: who is let in, and when one of them rests.
+//! Accepting: who is let in, and when a listener rests.
 
-use super::{Context, senseless};
+use super::Context;
 use crate::addr::Addr;
 use crate::backend::{Stream, is_exhaustion, is_shortage};
 use crate::config::Limits;
 use crate::conn::Conn;
 use crate::id::{ConnId, ListenerId, Tag};
-use crate::listener::{AcceptFailure, Listener};
+use crate::listener::AcceptFailure;
 #[cfg(feature = "tls")]
 use crate::options::StartTls;
-use crate::options::{Listen, ToListen};
 use crate::stats::Stats;
 use std::sync::Arc;
 use std::{fmt, io};
@@ -74,89 +73,6 @@ fn gives_way(error: &io::Error) -> bool {
 }
 
 impl Context {
-    /// Listens on an address, with or without options: see [`Listen`]. Connections come to
-    /// `on_accept` and `on_open`, from the next turn on.
-    ///
-    /// Host names are looked up, here and now. A Unix path whose server is gone is replaced; one
-    /// whose server lives is in use. Whether it lives is found out by connecting to it: it sees a
-    /// real connection, which ends at once.
-    ///
-    /// # Errors
-    ///
-    /// What the system says (`AddrInUse`, `PermissionDenied`), with the address; senseless limits;
-    /// or that `finish` has begun.
-    pub fn listen(&mut self, listen: impl ToListen) -> io::Result<ListenerId> {
-        let listen: Listen = listen.into();
-        let failed = |error: io::Error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot listen on {}: {error}", listen.target),
-            )
-        };
-        // What can be refused without a socket is refused first.
-        if self.finishing.is_some() {
-            return Err(failed(io::Error::other("the reactor is finishing")));
-        }
-        let limits = self.limits.or(&listen.limits, listen.idle);
-        let limits = limits.map_err(senseless).map_err(failed)?;
-        // The slot must be known before the socket is registered for it; nothing is kept of it if
-        // the system refuses.
-        let key = self.listeners.next_key();
-        let acceptor = self.backend.listen(&listen, key.slot).map_err(failed)?;
-        let local = acceptor.local_addr().map_err(failed)?;
-        log::debug!(target: "sockeye", "{} listens on {local}", ListenerId(key));
-        self.listeners.insert(Listener {
-            acceptor,
-            local,
-            tag: listen.tag.unwrap_or(self.current_tag),
-            limits,
-            ready: false,
-            listed: false,
-            rest: None,
-            paused: false,
-            last_word: listen.last_word,
-            #[cfg(feature = "tls")]
-            tls: listen.tls,
-        });
-        Ok(ListenerId(key))
-    }
-
-    /// Closes a listener at once: it accepts nothing more, and its id is stale. Connections that it
-    /// accepted stay. `false`: the id was stale already.
-    pub fn unlisten(&mut self, listener: ListenerId) -> bool {
-        if self.listeners.get(listener.0).is_none() {
-            return false;
-        }
-        if let Some(listener) = self.listeners.remove(listener.0.slot) {
-            log::debug!(target: "sockeye", "no longer listening on {}", listener.local);
-            if let Some(timer) = listener.rest {
-                self.schedule.cancel(timer);
-            }
-        }
-        true
-    }
-
-    /// Accepts nobody from a listener until `resume_accepts`. Who connects meanwhile waits in its
-    /// backlog, and is connected as far as the peer can tell; what the backlog has no room for, the
-    /// system turns away or lets wait, as for a server that is slow. No callback tells of a pause.
-    /// `false`: the id is stale.
-    pub fn pause_accepts(&mut self, listener: ListenerId) -> bool {
-        let listener = self.listeners.get_mut(listener.0);
-        listener.map(|listener| listener.paused = true).is_some()
-    }
-
-    /// Ends a pause of a listener: who waits in its backlog comes to `on_accept` and `on_open` from
-    /// the next turn on, with no new peer needed. Without a pause it does nothing.
-    /// `false`: the id is stale.
-    pub fn resume_accepts(&mut self, listener: ListenerId) -> bool {
-        let Some(state) = self.listeners.get_mut(listener.0) else {
-            return false;
-        };
-        state.paused = false;
-        self.lists.want_accept(listener.0.slot, state);
-        true
-    }
-
     /// Accepts one connection from a listener of the list.
     pub(crate) fn accept(&mut self, slot: u32) -> Accepted {
         let Some((key, listener)) = self.listeners.at(slot) else {
@@ -167,7 +83,8 @@ impl Context {
         if listener.rest.is_some() || listener.paused {
             return Accepted::Nothing;
         }
-        let (id, tag) = (ListenerId(key), listener.tag);
+        let id = ListenerId(listener.first.unwrap_or(key));
+        let tag = listener.tag;
         let accepted = match listener.acceptor.accept() {
             Ok((stream, peer)) => Accepted::Stream(Newcomer {
                 listener: id,

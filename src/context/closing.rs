@@ -113,9 +113,12 @@ impl Context {
     /// alive.
     pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
         let conn = self.conns.listed_mut(slot);
-        if conn.phase() == Phase::Dead {
-            return;
+        match conn.phase() {
+            Phase::Dead => return,
+            Phase::Connecting => self.hang_up(slot),
+            _ => {}
         }
+        let conn = self.conns.listed_mut(slot);
         // What was lent counts as pending, and is lost with the rest.
         conn.lose(self.lending.forget(slot));
         self.lending.hide(slot, true);

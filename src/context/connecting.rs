@@ -1,87 +1,119 @@
 //! Connects: how one begins, and how it comes through or fails.
 
+use super::dialing::{is_through, take_through};
+use super::naming::Place;
 use super::reading::Next;
 use super::{Context, senseless};
-use crate::addr::{Addr, AddrParseError, Target, has_host_and_port};
-use crate::backend::is_exhaustion;
-use crate::closed::Reason;
-use crate::conn::{Conn, Flags};
+use crate::addr::{Addr, Target};
+use crate::backend::Source;
+use crate::closed::{ConnectError, ConnectStep, Reason};
+use crate::conn::{Conn, Flags, Phase};
 use crate::id::ConnId;
 use crate::options::{Connect, ToConnect};
 use std::io;
-use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
-use std::net::{Ipv4Addr, SocketAddr};
-
-/// Where to connect to: an address, for names are not looked up here.
-fn address(target: &Target) -> io::Result<&Addr> {
-    let text = match target {
-        Target::Addr(addr) => return Ok(addr),
-        Target::Name(name) if has_host_and_port(name) => format!(
-            "{name:?}: host names are not looked up here; look it up first \
-             (std::net::ToSocketAddrs), or write IP:PORT or unix:PATH"
-        ),
-        Target::Name(name) => AddrParseError(name.clone()).to_string(),
-    };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-}
+use std::time::Duration;
 
 impl Context {
     /// Begins to connect, with or without options: see [`Connect`]. It never fails here: the id is
     /// good from now on, and the outcome is reported later, by `on_open` or by `on_close`
-    /// (`ConnectFailed` with the system's error, `ConnectTimedOut`).
+    /// (`ConnectFailed` with the step and the error, `ConnectTimedOut`).
     ///
-    /// You may `send` and `shutdown_write` at once: it is done when the connection is open. Host
-    /// names are not looked up: they fail with an error that says so. It fails
-    /// above [`Config::max_connections`](crate::Config::max_connections) too, and after `finish`.
+    /// You may `send` and `shutdown_write` at once: it is done when the connection is open. It
+    /// fails above [`Config::max_connections`](crate::Config::max_connections) too, and after
+    /// `finish`.
+    ///
+    /// A name is looked up by the [`Resolver`](crate::Resolver), off the loop; literal addresses
+    /// and `localhost` need none. Of a name with several addresses the families take turns; the
+    /// next attempt begins when one has failed, or after 250 ms, and earlier ones stay alive: 4 at
+    /// a time, 8 in all (RFC 8305). The first that comes through is the connection, with one
+    /// `on_open`; the others are closed without a callback. The timeout is for all of it. A Unix
+    /// socket whose backlog is full is asked again and again, within the same timeout.
     pub fn connect(&mut self, connect: impl ToConnect) -> ConnId {
         let connect: Connect = connect.into();
-        let peer = match &connect.target {
-            Target::Addr(addr) => addr.clone(),
-            Target::Name(_) => Addr::Ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
-        };
         // Senseless limits are reported as any other failure: by `on_close`.
         let tag = connect.tag.unwrap_or(self.current_tag);
         let (limits, refused) = match self.limits.or(&connect.limits, connect.idle) {
             Ok(limits) => (limits, None),
             Err(error) => (self.limits.clone(), Some(senseless(error))),
         };
-        let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
-        let until = self.schedule.after(timeout);
-        let conn = Conn::connecting(peer, tag, limits, until);
-        let target = match refused {
+        let place = match refused {
             Some(error) => Err(error),
             None if self.finishing.is_some() => Err(io::Error::other("the reactor is finishing")),
-            None => address(&connect.target),
+            None => match &connect.target {
+                Target::Host(_, 0) => Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("{}: nobody listens on port 0", connect.target),
+                )),
+                target => self.place(target),
+            },
         };
+        let timeout = connect.timeout.unwrap_or(limits.connect_timeout);
+        let until = self.schedule.after(timeout);
+        // Of a name it is known when one of its addresses has answered.
+        let peer = match (&place, &connect.target) {
+            (Ok(Place::At(addr)), _) | (_, Target::Addr(addr)) => addr.clone(),
+            _ => Addr::NONE,
+        };
+        let conn = Conn::connecting(peer, tag, limits, until);
         // Who lingers gives way only to one that can begin. Asked before this takes a place itself.
-        let target = match target {
+        let place = match place {
             Ok(_) if !self.has_room(true) => Err(io::Error::other(
                 "as many connections as max_connections allows",
             )),
-            target => target,
+            place => place,
         };
         let id = ConnId(self.conns.insert(conn));
-        let started = target.and_then(|addr| self.start_connect(id, &connect, addr));
-        // The id is good either way: what is over already is told from the loop.
-        match started {
-            Ok(()) => {
-                let slot = id.0.slot;
-                self.schedule.arm(slot, self.conns.listed_mut(slot));
+        match place {
+            Ok(place) => self.set_out(id, connect, place),
+            // The id is good all the same: what is over already is told from the loop.
+            Err(error) => {
+                let failed = ConnectError::new(ConnectStep::Begin, 0, error);
+                self.end(id.0.slot, Reason::ConnectFailed(failed));
             }
-            Err(error) => self.end(id.0.slot, Reason::ConnectFailed(error)),
         }
+        let slot = id.0.slot;
+        self.schedule.arm(slot, self.conns.listed_mut(slot));
         id
     }
 
-    fn start_connect(&mut self, id: ConnId, connect: &Connect, addr: &Addr) -> io::Result<()> {
-        log::debug!(target: "sockeye", "{id} connects to {addr}");
+    fn set_out(&mut self, id: ConnId, connect: Connect, place: Place) {
+        log::debug!(target: "sockeye", "{id} connects to {}", connect.target);
+        /// A busy server may have room in a moment.
+        const PAUSE: Duration = Duration::from_millis(1);
+
         let slot = id.0.slot;
-        let mut begun = self.backend.connect(connect, addr, slot);
-        // Who only waits for a peer's end gives its descriptor to one who wants to begin.
-        if begun.as_ref().is_err_and(is_exhaustion) && self.release_lingering(1) > 0 {
-            begun = self.backend.connect(connect, addr, slot);
+        match place {
+            Place::At(addr) => {
+                if let Err(error) = self.start_connect(slot, &connect, &addr) {
+                    self.knock(slot, connect, addr, PAUSE, error);
+                }
+            }
+            Place::Among(addrs) => {
+                let conn = self.conns.listed_mut(slot);
+                conn.begin_dialing(connect);
+                if let Some(dialing) = conn.dialing() {
+                    dialing.dial.add(addrs);
+                    dialing.dial.complete();
+                }
+                self.dial(slot, None);
+            }
+            Place::Named(host, port) => {
+                self.conns.listed_mut(slot).begin_dialing(connect);
+                let wanted = self.look_up(&host, port, id.0);
+                if let Some(dialing) = self.conns.listed_mut(slot).dialing() {
+                    dialing.lookup = Some(wanted);
+                }
+            }
         }
-        let (stream, connected) = begun?;
+    }
+
+    pub(super) fn start_connect(
+        &mut self,
+        slot: u32,
+        connect: &Connect,
+        addr: &Addr,
+    ) -> io::Result<()> {
+        let (stream, connected) = self.begin(connect, addr, Source::Conn(slot))?;
         if let Some(conn) = self.conns.peek(slot) {
             conn.attach(stream);
             #[cfg(feature = "tls")]
@@ -99,32 +131,35 @@ impl Context {
 
     /// A connect may be through, or have failed.
     pub(super) fn come_through(&mut self, slot: u32) -> Option<Next> {
+        self.ask_attempts(slot);
         let conn = self.conns.listed_mut(slot);
-        let mut reset = false;
-        let connected = conn.is_connected().or_else(|error| {
-            // A connect that is not through is refused, never reset: so this one was through, and
-            // the peer may have said why it left. Asking consumed the error; no read will tell it.
-            reset = matches!(error.kind(), ConnectionReset | BrokenPipe);
-            if reset { Ok(true) } else { Err(error) }
-        });
-        match connected {
+        if conn.phase() == Phase::Dead {
+            return None;
+        }
+        // Asking consumes the error of one that was reset; no read will tell it.
+        let through = match take_through(conn) {
+            Some(reset) => Ok((true, reset)),
+            None => is_through(conn.is_connected()),
+        };
+        match through {
             Err(error) => {
-                self.end(slot, Reason::ConnectFailed(error));
+                let failed = ConnectError::new(ConnectStep::Dial, 1, error);
+                self.end(slot, Reason::ConnectFailed(failed));
                 None
             }
-            Ok(false) => {
+            Ok((false, _)) => {
                 // Readiness that was none: an edge will tell.
                 conn.clear(Flags::READABLE);
                 conn.clear(Flags::WRITABLE);
                 None
             }
             #[cfg(feature = "tls")]
-            Ok(true) if conn.is_handshaking() && !reset => {
+            Ok((true, false)) if conn.is_handshaking() => {
                 self.stats.connected += 1;
                 self.begin_handshake(slot);
                 None
             }
-            Ok(true) => {
+            Ok((true, reset)) => {
                 conn.open(self.schedule.fresh());
                 self.stats.connected += 1;
                 // What was sent meanwhile goes out, and a shutdown that was asked for.

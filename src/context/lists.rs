@@ -44,6 +44,8 @@ pub(crate) struct Lists {
     stale: bool,
     /// Listeners behind which connections may wait.
     accepting: VecDeque<u32>,
+    /// Attempts of connects that may be through, or have failed.
+    attempting: Vec<u32>,
     /// Watches with readiness to report.
     reporting: VecDeque<u32>,
     /// The last wait gave a full batch of events: more may be there, of which a foreign loop that
@@ -63,6 +65,7 @@ impl Lists {
             | self.put_off.len()
             | self.ended.len()
             | self.accepting.len()
+            | self.attempting.len()
             | self.reporting.len();
         listed > 0 || self.batch_full | self.expiries_left
     }
@@ -261,6 +264,18 @@ impl Lists {
     }
 
     /// Lists a watch with news.
+    pub(super) fn want_attempt(&mut self, slot: u32) {
+        self.attempting.push(slot);
+    }
+
+    pub(super) fn have_attempts(&self) -> bool {
+        !self.attempting.is_empty()
+    }
+
+    pub(super) fn take_attempts(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.attempting)
+    }
+
     pub(super) fn want_report(&mut self, slot: u32, watch: &mut Watch) {
         if !std::mem::replace(&mut watch.listed, true) {
             self.reporting.push_back(slot);

@@ -6,11 +6,14 @@
 mod accepting;
 mod closing;
 mod connecting;
+mod dialing;
 mod finishing;
 mod flushing;
 mod lending;
 mod lingering;
+mod listening;
 mod lists;
+mod naming;
 mod pausing;
 mod questions;
 mod reading;
@@ -25,10 +28,12 @@ mod watching;
 mod writing;
 
 pub(crate) use accepting::{Accepted, Newcomer};
+use dialing::Attempt;
 pub(crate) use finishing::Finishing;
 use lending::Lending;
 use lingering::Lingerers;
 pub(crate) use lists::{Lists, Ready};
+use naming::Names;
 pub(crate) use reading::{Next, Step};
 pub(crate) use schedule::{Due, Schedule};
 pub use writing::{Broadcast, Sent};
@@ -58,6 +63,7 @@ use std::sync::Arc;
 /// | [`pause_accepts`](Self::pause_accepts) | nothing: nobody is accepted until `resume_accepts` |
 /// | [`resume_accepts`](Self::resume_accepts) | `on_accept`, `on_open` |
 /// | [`connect`](Self::connect) | `on_open`; or `on_close`: `ConnectFailed`, `ConnectTimedOut` |
+/// | [`set_resolver`](Self::set_resolver) | nothing |
 /// | [`send`](Self::send), [`broadcast`](Self::broadcast) | [`Sent`]; after `Wait`: `on_drain` |
 /// | [`send_from`](Self::send_from) | [`Sent`]; then `on_drain`, or `on_close`: `Source` |
 /// | [`wake_source`](Self::wake_source) | its result |
@@ -88,6 +94,10 @@ pub struct Context {
     conns: Slots<Conn>,
     listeners: Slots<Listener>,
     watches: Slots<Watch>,
+    /// The attempts of connects that dial.
+    attempts: Slots<Attempt>,
+    /// Who looks names up, once one was to be.
+    names: Option<Box<Names>>,
 
     lists: Lists,
     lingerers: Lingerers,
@@ -147,6 +157,8 @@ impl Context {
             conns: Slots::new(),
             listeners: Slots::new(),
             watches: Slots::new(),
+            attempts: Slots::new(),
+            names: None,
             lists: Lists::default(),
             lingerers: Lingerers::default(),
             outbox: Outbox::default(),
@@ -200,7 +212,7 @@ impl Context {
     /// Is work left over, so that the loop must not sleep?
     pub(crate) fn has_work(&self) -> bool {
         let to_tell = |finishing: &Finishing| !finishing.to_tell.is_empty();
-        self.lists.have_work() || self.finishing.as_ref().is_some_and(to_tell)
+        self.lists.have_work() || self.finishing.as_ref().is_some_and(to_tell) || self.has_mail()
     }
 
     /// The connection, unless the id is stale or the connection is closing.
@@ -213,10 +225,11 @@ impl Context {
 #[cfg(feature = "sim")]
 impl Context {
     /// What it holds, in words: the sockets first, listeners the very first.
-    pub(crate) fn holds(&self) -> [(&'static str, usize); 4] {
+    pub(crate) fn holds(&self) -> [(&'static str, usize); 5] {
         [
             ("listeners", self.listeners.len()),
             ("connections", self.conns.len()),
+            ("attempts", self.attempts.len()),
             ("on a list", usize::from(self.lists.have_work())),
             ("deadlines", self.schedule.deadlines()),
         ]

@@ -89,10 +89,11 @@ impl Context {
         self.conns.get(conn.0).map(Conn::origin)
     }
 
-    /// Who is at the other end (getpeername(2)); for a connect, the address that was asked for.
-    /// `None` for a stale id.
+    /// Who is at the other end (getpeername(2)); for a connect to an address, that; for a connect
+    /// to a name, the address that has answered. `None` for a stale id, and as long as none has.
     pub fn peer_addr(&self, conn: ConnId) -> Option<&Addr> {
-        self.conns.get(conn.0).map(Conn::peer)
+        let peer = self.conns.get(conn.0).map(Conn::peer);
+        peer.filter(|peer| **peer != Addr::NONE)
     }
 
     /// This end's address (getsockname(2)): `None` for a stale id, a connect that failed at once,
@@ -101,12 +102,20 @@ impl Context {
         self.conns.get(conn.0)?.local_addr()
     }
 
-    /// Where a listener listens, with the port that the system chose for port 0; `None` for a
-    /// stale id.
+    /// Where a listener listens, with the port that the system chose for port 0; of a name with
+    /// several addresses, at the first. `None` for a stale id.
     pub fn listener_addr(&self, listener: ListenerId) -> Option<&Addr> {
-        self.listeners
-            .get(listener.0)
-            .map(|listener| &listener.local)
+        self.listener_addrs(listener).next()
+    }
+
+    /// All addresses that a listener listens on: several, if it was given a name that has several.
+    /// None for a stale id.
+    pub fn listener_addrs(&self, listener: ListenerId) -> impl Iterator<Item = &Addr> {
+        let all = self.listeners.get(listener.0).into_iter();
+        all.flat_map(|first| {
+            let others = first.others.iter().map(|key| self.listeners.get(*key));
+            std::iter::once(&first.local).chain(others.flatten().map(|other| &other.local))
+        })
     }
 
     /// All connections that are not closing, connecting ones too, by slot.

@@ -18,6 +18,8 @@ pub(crate) enum Due {
     Conn(u32),
     /// The system was short of memory at a read or write of this connection, which may be gone.
     Retry(Key),
+    /// The next attempt of a connect is due, if it still dials.
+    Dial(Key),
     /// A listener has rested.
     Rested(u32),
     /// The grace of `finish` is over.

@@ -48,12 +48,16 @@ impl Context {
                     lists.want_report(slot, watch);
                 }
             }
+            Source::Attempt(slot) => lists.want_attempt(slot),
             Source::Wake => {}
         })?;
         self.lists.begin_turn(full);
         self.outbox.begin_turn(self.config.source_bytes_per_turn);
         self.stats.turns += 1;
         self.stats.budget_hits.events += u64::from(full);
+        if self.lists.have_attempts() {
+            self.look_at_attempts();
+        }
         Ok(count)
     }
 

@@ -238,7 +238,7 @@ impl<M> Reactor<M> {
             self.accept(app);
         }
         self.read(app);
-        if self.mailbox.has_messages() || self.cx.parts().finishing {
+        if self.mailbox.has_messages() || self.cx.parts().finishing || self.cx.has_mail() {
             self.deliver(app);
         }
         if !self.cx.schedule().is_empty() {
@@ -292,8 +292,8 @@ impl<M> Reactor<M> {
     /// Connections and listeners.
     #[cfg(feature = "sim")]
     pub(crate) fn sockets(&self) -> usize {
-        let [(_, listeners), (_, connections), ..] = self.cx.holds();
-        listeners + connections
+        let [(_, listeners), (_, connections), (_, attempts), ..] = self.cx.holds();
+        listeners + connections + attempts
     }
 
     /// For questions only: `context` would end the time of the last turn.

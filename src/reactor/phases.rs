@@ -207,9 +207,13 @@ impl<M> Reactor<M> {
         }
     }
 
-    /// 4. Delivers the messages that wait now, and news of a graceful stop.
+    /// 4. Delivers the messages that wait now, and news of a graceful stop. Before that the loop
+    ///    reads its own mail, of which no handler is told.
     #[inline(never)]
     pub(super) fn deliver<H: Handler<M>>(&mut self, app: &mut H) {
+        if self.cx.has_mail() {
+            self.cx.read_mail();
+        }
         self.deliver_messages(app);
         for _ in 0..self.cx.parts().config.messages_per_turn {
             let Some((conn, tag)) = self.cx.next_to_tell() else {
@@ -265,6 +269,7 @@ impl<M> Reactor<M> {
                 }
                 Due::Conn(slot) => self.expire_conn(app, slot),
                 Due::Retry(key) => self.cx.retry(key),
+                Due::Dial(key) => self.cx.dial_on(key),
                 Due::Rested(slot) => self.cx.rested(slot),
                 Due::Grace => self.end_grace(app),
             }

@@ -124,7 +124,8 @@ impl NodeTrace {
 /// What a reason's `Display` says, but for an error whose text is the system's own.
 fn ending(closed: &Closed) -> String {
     let name = match &closed.reason {
-        Reason::ConnectFailed(error) | Reason::Io(error) => name_of_exhausted(error),
+        Reason::ConnectFailed(failed) => name_of_exhausted(&failed.error),
+        Reason::Io(error) => name_of_exhausted(error),
         _ => None,
     };
     match name {

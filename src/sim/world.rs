@@ -93,7 +93,7 @@ impl World {
         let listen = listen.into();
         let host = match &listen.target {
             Target::Addr(addr) => addr.ip().map(|addr| addr.ip()),
-            Target::Name(_) => None,
+            Target::Host(..) | Target::Text(_) => None,
         };
         let somewhere = Ipv4Addr::new(10, 1, 0, 2).into();
         let host = host.filter(|ip| !ip.is_unspecified()).unwrap_or(somewhere);
@@ -101,6 +101,13 @@ impl World {
     }
 
     // ---- The network ----
+
+    /// Gives a name its addresses, the best one first, for handlers that connect to it. The name of
+    /// a node is that of its host without being asked. Names are looked up within a millisecond,
+    /// unless [`Faults`] say otherwise.
+    pub fn name(&mut self, name: &str, addrs: impl IntoIterator<Item = IpAddr>) {
+        self.net.lock().name(name, addrs);
+    }
 
     /// Sets what lies between two hosts.
     pub fn link(&mut self, one: IpAddr, other: IpAddr, link: Link) {

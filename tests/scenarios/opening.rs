@@ -21,7 +21,7 @@ on_both_edges! {
     a_listener_closed_in_on_open_accepts_nobody_else,
     a_refused_peer_gets_no_callback_but_on_accept,
     a_unix_connect_is_through_at_once_and_reported_from_the_loop,
-    a_unix_connect_to_a_full_backlog_fails_at_once,
+    a_unix_connect_to_a_full_backlog_waits_for_room,
     who_waits_at_a_unix_listener_that_closes_is_reset,
     reconnecting_in_on_close_starves_nobody,
     whom_a_backlog_has_no_room_for_waits,
@@ -57,20 +57,30 @@ fn a_unix_connect_is_through_at_once_and_reported_from_the_loop(on: On) {
 }
 
 // C4
-fn a_unix_connect_to_a_full_backlog_fails_at_once(on: On) {
+fn a_unix_connect_to_a_full_backlog_waits_for_room(on: On) {
     if !on.has_unix() {
         return;
     }
     let mut edge = on.edge(default);
     let place = Addr::unix(unix_path());
-    edge.listen_on(Listen::new(place.clone()).backlog(1));
+    let listener = edge
+        .reactor()
+        .listen(Listen::new(place.clone()).backlog(1))
+        .unwrap();
+    edge.cx().pause_accepts(listener);
     // Linux holds one more than was asked for.
-    let conns = [0, 1, 2].map(|_| edge.connect(place.clone()));
-    edge.until("the third fails", |edge| edge.log().is_closed(conns[2]));
-    let life = edge.log().life(conns[2]);
-    let full = ErrorKind::WouldBlock;
-    assert!(matches!(life.reason(), Reason::ConnectFailed(e) if e.kind() == full));
-    edge.until_open(4);
+    let conns = [0, 1].map(|_| edge.connect(place.clone()));
+    let short = Duration::from_millis(30);
+    let late = edge.connect(Connect::new(place.clone()).timeout(short));
+    let third = edge.connect(place.clone());
+    edge.until("its time is over", |edge| edge.log().is_closed(late));
+    let life = edge.log().life(late);
+    assert!(matches!(life.reason(), Reason::ConnectTimedOut));
+    assert!(!edge.log().is_closed(third));
+    edge.cx().resume_accepts(listener);
+    // Both ends of three.
+    edge.until_open(6);
+    assert!(conns.iter().all(|conn| edge.cx().is_open(*conn)));
     edge.end();
 }
 

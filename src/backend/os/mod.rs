@@ -7,6 +7,7 @@
 mod alarm;
 mod files;
 mod lost_peers;
+mod resolve;
 mod sockets;
 #[cfg(unix)]
 mod unix;
@@ -19,6 +20,7 @@ mod windows;
 ))]
 pub(crate) use alarm::Alarm;
 pub(crate) use files::{is_of_file, read_file};
+pub(super) use resolve::{SystemNames, addresses, interface};
 pub(super) use sockets::{Acceptor, Stream};
 
 #[cfg(unix)]
@@ -44,6 +46,16 @@ pub(crate) struct Os {
     busy_poll: Duration,
 }
 
+/// Has the system no network of this family, or no such address of its own? So it says nothing of
+/// a peer.
+pub(crate) fn is_lack(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable, Unsupported};
+    matches!(
+        error.kind(),
+        AddrNotAvailable | NetworkUnreachable | Unsupported
+    ) || error.raw_os_error() == Some(system::NO_SUCH_FAMILY)
+}
+
 /// Bits of a token that say what kind of thing it is for; the slot is above them.
 const KIND_BITS: u32 = 3;
 const KIND: usize = (1 << KIND_BITS) - 1;
@@ -56,6 +68,7 @@ fn token(source: Source) -> Token {
         Source::Listener(slot) => (slot, 1),
         Source::Watch(slot) => (slot, 2),
         Source::Wake => (0, 3),
+        Source::Attempt(slot) => (slot, 4),
     };
     Token((slot as usize) << KIND_BITS | kind)
 }
@@ -73,6 +86,7 @@ fn source(token: Token) -> Source {
         0 => Source::Conn(slot),
         1 => Source::Listener(slot),
         2 => Source::Watch(slot),
+        4 => Source::Attempt(slot),
         _ => Source::Wake,
     }
 }
@@ -167,8 +181,13 @@ impl Os {
         self.poll.poll(&mut self.events, remaining)
     }
 
-    pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {
-        let mut acceptor = Acceptor::bind(listen)?;
+    pub(crate) fn listen(
+        &mut self,
+        listen: &Listen,
+        addr: &Addr,
+        slot: u32,
+    ) -> io::Result<Acceptor> {
+        let mut acceptor = Acceptor::bind(listen, addr)?;
         let token = token(Source::Listener(slot));
         self.poll
             .registry()
@@ -180,11 +199,20 @@ impl Os {
         &mut self,
         connect: &Connect,
         addr: &Addr,
-        slot: u32,
+        to: Source,
     ) -> io::Result<(Stream, bool)> {
         let (mut stream, done) = Stream::connect(connect, addr)?;
-        self.register(&mut stream, slot)?;
+        let registry = self.poll.registry();
+        registry.register(stream.source(), token(to), both())?;
         Ok((stream, done))
+    }
+
+    /// To change a registration is to ask anew what is ready: EPOLL_CTL_MOD looks (epoll_ctl(2)).
+    pub(crate) fn promote(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {
+        let token = token(Source::Conn(slot));
+        self.poll
+            .registry()
+            .reregister(stream.source(), token, both())
     }
 
     pub(crate) fn register(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {

@@ -4,14 +4,14 @@
 use super::files;
 use super::lost_peers::LostPeers;
 use super::system::{self, SocketFile, UnixStream};
-use crate::addr::{Addr, Target, has_host_and_port};
+use crate::addr::Addr;
 use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -171,26 +171,11 @@ pub(crate) enum Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn bind(listen: &Listen) -> io::Result<Acceptor> {
-        match &listen.target {
-            Target::Addr(Addr::Ip(addr)) => Acceptor::bind_ip(listen, *addr),
-            Target::Addr(Addr::Unix(Some(path))) => Acceptor::bind_unix(listen, path),
-            Target::Addr(Addr::Unix(None)) => Err(unsupported("a Unix socket without a path")),
-            Target::Name(name) => {
-                if !has_host_and_port(name) {
-                    let forms = "IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH";
-                    let text = format!("{name:?} is no address: write {forms}");
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-                }
-                let mut failed = io::ErrorKind::AddrNotAvailable.into();
-                for addr in name.to_socket_addrs()? {
-                    match Acceptor::bind_ip(listen, addr) {
-                        Ok(acceptor) => return Ok(acceptor),
-                        Err(error) => failed = error,
-                    }
-                }
-                Err(failed)
-            }
+    pub(super) fn bind(listen: &Listen, addr: &Addr) -> io::Result<Acceptor> {
+        match addr {
+            Addr::Ip(addr) => Acceptor::bind_ip(listen, *addr),
+            Addr::Unix(Some(path)) => Acceptor::bind_unix(listen, path),
+            Addr::Unix(_) => Err(unsupported("a Unix socket without a path")),
         }
     }
 

@@ -21,6 +21,9 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+/// The system knows no such family of addresses.
+pub(super) const NO_SUCH_FAMILY: i32 = Errno::AFNOSUPPORT.raw_os_error();
+
 /// An accepted TCP socket has its listener's options on Linux and the BSDs.
 pub(super) const IP_INHERITS: bool = true;
 

@@ -14,6 +14,9 @@ use std::path::Path;
 const WSAEMFILE: i32 = 10024;
 const WSAENOBUFS: i32 = 10055;
 
+/// The system knows no such family of addresses (WSAEAFNOSUPPORT).
+pub(super) const NO_SUCH_FAMILY: i32 = 10047;
+
 /// An accepted socket has none of its listener's options.
 pub(super) const IP_INHERITS: bool = false;
 

@@ -39,6 +39,12 @@ pub struct Faults {
     pub accept_aborted: u16,
     /// Of a connect: no descriptors, buffers or memory.
     pub connect_fails: u16,
+    /// Of a look-up of a name: no server of names answers.
+    pub lookups_fail: u16,
+    /// Of a look-up of a name: it takes up to a minute. A usual one takes up to a millisecond.
+    pub slow_lookups: u16,
+    /// Of a look-up of a name: the answer comes in two parts.
+    pub partial_lookups: u16,
     /// Of a piece of data that arrives: the connection is reset, at any byte of it.
     pub resets: u16,
     /// Of a piece of data that is sent: it travels in two.
@@ -70,6 +76,9 @@ impl Faults {
             accept_fails: 50,
             accept_aborted: 20,
             connect_fails: 20,
+            lookups_fail: 50,
+            slow_lookups: 50,
+            partial_lookups: 300,
             resets: 5,
             splits: 200,
             slow_peers: 50,

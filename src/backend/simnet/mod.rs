@@ -4,6 +4,7 @@
 //! those of the operating system. All of them share one [`Net`], which is where TCP happens.
 
 pub(crate) mod faults;
+mod names;
 pub(crate) mod net;
 mod packets;
 mod random;
@@ -14,12 +15,15 @@ pub(crate) use faults::name_of_exhausted;
 pub(crate) use net::Net;
 pub(crate) use socket::{Owner, SockId, State};
 
+pub(crate) use names::SimNames;
+
 use super::{Source, Wake};
 use crate::addr::Addr;
 use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -149,8 +153,14 @@ impl Sim {
         Ok((count, full))
     }
 
-    pub(crate) fn listen(&mut self, listen: &Listen, slot: u32) -> io::Result<Acceptor> {
-        let (key, local) = self.net.lock().listen(self.poller, listen, slot)?;
+    pub(crate) fn listen(
+        &mut self,
+        listen: &Listen,
+        addr: &Addr,
+        slot: u32,
+    ) -> io::Result<Acceptor> {
+        let listened = self.net.lock().listen(self.poller, listen, addr, slot);
+        let (key, local) = listened?;
         Ok(Acceptor {
             net: self.net.clone(),
             key,
@@ -162,9 +172,9 @@ impl Sim {
         &mut self,
         connect: &Connect,
         addr: &Addr,
-        slot: u32,
+        to: Source,
     ) -> io::Result<(Stream, bool)> {
-        let (id, done) = self.net.lock().connect(self.poller, connect, addr, slot)?;
+        let (id, done) = self.net.lock().connect(self.poller, connect, addr, to)?;
         Ok((
             Stream {
                 net: self.net.clone(),
@@ -172,6 +182,14 @@ impl Sim {
             },
             done,
         ))
+    }
+
+    pub(crate) fn resolver(&self) -> SimNames {
+        SimNames(self.net.clone())
+    }
+
+    pub(crate) fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        self.net.lock().names.find(host, port)
     }
 
     pub(crate) fn register(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {

@@ -3,12 +3,14 @@
 mod polling;
 mod used;
 
+use super::super::Source;
 use super::Post;
 use super::faults::{Faults, Link, exhausted};
 use super::packets::Packet;
 use super::random::Random;
 use super::socket::{BUFFER, Owner, SockId, Socket, State};
 use crate::addr::{Addr, Target};
+use crate::names::StaticNames;
 use crate::options::{Connect, Listen, SocketOptions};
 use polling::Poller;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,6 +46,8 @@ pub(crate) struct Net {
     taken: BTreeSet<u16>,
     /// What other threads are to do.
     pub(super) posts: VecDeque<Post>,
+    /// The names of hosts.
+    pub(super) names: StaticNames,
 }
 
 struct Listener {
@@ -96,6 +100,7 @@ impl Net {
             next_port: 40_000,
             taken: BTreeSet::new(),
             posts: VecDeque::new(),
+            names: StaticNames::new(),
         }
     }
 
@@ -209,17 +214,18 @@ impl Net {
         &mut self,
         poller: usize,
         listen: &Listen,
+        addr: &Addr,
         slot: u32,
     ) -> io::Result<(Addr, Addr)> {
         let host = self.pollers[poller].host;
-        if let Target::Addr(Addr::Ip(addr)) = &listen.target {
+        if let Addr::Ip(addr) = addr {
             let ip = addr.ip();
             if ip != host && !ip.is_loopback() && !ip.is_unspecified() {
                 let said = format!("{ip} is not here: this host is {host}");
                 return Err(io::Error::new(ErrorKind::AddrNotAvailable, said));
             }
         }
-        self.listen_for(Some(poller), host, listen, slot)
+        self.listen_for(Some(poller), host, listen, addr, slot)
     }
 
     /// A scripted peer listens.
@@ -228,7 +234,11 @@ impl Net {
         host: IpAddr,
         listen: &Listen,
     ) -> io::Result<(Addr, Addr)> {
-        self.listen_for(None, host, listen, 0)
+        let Target::Addr(addr) = &listen.target else {
+            let said = format!("{} is no IP address: peers have no names", listen.target);
+            return Err(io::Error::new(ErrorKind::InvalidInput, said));
+        };
+        self.listen_for(None, host, listen, addr, 0)
     }
 
     fn listen_for(
@@ -236,12 +246,9 @@ impl Net {
         poller: Option<usize>,
         host: IpAddr,
         listen: &Listen,
+        addr: &Addr,
         slot: u32,
     ) -> io::Result<(Addr, Addr)> {
-        let Target::Addr(addr) = &listen.target else {
-            let said = format!("{} is no IP address: no names here", listen.target);
-            return Err(io::Error::new(ErrorKind::InvalidInput, said));
-        };
         let addr = match addr {
             Addr::Ip(ip) if ip.port() == 0 => Addr::Ip(SocketAddr::new(ip.ip(), self.free_port())),
             addr => addr.clone(),
@@ -312,7 +319,7 @@ impl Net {
     }
 
     pub(crate) fn register(&mut self, poller: usize, id: SockId, slot: u32) {
-        self.sockets[id.0].owner = Owner::Reactor(poller, Some(slot));
+        self.sockets[id.0].owner = Owner::Reactor(poller, Some(Source::Conn(slot)));
         self.edge(id);
     }
 
@@ -324,15 +331,12 @@ impl Net {
         poller: usize,
         connect: &Connect,
         addr: &Addr,
-        slot: u32,
+        to: Source,
     ) -> io::Result<(SockId, bool)> {
         if self.random.chance(self.faults.connect_fails) {
             return Err(exhausted(&mut self.random));
         }
-        let (host, owner) = (
-            self.pollers[poller].host,
-            Owner::Reactor(poller, Some(slot)),
-        );
+        let (host, owner) = (self.pollers[poller].host, Owner::Reactor(poller, Some(to)));
         let (id, started) = self.begin_connect(owner, host, addr, &connect.socket);
         started?;
         Ok((id, self.sockets[id.0].state == State::Open))

@@ -1,6 +1,7 @@
 //! TCP as a program sees it: what reads and writes do, and what travels between the two ends.
 
 use super::faults::{Link, short};
+use super::names::Naming;
 use super::net::{Net, nanos};
 use super::socket::{Owner, SockId, Socket, State};
 use crate::addr::Addr;
@@ -28,6 +29,8 @@ pub(super) enum Packet {
     Hear(SockId),
     /// A peer sends some more.
     Drip(SockId),
+    /// A look-up is answered, or a part of it.
+    Named(Box<Naming>),
 }
 
 /// A SYN without an answer is sent again after a second, as Linux does (tcp(7), `tcp_syn_retries`).
@@ -336,13 +339,14 @@ impl Net {
             | Packet::Hear(to)
             | Packet::Drip(to) => self.sockets[to.0].host,
             Packet::ListenerEdge(at) => self.destination_of(at),
+            Packet::Named(_) => self.destination_of(&Addr::Unix(None)),
         }
     }
 
     /// The end whose packet it is, if it is one and not a matter of a single host.
     pub(super) fn sender(&self, packet: &Packet) -> Option<SockId> {
         match packet {
-            Packet::Edge(_) | Packet::ListenerEdge(_) => None,
+            Packet::Edge(_) | Packet::ListenerEdge(_) | Packet::Named(_) => None,
             Packet::Hear(_) | Packet::Drip(_) | Packet::Refusal(..) => None,
             Packet::Syn { from, .. } => Some(*from),
             Packet::SynAck(to)
@@ -407,6 +411,7 @@ impl Net {
             Packet::ListenerEdge(key) => self.late_listener_edge(&key),
             Packet::Hear(to) => self.peer_hears_late(to),
             Packet::Drip(to) => self.drip(to),
+            Packet::Named(naming) => self.tell_name(*naming),
         }
     }
 

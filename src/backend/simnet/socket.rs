@@ -1,5 +1,6 @@
 //! One end of a connection, as the kernel has it.
 
+use super::super::Source;
 use crate::addr::Addr;
 use crate::readiness::Readiness;
 use std::collections::VecDeque;
@@ -13,8 +14,8 @@ pub(crate) struct SockId(pub(crate) usize);
 /// Who has this end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// A reactor, and the slot that it is registered for, once it is.
-    Reactor(usize, Option<u32>),
+    /// A reactor, and what it is registered for, once it is.
+    Reactor(usize, Option<Source>),
     /// A scripted peer.
     Peer,
     /// In a backlog.

@@ -81,6 +81,8 @@ impl World {
         let index = self.nodes.len();
         let host = Ipv4Addr::from(0x0a00_0001 + index as u32);
         let trace = self.trace.of(name);
+        // Before it begins: it may want to reach itself.
+        self.net.lock().name(name, [host.into()]);
         match Running::new(&self.net, host.into(), config, trace, make) {
             Ok(running) => self.nodes.push(Box::new(running)),
             Err(error) => panic!("{name} does not start: {error}"),

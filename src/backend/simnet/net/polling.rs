@@ -140,11 +140,11 @@ impl Net {
                     return None;
                 }
                 let socket = &self.sockets[id.0];
-                let Owner::Reactor(_, Some(slot)) = socket.owner else {
+                let Owner::Reactor(_, Some(to)) = socket.owner else {
                     return None;
                 };
                 let readiness = socket.readiness();
-                (readiness != Readiness::default()).then_some((Source::Conn(slot), readiness))
+                (readiness != Readiness::default()).then_some((to, readiness))
             }
         }
     }
@@ -179,7 +179,7 @@ impl Net {
             return None;
         }
         let ours = |socket: &Socket| match socket.owner {
-            Owner::Reactor(owner, slot) if owner == poller => slot.map(Source::Conn),
+            Owner::Reactor(owner, to) if owner == poller => to,
             _ => None,
         };
         let listening = |listener: &Listener| {

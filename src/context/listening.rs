@@ -1,0 +1,226 @@
+//! Listeners: how one begins, pauses and ends.
+
+use super::naming::Place;
+use super::{Context, senseless};
+use crate::addr::Addr;
+use crate::backend::is_lack;
+use crate::config::Limits;
+use crate::id::{Key, ListenerId};
+use crate::listener::Listener;
+use crate::options::{Listen, ToListen};
+use std::io;
+use std::io::ErrorKind::AddrInUse;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+impl Context {
+    /// Listens on an address, with or without options: see [`Listen`]. Connections come to
+    /// `on_accept` and `on_open`, from the next turn on.
+    ///
+    /// A name of a host is looked up here and now, which may take a while, and all of its addresses
+    /// are listened on, with the same port, also for port 0; an address or a family that this
+    /// machine does not have is passed over, as long as there is another. All of them are one
+    /// listener with one id, for they were one wish: [`listener_addrs`](Self::listener_addrs) has
+    /// them. `localhost` has two.
+    ///
+    /// A Unix path whose server is gone is replaced; one whose server lives is in use. Whether it
+    /// lives is found out by connecting to it: it sees a real connection, which ends at once.
+    ///
+    /// # Errors
+    ///
+    /// What the system says (`AddrInUse`, `PermissionDenied`), with the address; senseless limits;
+    /// or that `finish` has begun.
+    pub fn listen(&mut self, listen: impl ToListen) -> io::Result<ListenerId> {
+        let listen: Listen = listen.into();
+        let failed = |error: io::Error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot listen on {}: {error}", listen.target),
+            )
+        };
+        // What can be refused without a socket is refused first.
+        if self.finishing.is_some() {
+            return Err(failed(io::Error::other("the reactor is finishing")));
+        }
+        let limits = self.limits.or(&listen.limits, listen.idle);
+        let limits = limits.map_err(senseless).map_err(failed)?;
+        let addrs = self.addresses(&listen).map_err(failed)?;
+        let first = self.listen_on_all(&listen, &addrs, &limits);
+        first.map(ListenerId).map_err(failed)
+    }
+
+    /// All addresses that it is to listen on.
+    fn addresses(&self, listen: &Listen) -> io::Result<Vec<Addr>> {
+        let addrs = match self.place(&listen.target)? {
+            Place::At(addr) => return Ok(vec![addr]),
+            Place::Among(addrs) => addrs,
+            Place::Named(host, port) => self.backend.addresses(&host, port)?,
+        };
+        let mut all: Vec<Addr> = Vec::new();
+        for addr in addrs.into_iter().map(Addr::Ip) {
+            if !all.contains(&addr) {
+                all.push(addr);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Answers the listener at the first address that there is.
+    fn listen_on_all(
+        &mut self,
+        listen: &Listen,
+        addrs: &[Addr],
+        limits: &Arc<Limits>,
+    ) -> io::Result<Key> {
+        /// A port that is free at one address may be in use at another: how often a new one is
+        /// asked for.
+        const TRIES: usize = 16;
+
+        let chosen = addrs
+            .iter()
+            .all(|addr| addr.ip().is_some_and(|ip| ip.port() == 0));
+        let mut tried = 0;
+        loop {
+            let mut all = Vec::new();
+            let listened = self.listen_on_each(listen, addrs, limits, &mut all);
+            tried += 1;
+            if let Ok(first) = listened {
+                return Ok(first);
+            }
+            let luckless = chosen && !all.is_empty() && tried < TRIES;
+            for key in all {
+                self.unlisten(ListenerId(key));
+            }
+            match listened {
+                Err(error) if luckless && error.kind() == AddrInUse => {}
+                listened => return listened,
+            }
+        }
+    }
+
+    /// Listens on each address, with the port of the first. With an error `all` are those that
+    /// listen already.
+    fn listen_on_each(
+        &mut self,
+        listen: &Listen,
+        addrs: &[Addr],
+        limits: &Arc<Limits>,
+        all: &mut Vec<Key>,
+    ) -> io::Result<Key> {
+        let mut port = None;
+        let mut lack = None;
+        for addr in addrs {
+            let addr = match (addr, port) {
+                (Addr::Ip(ip), Some(port)) => Addr::Ip(SocketAddr::new(ip.ip(), port)),
+                _ => addr.clone(),
+            };
+            match self.listen_at(listen, &addr, limits, all.first().copied()) {
+                Ok((key, local)) => {
+                    port = port.or(local.ip().map(|ip| ip.port()));
+                    all.push(key);
+                }
+                Err(error) if is_lack(&error) => {
+                    log::debug!(target: "sockeye", "{addr} is not here: {error}");
+                    lack = lack.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some((first, others)) = all.split_first() else {
+            let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            return Err(lack.unwrap_or_else(none));
+        };
+        if let Some(listener) = self.listeners.get_mut(*first) {
+            listener.others = others.into();
+        }
+        Ok(*first)
+    }
+
+    fn listen_at(
+        &mut self,
+        listen: &Listen,
+        addr: &Addr,
+        limits: &Arc<Limits>,
+        first: Option<Key>,
+    ) -> io::Result<(Key, Addr)> {
+        // The slot must be known before the socket is registered for it; nothing is kept of it if
+        // the system refuses.
+        let key = self.listeners.next_key();
+        let acceptor = self.backend.listen(listen, addr, key.slot)?;
+        let local = acceptor.local_addr()?;
+        log::debug!(target: "sockeye", "{} listens on {local}", ListenerId(key));
+        self.listeners.insert(Listener {
+            acceptor,
+            local: local.clone(),
+            first,
+            others: Box::default(),
+            tag: listen.tag.unwrap_or(self.current_tag),
+            limits: limits.clone(),
+            ready: false,
+            listed: false,
+            rest: None,
+            paused: false,
+            last_word: listen.last_word.clone(),
+            #[cfg(feature = "tls")]
+            tls: listen.tls.clone(),
+        });
+        Ok((key, local))
+    }
+
+    /// Closes a listener at once: it accepts nothing more, and its id is stale. Connections that it
+    /// accepted stay. `false`: the id was stale already.
+    pub fn unlisten(&mut self, listener: ListenerId) -> bool {
+        let all = self.sockets_of(listener);
+        for key in &all {
+            let Some(listener) = self.listeners.remove(key.slot) else {
+                continue;
+            };
+            log::debug!(target: "sockeye", "no longer listening on {}", listener.local);
+            if let Some(timer) = listener.rest {
+                self.schedule.cancel(timer);
+            }
+        }
+        !all.is_empty()
+    }
+
+    /// Accepts nobody from a listener until `resume_accepts`. Who connects meanwhile waits in its
+    /// backlog, and is connected as far as the peer can tell; what the backlog has no room for, the
+    /// system turns away or lets wait, as for a server that is slow. No callback tells of a pause.
+    /// `false`: the id is stale.
+    pub fn pause_accepts(&mut self, listener: ListenerId) -> bool {
+        let all = self.sockets_of(listener);
+        for key in &all {
+            if let Some(state) = self.listeners.get_mut(*key) {
+                state.paused = true;
+            }
+        }
+        !all.is_empty()
+    }
+
+    /// Ends a pause of a listener: who waits in its backlog comes to `on_accept` and `on_open` from
+    /// the next turn on, with no new peer needed. Without a pause it does nothing.
+    /// `false`: the id is stale.
+    pub fn resume_accepts(&mut self, listener: ListenerId) -> bool {
+        let all = self.sockets_of(listener);
+        for key in &all {
+            if let Some(state) = self.listeners.get_mut(*key) {
+                state.paused = false;
+                self.lists.want_accept(key.slot, state);
+            }
+        }
+        !all.is_empty()
+    }
+
+    /// The sockets of a listener, one for each of its addresses; none for a stale id.
+    fn sockets_of(&self, listener: ListenerId) -> Vec<Key> {
+        let first = self.listeners.get(listener.0);
+        let others = first.map(|first| first.others.iter().copied());
+        let others = others.into_iter().flatten();
+        let others = others.filter(|key| self.listeners.get(*key).is_some());
+        first
+            .map(|_| listener.0)
+            .into_iter()
+            .chain(others)
+            .collect()
+    }
+}

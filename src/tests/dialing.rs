@@ -1,0 +1,148 @@
+//! Dials, call by call: what an attempt may be told that no kernel can be made to tell on time.
+
+use super::Bench;
+use crate::names::Lookup;
+use crate::readiness::Readiness;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn addrs(count: u8) -> Vec<SocketAddr> {
+    (1..=count).map(|at| ([10, 0, 0, at], 80).into()).collect()
+}
+
+fn over() -> Readiness {
+    Readiness::READABLE | Readiness::WRITABLE | Readiness::HANG_UP
+}
+
+/// What the next look at the attempts says.
+fn says(bench: &Bench, attempt: usize, answer: io::Result<bool>) {
+    bench
+        .script
+        .socket(attempt, |socket| socket.connects.push_back(answer));
+}
+
+/// A connect by name that has been answered; all its attempts but the last have not.
+fn dialing(bench: &mut Bench, count: u8) {
+    bench.cx().connect("db:80");
+    let mut asked = bench.script.lookups();
+    let lookup: Lookup = asked.remove(0);
+    lookup.answer(Ok(addrs(count)));
+    bench.settle();
+    for _ in 1..count {
+        bench.pass(Duration::from_millis(250));
+    }
+}
+
+// N2
+#[test]
+fn readiness_that_is_none_wins_no_dial() {
+    let mut bench = Bench::new();
+    dialing(&mut bench, 2);
+    for attempt in [0, 1, 0] {
+        says(&bench, attempt, Ok(false));
+        bench.script.edge(attempt, over());
+        bench.settle();
+    }
+    assert!(bench.seen().is_empty());
+    bench.script.edge(1, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.seen(), ["connected"]);
+    assert!(bench.script.socket(0, |socket| socket.dropped));
+    assert!(!bench.script.socket(1, |socket| socket.dropped));
+}
+
+// N2: two are through at the same moment.
+#[test]
+fn of_two_that_are_through_at_once_one_is_closed_without_a_word() {
+    let mut bench = Bench::new();
+    dialing(&mut bench, 2);
+    bench.script.edge(0, Readiness::WRITABLE);
+    bench.script.edge(1, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.seen(), ["connected"]);
+    let dropped = [0, 1].map(|at| bench.script.socket(at, |socket| socket.dropped));
+    assert_eq!(dropped, [false, true]);
+    // The one that won is told as a connection is.
+    bench.script.arrives(0, b"hi");
+    bench.settle();
+    assert_eq!(bench.seen(), ["data 2"]);
+}
+
+// N2, C2: the peer has said why it left, perhaps.
+#[test]
+fn an_attempt_that_was_reset_was_through() {
+    let mut bench = Bench::new();
+    dialing(&mut bench, 1);
+    says(&bench, 0, Err(ErrorKind::ConnectionReset.into()));
+    let last_words = Ok(b"busy".to_vec());
+    bench.script.socket(0, |socket| {
+        socket.reads.extend([last_words, Ok(Vec::new())]);
+    });
+    bench.script.edge(0, over());
+    bench.settle();
+    bench.script.edge(0, over());
+    bench.settle();
+    assert_eq!(bench.seen(), ["connected", "data 4", "close reset by peer"]);
+}
+
+// J1, N2
+#[test]
+fn the_attempts_are_asked_before_their_time_is_over() {
+    let mut bench = Bench::new();
+    dialing(&mut bench, 2);
+    // The second is through, of which no event tells; the loop was late.
+    says(&bench, 0, Ok(false));
+    bench.pass(SECOND * 3600);
+    assert_eq!(bench.seen(), ["connected"]);
+}
+
+// N1: the slot has a new owner, who has asked for something else.
+#[test]
+fn an_answer_that_comes_too_late_reaches_nobody() {
+    let mut bench = Bench::new();
+    let stale = bench.cx().connect("db:80");
+    let lookups = bench.script.lookups();
+    bench.cx().abort(stale);
+    bench.settle();
+    assert_eq!(bench.seen(), ["close aborted here"]);
+    let owner = bench.cx().connect("other:80");
+    assert_eq!(owner.0.slot, stale.0.slot);
+    for lookup in lookups {
+        assert!(!lookup.is_wanted());
+        lookup.answer(Ok(addrs(1)));
+    }
+    bench.settle();
+    assert_eq!(bench.cx().stats().attempts, 0);
+    bench.cx().abort(owner);
+    bench.settle();
+    assert_eq!(bench.seen(), ["close aborted here"]);
+}
+
+// N1: an end while attempts are alive, and an event of one of them behind it.
+#[test]
+fn a_dial_that_is_closed_leaves_no_attempt_and_no_timer() {
+    let mut bench = Bench::new();
+    dialing(&mut bench, 3);
+    let conn = bench.cx().connections().next().unwrap();
+    bench.script.edge(1, Readiness::WRITABLE);
+    bench.cx().close(conn);
+    bench.settle();
+    assert_eq!(bench.seen(), ["close closed here"]);
+    let dropped = |at| bench.script.socket(at, |socket| socket.dropped);
+    assert!((0..3).all(dropped));
+    assert_eq!(bench.reactor.next_wakeup(), None);
+}
+
+#[test]
+fn a_connection_that_dialed_is_as_small_as_any_other() {
+    let mut bench = Bench::new();
+    dialing(&mut bench, 1);
+    bench.script.edge(0, Readiness::WRITABLE);
+    bench.settle();
+    let conn = bench.cx().connections().next().unwrap();
+    let conn = bench.cx().live(conn).unwrap();
+    assert!(!conn.has_rare());
+}
