@@ -28,9 +28,9 @@ impl Addr {
     pub(crate) const NONE: Addr =
         Addr::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
 
-    /// A Unix socket by its path. One with a NUL in it is refused by `listen` and `connect`: the
-    /// system would cut it there, and abstract names, which begin with a NUL, are not supported
-    /// yet.
+    /// A Unix socket by its path. One that begins with a NUL is an abstract name (Linux, unix(7)):
+    /// it is no file, and goes with its socket. Any other NUL in a path is refused by `listen` and
+    /// `connect`, for the system would cut it there.
     pub fn unix(path: impl AsRef<Path>) -> Addr {
         Addr::Unix(Some(Arc::from(path.as_ref())))
     }
@@ -50,8 +50,16 @@ impl Addr {
     /// The path of the Unix socket, if this is one and has a name.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Addr::Unix(path) => path.as_deref(),
+            Addr::Unix(path) => path.as_deref().filter(|path| !is_abstract(path)),
             Addr::Ip(_) => None,
+        }
+    }
+
+    /// The abstract name of the Unix socket, without the NUL in front, if it has one.
+    pub fn abstract_name(&self) -> Option<&[u8]> {
+        match self {
+            Addr::Unix(Some(path)) => path.as_os_str().as_encoded_bytes().strip_prefix(&[0]),
+            _ => None,
         }
     }
 
@@ -86,10 +94,8 @@ impl Addr {
         let path = path.as_deref().unwrap_or(Path::new(""));
         let (kind, text) = match path.as_os_str().as_encoded_bytes() {
             [] => (Unsupported, "a Unix socket without a path"),
-            [0, ..] => (
-                Unsupported,
-                "abstract names (a NUL in front) are not supported yet",
-            ),
+            [0, ..] if cfg!(any(target_os = "linux", target_os = "android")) => return Ok(()),
+            [0, ..] => (Unsupported, "abstract names (a NUL in front) are for Linux"),
             bytes if bytes.contains(&0) => (InvalidInput, "a Unix path ends at a NUL"),
             _ => return Ok(()),
         };
@@ -97,21 +103,26 @@ impl Addr {
     }
 }
 
-/// `127.0.0.1:7000`, `[::1]:7000`, `unix:/run/chat.sock`; `unix:` for a Unix socket without a name.
-/// Control characters in a path are written as `\u{1b}`.
+/// `127.0.0.1:7000`, `[::1]:7000`, `unix:/run/chat.sock`, `unix:@name` for an abstract name;
+/// `unix:` for a Unix socket without a name. Control characters in a path are written as `\u{1b}`.
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Addr::Ip(addr) => addr.fmt(f),
             Addr::Unix(Some(path)) => {
-                f.write_str("unix:")?;
+                let path = path.to_string_lossy();
+                let (mark, text) = match path.strip_prefix('\0') {
+                    Some(name) => ("unix:@", name),
+                    // A file of this name, and no abstract one.
+                    None if path.starts_with('@') => ("unix:./", &*path),
+                    None => ("unix:", &*path),
+                };
+                f.write_str(mark)?;
                 // A peer chooses its own path, and it must not steer the terminal that shows a log.
-                path.to_string_lossy()
-                    .chars()
-                    .try_for_each(|c| match c.is_control() {
-                        true => write!(f, "{}", c.escape_default()),
-                        false => f.write_char(c),
-                    })
+                text.chars().try_for_each(|c| match c.is_control() {
+                    true => write!(f, "{}", c.escape_default()),
+                    false => f.write_char(c),
+                })
             }
             Addr::Unix(None) => f.write_str("unix:"),
         }
@@ -122,6 +133,24 @@ impl fmt::Debug for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+fn is_abstract(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().first() == Some(&0)
+}
+
+/// Who is at the other end of a Unix socket (`SO_PEERCRED`, unix(7)), as it was at the connect.
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// The effective user.
+    pub uid: u32,
+    /// The effective group.
+    pub gid: u32,
+    /// The process; 0 for one that this process cannot see. It may be gone by now, and its number
+    /// another's.
+    pub pid: i32,
 }
 
 /// Why a text is not an [`Addr`].
@@ -146,8 +175,11 @@ impl FromStr for Addr {
 
     fn from_str(text: &str) -> Result<Addr, AddrParseError> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(AddrParseError(text.to_owned())),
-            Some(path) => Ok(Addr::unix(path)),
+            Some("" | "@") => Err(AddrParseError(text.to_owned())),
+            Some(path) => Ok(match path.strip_prefix('@') {
+                Some(name) => Addr::unix(format!("\0{name}")),
+                None => Addr::unix(path),
+            }),
             None => text
                 .parse()
                 .map(Addr::Ip)
@@ -285,10 +317,18 @@ mod tests {
             "[::1]:80",
             "unix:/run/a b.sock",
             "unix:rel",
+            "unix:@chat",
+            "unix:./@chat",
         ] {
             assert_eq!(text.parse::<Addr>().unwrap().to_string(), text);
         }
         assert_eq!(Addr::Unix(None).to_string(), "unix:");
+        assert_eq!(Addr::unix("@chat").to_string(), "unix:./@chat");
+        let name = Addr::unix("\0chat");
+        assert_eq!(
+            (name.path(), name.abstract_name()),
+            (None, Some(&b"chat"[..]))
+        );
     }
 
     #[test]
@@ -300,7 +340,14 @@ mod tests {
 
     #[test]
     fn a_host_name_is_no_address_and_the_error_says_what_is() {
-        for text in ["localhost:7000", "unix:", "", "127.0.0.1", ":7000"] {
+        for text in [
+            "localhost:7000",
+            "unix:",
+            "unix:@",
+            "",
+            "127.0.0.1",
+            ":7000",
+        ] {
             let error = text.parse::<Addr>().unwrap_err().to_string();
             assert!(error.contains("IP:PORT"), "{error}");
         }

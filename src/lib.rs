@@ -147,6 +147,8 @@ mod tests;
 /// The crate that [`Input`] (`bytes::Buf`) and shared payloads (`bytes::Bytes`) come from.
 pub use bytes;
 
+#[cfg(unix)]
+pub use addr::Credentials;
 pub use addr::{Addr, AddrParseError, AnyAddr, ToAddr};
 pub use buffer::input::{Chunk, Input, InputBuffer};
 pub use buffer::payload::{Payload, ToPayload};

@@ -1,9 +1,10 @@
 //! How a listener or an outbound connection is asked for.
 
-use crate::addr::{Target, ToAddr};
+use crate::addr::{Addr, Target, ToAddr};
 use crate::config::Limits;
 use crate::id::Tag;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,6 +135,7 @@ pub struct Listen {
     pub(crate) last_word: Option<Arc<[u8]>>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<StartTls>,
+    pub(crate) mode: Option<u32>,
 }
 
 impl Listen {
@@ -156,6 +158,7 @@ impl Listen {
             last_word: None,
             #[cfg(feature = "tls")]
             tls: None,
+            mode: None,
         }
     }
 
@@ -184,6 +187,14 @@ impl Listen {
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: Arc<rustls::ServerConfig>) -> Listen {
         self.tls = Some(StartTls::server(config));
+        self
+    }
+
+    /// The mode of the socket's file: who may connect to it, 0o600 for this user alone (unix(7)).
+    /// Default: 0o777 without what the umask takes. Only for Unix paths. It is there before anybody
+    /// can connect, and at no moment may somebody connect whom it does not allow.
+    pub fn mode(mut self, mode: u32) -> Listen {
+        self.mode = Some(mode);
         self
     }
 
@@ -229,6 +240,45 @@ pub struct Connect {
     pub(crate) socket: SocketOptions,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<StartTls>,
+    pub(crate) route: Route,
+}
+
+/// By which way a connect goes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) device: Option<String>,
+    pub(crate) ttl: Option<u32>,
+    pub(crate) tos: Option<u32>,
+}
+
+impl Route {
+    /// Is the way left to the system?
+    pub(crate) fn is_free(&self) -> bool {
+        self.local.is_none() && self.device.is_none() && self.ttl.is_none() && self.tos.is_none()
+    }
+
+    /// Refuses what cannot be the way to this address. That a local address is of the other family
+    /// is a lack of this machine, as far as a name with addresses of both is concerned.
+    pub(crate) fn check(&self, to: &Addr) -> io::Result<()> {
+        let refuse = |kind, text: String| Err(io::Error::new(kind, text));
+        let invalid = io::ErrorKind::InvalidInput;
+        match (to.ip(), self.local) {
+            (None, _) if !self.is_free() => refuse(
+                invalid,
+                "a Unix socket has no local address, device, ttl or tos".into(),
+            ),
+            (Some(to), Some(local)) if to.is_ipv4() != local.is_ipv4() => refuse(
+                io::ErrorKind::AddrNotAvailable,
+                format!("{local} is of another family than {to}"),
+            ),
+            _ if self.ttl.is_some_and(|ttl| !(1..=255).contains(&ttl)) => {
+                refuse(invalid, "ttl is not within 1 to 255".into())
+            }
+            _ if self.tos.is_some_and(|tos| tos > 255) => refuse(invalid, "tos above 255".into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Connect {
@@ -243,6 +293,7 @@ impl Connect {
             socket: SocketOptions::default(),
             #[cfg(feature = "tls")]
             tls: None,
+            route: Route::default(),
         }
     }
 
@@ -267,6 +318,34 @@ impl Connect {
     /// [`Limits::connect_timeout`](crate::Limits::connect_timeout).
     pub fn timeout(mut self, timeout: Duration) -> Connect {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// The address of this end, and its port; 0 for the latter lets the system choose. Default: the
+    /// system chooses both. Of a name only the addresses of the same family are reached. One local
+    /// port is for one connect at a time to the same peer (`AddrInUse`, `AddrNotAvailable`).
+    pub fn local_addr(mut self, addr: SocketAddr) -> Connect {
+        self.route.local = Some(addr);
+        self
+    }
+
+    /// The network device that the connection goes by, whatever the routes say
+    /// (`SO_BINDTODEVICE`, socket(7)). Linux only; elsewhere the connect fails.
+    pub fn device(mut self, name: &str) -> Connect {
+        self.route.device = Some(name.to_owned());
+        self
+    }
+
+    /// How many routers a packet may pass, 1 to 255 (`IP_TTL`, `IPV6_UNICAST_HOPS`).
+    pub fn ttl(mut self, hops: u32) -> Connect {
+        self.route.ttl = Some(hops);
+        self
+    }
+
+    /// The byte by which routers tell kinds of traffic, 0 to 255 (`IP_TOS`, `IPV6_TCLASS`): the
+    /// DSCP in its upper six bits.
+    pub fn tos(mut self, tos: u32) -> Connect {
+        self.route.tos = Some(tos);
         self
     }
 }

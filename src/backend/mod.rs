@@ -41,6 +41,8 @@ pub(crate) use os::Alarm;
 pub(crate) use os::{is_exhaustion, is_lack, is_of_file, is_shortage, read_file};
 
 use crate::addr::Addr;
+#[cfg(unix)]
+use crate::addr::Credentials;
 use crate::names::Resolver;
 use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;
@@ -220,6 +222,17 @@ impl Stream {
         on!(Stream, self, stream => stream.local_addr())
     }
 
+    /// Who is at the other end of a Unix socket, as the system has known it at the connect. `None`:
+    /// the system does not say, or it is no Unix socket.
+    #[cfg(unix)]
+    pub(crate) fn peer_credentials(&self) -> Option<Credentials> {
+        match self {
+            Stream::Os(stream) => stream.peer_credentials(),
+            #[cfg(any(test, feature = "sim"))]
+            _ => None,
+        }
+    }
+
     /// Does a read or write that moves less than was asked prove that the next would block?
     ///
     /// `true`: a short count is as good as a `WouldBlock`, an event follows it too. But not for
@@ -321,6 +334,10 @@ impl Backend {
     ) -> io::Result<Acceptor> {
         addr.check()?;
         listen.socket.check()?;
+        if listen.mode.is_some() && addr.path().is_none() {
+            let text = "mode is for Unix paths";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         match self {
             Backend::Os(os) => os.listen(listen, addr, slot).map(Acceptor::Os),
             #[cfg(test)]
@@ -343,6 +360,7 @@ impl Backend {
     ) -> io::Result<(Stream, bool)> {
         addr.check_peer()?;
         connect.socket.check()?;
+        connect.route.check(addr)?;
         match self {
             Backend::Os(os) => os
                 .connect(connect, addr, to)

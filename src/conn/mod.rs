@@ -23,6 +23,8 @@ pub(crate) use sources::{SOURCE_WEIGHT, Sourced};
 pub(crate) use writing::Written;
 
 use crate::addr::Addr;
+#[cfg(unix)]
+use crate::addr::Credentials;
 use crate::backend::Stream;
 use crate::buffer::outbox::Outbox;
 use crate::buffer::receive::Leftover;
@@ -187,6 +189,11 @@ impl Conn {
 
     pub(crate) fn local_addr(&self) -> Option<Addr> {
         self.transport.as_ref()?.local_addr().ok()
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn peer_credentials(&self) -> Option<Credentials> {
+        self.transport.as_ref()?.peer_credentials()
     }
 }
 

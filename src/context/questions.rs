@@ -2,6 +2,8 @@
 
 use super::Context;
 use crate::addr::Addr;
+#[cfg(unix)]
+use crate::addr::Credentials;
 use crate::conn::{Conn, Flags, Origin, Phase};
 use crate::id::{ConnId, ListenerId, Tag, TimerId};
 use crate::stats::Stats;
@@ -100,6 +102,14 @@ impl Context {
     /// or one that lingered after its close and had to give its descriptor to another.
     pub fn local_addr(&self, conn: ConnId) -> Option<Addr> {
         self.conns.get(conn.0)?.local_addr()
+    }
+
+    /// Who is at the other end of a Unix socket: its user, group and process, as they were at the
+    /// connect. `None` for another kind of socket, a stale id, in a simulation, and where the system
+    /// does not say (all but Linux).
+    #[cfg(unix)]
+    pub fn peer_credentials(&self, conn: ConnId) -> Option<Credentials> {
+        self.conns.get(conn.0)?.peer_credentials()
     }
 
     /// Where a listener listens, with the port that the system chose for port 0; of a name with

@@ -32,6 +32,8 @@ pub use info::{TlsInfo, TlsVersion};
 pub(crate) use tls::Tls;
 
 use crate::addr::Addr;
+#[cfg(unix)]
+use crate::addr::Credentials;
 use crate::backend::Stream;
 use std::io;
 
@@ -186,6 +188,11 @@ impl Transport {
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         self.stream().local_addr()
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn peer_credentials(&self) -> Option<Credentials> {
+        self.stream().peer_credentials()
     }
 
     pub(crate) fn is_connected(&mut self) -> io::Result<bool> {

@@ -8,6 +8,7 @@ mod alarm;
 mod files;
 mod lost_peers;
 mod resolve;
+mod route;
 mod sockets;
 #[cfg(unix)]
 mod unix;

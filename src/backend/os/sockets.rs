@@ -3,8 +3,11 @@
 #[cfg(target_os = "linux")]
 use super::files;
 use super::lost_peers::LostPeers;
+use super::route;
 use super::system::{self, SocketFile, UnixStream};
 use crate::addr::Addr;
+#[cfg(unix)]
+use crate::addr::Credentials;
 use crate::options::{Connect, KeepAlive, Listen, SocketOptions};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
@@ -51,6 +54,9 @@ impl Stream {
         };
         socket.set_nonblocking(true)?;
         set_options(&SockRef::from(&socket), &connect.socket, addr.is_unix())?;
+        if !connect.route.is_free() {
+            route::set(&socket, &connect.route, addr.is_ipv6())?;
+        }
         let done = match socket.connect(&addr) {
             Ok(()) => true,
             Err(error) if !addr.is_unix() && system::is_in_progress(&error) => false,
@@ -156,6 +162,24 @@ impl Stream {
         }
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn peer_credentials(&self) -> Option<Credentials> {
+        let Stream::Unix(stream) = self else {
+            return None;
+        };
+        let known = rustix::net::sockopt::socket_peercred(stream).ok()?;
+        Some(Credentials {
+            uid: known.uid.as_raw(),
+            gid: known.gid.as_raw(),
+            pid: known.pid.as_raw_nonzero().get(),
+        })
+    }
+
+    #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+    pub(crate) fn peer_credentials(&self) -> Option<Credentials> {
+        None
+    }
+
     /// Unix sockets stop a read at passed descriptors, so there a short one proves nothing.
     #[inline]
     pub(crate) fn short_is_proof(&self) -> bool {
@@ -166,8 +190,9 @@ impl Stream {
 pub(crate) enum Acceptor {
     Tcp(TcpListener, Heirs),
     /// The file goes first: as long as the socket lives, no other can have its inode. The listener
-    /// is held as mio's stream, which has `try_io`, where mio's listener can only `accept`.
-    Unix(SocketFile, UnixStream, Heirs),
+    /// is held as mio's stream, which has `try_io`, where mio's listener can only `accept`. An
+    /// abstract name has no file, and neither has a socket that was made elsewhere.
+    Unix(Option<SocketFile>, UnixStream, Heirs),
 }
 
 impl Acceptor {
@@ -199,7 +224,14 @@ impl Acceptor {
         let socket = system::unix_socket()?;
         socket.set_nonblocking(true)?;
         set_options(&SockRef::from(&socket), &listen.socket, true)?;
-        let file = SocketFile::listen(&socket, path, listen.backlog)?;
+        let file = match path.as_os_str().as_encoded_bytes() {
+            [0, ..] => {
+                socket.bind(&SockAddr::unix(path)?)?;
+                socket.listen(listen.backlog)?;
+                None
+            }
+            _ => Some(SocketFile::listen(&socket, path, listen)?),
+        };
         let heirs = Heirs::of(listen);
         system::unix_stream(socket).map(|listener| Acceptor::Unix(file, listener, heirs))
     }
@@ -234,7 +266,10 @@ impl Acceptor {
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         match self {
             Acceptor::Tcp(listener, _) => listener.local_addr().map(Addr::from_system),
-            Acceptor::Unix(file, ..) => Ok(Addr::unix(file.path())),
+            Acceptor::Unix(Some(file), ..) => Ok(Addr::unix(file.path())),
+            Acceptor::Unix(None, listener, _) => SockRef::from(listener)
+                .local_addr()
+                .map(|addr| system::unix_addr(&addr)),
         }
     }
 }
@@ -255,7 +290,7 @@ fn set_options(socket: &SockRef<'_>, options: &SocketOptions, is_unix: bool) -> 
     .try_for_each(|(name, result)| result.map_err(|error| named(name, &error)))
 }
 
-fn named(name: &str, error: &io::Error) -> io::Error {
+pub(super) fn named(name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 

@@ -17,8 +17,10 @@ use crate::options::Listen;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send as send_to, sendmsg};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// The system knows no such family of addresses.
@@ -161,7 +163,11 @@ pub(super) fn unix_stream(socket: Socket) -> io::Result<UnixStream> {
     Ok(UnixStream::from(OwnedFd::from(socket)))
 }
 
-/// A name that is no path (abstract, or of another family) is none.
+/// A name of another family is none.
 pub(super) fn unix_addr(addr: &SockAddr) -> Addr {
+    if let Some(name) = addr.as_abstract_namespace() {
+        let name = [b"\0", name].concat();
+        return Addr::unix(OsStr::from_bytes(&name));
+    }
     Addr::Unix(addr.as_pathname().map(Arc::from))
 }

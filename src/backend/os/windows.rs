@@ -87,7 +87,7 @@ pub(super) fn unix_addr(_: &SockAddr) -> Addr {
 pub(crate) enum SocketFile {}
 
 impl SocketFile {
-    pub(super) fn listen(_: &Socket, _: &Path, _: i32) -> io::Result<SocketFile> {
+    pub(super) fn listen(_: &Socket, _: &Path, _: &Listen) -> io::Result<SocketFile> {
         Err(no_unix_sockets())
     }
 

@@ -337,8 +337,17 @@ impl Net {
             return Err(exhausted(&mut self.random));
         }
         let (host, owner) = (self.pollers[poller].host, Owner::Reactor(poller, Some(to)));
+        let local = connect.route.local;
+        let here = local.map_or(host, |local| local.ip());
+        if here != host && !here.is_loopback() && !here.is_unspecified() {
+            let said = format!("{here} is not here: this host is {host}");
+            return Err(io::Error::new(ErrorKind::AddrNotAvailable, said));
+        }
         let (id, started) = self.begin_connect(owner, host, addr, &connect.socket);
         started?;
+        if let Some(port) = local.map(|local| local.port()).filter(|port| *port != 0) {
+            self.sockets[id.0].local = Addr::Ip(SocketAddr::new(host, port));
+        }
         Ok((id, self.sockets[id.0].state == State::Open))
     }
 

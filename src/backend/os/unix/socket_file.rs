@@ -1,10 +1,13 @@
 //! The file of a Unix socket: whose it is, and when it may be removed.
 
 use super::start_lock::StartLock;
+use crate::backend::os::sockets::named;
+use crate::options::Listen;
+use rustix::fs::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A socket file that we made. It is removed when dropped, unless another has taken its place.
@@ -19,9 +22,14 @@ impl SocketFile {
     ///
     /// All of it is under a lock. A server that has bound and does not listen yet refuses as one
     /// that is gone does, and between looking and removing another may have made a new file.
-    pub(crate) fn listen(socket: &Socket, path: &Path, backlog: i32) -> io::Result<SocketFile> {
+    pub(crate) fn listen(socket: &Socket, path: &Path, listen: &Listen) -> io::Result<SocketFile> {
         let addr = SockAddr::unix(path)?;
         let _lock = StartLock::take(path)?;
+        if let Some(mode) = listen.mode {
+            // Linux makes the file with the mode of the socket, without what the umask takes
+            // (unix_bind_bsd() in af_unix.c). Others refuse, and have only the step below.
+            let _ = fchmod(socket, Mode::from_raw_mode(mode));
+        }
         if let Err(error) = socket.bind(&addr) {
             let stale = (error.kind() == io::ErrorKind::AddrInUse)
                 .then(|| stale_inode(path, &addr))
@@ -41,7 +49,11 @@ impl SocketFile {
             path: path.to_owned(),
             inode: inode(path)?,
         };
-        socket.listen(backlog)?;
+        // Before it listens: until then it refuses everybody, whatever the mode is.
+        if let Some(mode) = listen.mode {
+            set_mode(path, mode).map_err(|error| named("mode", &error))?;
+        }
+        socket.listen(listen.backlog)?;
         Ok(file)
     }
 
@@ -57,6 +69,19 @@ impl Drop for SocketFile {
             // Nobody is left to tell of a failure, and a stale file does no harm.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Gives the file the mode that the umask may have kept from it.
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    if meta.permissions().mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    // chmod(2) would follow a link that somebody has put there instead.
+    match meta.file_type().is_socket() {
+        true => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        false => Err(io::Error::other("the file has been replaced")),
     }
 }
 
