@@ -103,13 +103,21 @@ pub enum Reason {
     /// The peer's end came without the word that TLS has for it (close_notify): somebody may have
     /// cut the stream off (RFC 8446, 6.1; feature `tls`). What is pending was sent first.
     Truncated,
+    /// [`release`](crate::Context::release) was called: here is the connection, with all that
+    /// belongs to it.
+    #[cfg(unix)]
+    Released(Box<Released>),
     /// Any other error of the operating system, a keep-alive that got no answer (`ETIMEDOUT`) too.
     Io(io::Error),
 }
 
 impl Reason {
-    /// `Local` or `Eof`: somebody wished it so.
+    /// `Local`, `Eof` or `Released`: somebody wished it so.
     pub fn is_clean(&self) -> bool {
+        #[cfg(unix)]
+        if matches!(self, Reason::Released(_)) {
+            return true;
+        }
         matches!(self, Reason::Local | Reason::Eof)
     }
 
@@ -142,8 +150,37 @@ impl fmt::Display for Reason {
             Reason::Finished => f.write_str("still open at the end of the grace"),
             Reason::Tls(error) => write!(f, "tls: {error}"),
             Reason::Truncated => f.write_str("cut off: an end without close_notify"),
+            #[cfg(unix)]
+            Reason::Released(_) => f.write_str("released"),
             Reason::Io(error) => write!(f, "i/o error: {error}"),
         }
+    }
+}
+
+/// A connection that the loop has given away: its socket, and what the loop had of its bytes.
+#[cfg(unix)]
+#[non_exhaustive]
+pub struct Released {
+    /// The socket, connected and non-blocking. Nobody has it registered any more.
+    pub stream: std::os::fd::OwnedFd,
+    /// What was received and not taken by the handler. It comes before what the socket still has.
+    pub input: Vec<u8>,
+    /// What was sent and not taken by the system. It goes before what is sent from now on.
+    pub output: Vec<u8>,
+    /// `shutdown_write` was called, and is still to be done, behind `output`.
+    pub shuts: bool,
+}
+
+/// Says how much it is, and nothing of what peers have sent.
+#[cfg(unix)]
+impl fmt::Debug for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Released")
+            .field("stream", &self.stream)
+            .field("input", &self.input.len())
+            .field("output", &self.output.len())
+            .field("shuts", &self.shuts)
+            .finish()
     }
 }
 

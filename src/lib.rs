@@ -153,6 +153,8 @@ pub use addr::{Addr, AddrParseError, AnyAddr, ToAddr};
 pub use buffer::input::{Chunk, Input, InputBuffer};
 pub use buffer::payload::{Payload, ToPayload};
 pub use buffer::source::{Output, Pull, Pulled, Source};
+#[cfg(unix)]
+pub use closed::Released;
 pub use closed::{Closed, ConnectError, ConnectStep, Deadline, Reason};
 pub use config::{Config, ConfigError, Limits, Overflow};
 pub use conn::Origin;
@@ -164,6 +166,8 @@ pub use hold::Hold;
 pub use id::{ConnId, ListenerId, Tag, TimerId, WatchId};
 pub use mailbox::{SendError, Sender};
 pub use names::{Lookup, Resolver, StaticNames};
+#[cfg(unix)]
+pub use options::Adopt;
 #[cfg(feature = "tls")]
 pub use options::StartTls;
 pub use options::{Connect, KeepAlive, Listen, ToConnect, ToListen};

@@ -33,6 +33,25 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
+    /// One listener with one address, and nothing waiting that is known of.
+    pub(crate) fn new(acceptor: Acceptor, local: Addr, tag: Tag, limits: Arc<Limits>) -> Listener {
+        Listener {
+            acceptor,
+            local,
+            first: None,
+            others: Box::default(),
+            tag,
+            limits,
+            ready: false,
+            listed: false,
+            rest: None,
+            paused: false,
+            last_word: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
     /// May somebody wait, and does it neither rest nor pause?
     pub(crate) fn may_accept(&self) -> bool {
         self.ready && self.rest.is_none() && !self.paused

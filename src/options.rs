@@ -350,6 +350,51 @@ impl Connect {
     }
 }
 
+/// A socket that was made elsewhere, for [`Context::adopt`](crate::Context::adopt) and
+/// [`Context::adopt_listener`](crate::Context::adopt_listener) (Unix).
+///
+/// It is a stream or a listener of std's, of `socket2`, or a descriptor that another process has
+/// handed over.
+#[cfg(unix)]
+#[derive(Debug)]
+pub struct Adopt {
+    pub(crate) socket: std::os::fd::OwnedFd,
+    pub(crate) tag: Option<Tag>,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) idle: Option<Duration>,
+}
+
+#[cfg(unix)]
+impl Adopt {
+    /// Takes a socket over: a `TcpStream`, a `UnixStream`, a listener of either, an `OwnedFd`.
+    pub fn new(socket: impl Into<std::os::fd::OwnedFd>) -> Adopt {
+        Adopt {
+            socket: socket.into(),
+            tag: None,
+            limits: None,
+            idle: None,
+        }
+    }
+
+    /// The tag of its events. Default: the tag of the event in whose callback it is adopted.
+    pub fn tag(mut self, tag: Tag) -> Adopt {
+        self.tag = Some(tag);
+        self
+    }
+
+    /// Limits of its own instead of those in [`Config`](crate::Config).
+    pub fn limits(mut self, limits: Limits) -> Adopt {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// No byte in either direction for this long, and `on_deadline` is called with `Idle`.
+    pub fn idle(mut self, idle: Duration) -> Adopt {
+        self.idle = Some(idle);
+        self
+    }
+}
+
 /// What [`Context::listen`](crate::Context::listen) takes: an address in any form of
 /// [`AnyAddr`](crate::AnyAddr), or a [`Listen`].
 ///

@@ -23,6 +23,8 @@ pub struct Stats {
     pub attempts: u64,
     /// Outbound connections established.
     pub connected: u64,
+    /// Connections adopted.
+    pub adopted: u64,
     /// `on_open` callbacks: accepted and connected.
     pub opened: u64,
     /// `on_close` callbacks, by reason.
@@ -71,6 +73,7 @@ pub struct ClosedStats {
     pub tls: u64,
     pub truncated: u64,
     pub source: u64,
+    pub released: u64,
     pub io: u64,
 }
 
@@ -116,6 +119,8 @@ impl ClosedStats {
             Reason::Tls(_) => &mut self.tls,
             Reason::Truncated => &mut self.truncated,
             Reason::Source(_) => &mut self.source,
+            #[cfg(unix)]
+            Reason::Released(_) => &mut self.released,
             Reason::Io(_) => &mut self.io,
         };
         *counter += 1;
@@ -123,7 +128,7 @@ impl ClosedStats {
 
     /// All of them.
     pub fn total(&self) -> u64 {
-        let clean = self.local + self.eof + self.aborted + self.finished;
+        let clean = self.local + self.eof + self.aborted + self.finished + self.released;
         let failed = self.reset + self.connect_failed + self.protocol + self.source + self.io;
         let failed = failed + self.tls + self.truncated;
         let limits = self.input_limit + self.pending_limit;

@@ -27,6 +27,8 @@
 //!   the one that wins is given its connection's ([`Backend::promote`]).
 //! - **Whatever is dropped is closed**, without blocking, and its registration goes with it.
 
+#[cfg(unix)]
+mod handing;
 mod os;
 #[cfg(test)]
 pub(crate) mod script;

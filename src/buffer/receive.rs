@@ -19,6 +19,14 @@ struct Left {
 }
 
 impl Leftover {
+    /// All of it, for somebody else.
+    #[cfg(unix)]
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let Left { mut bytes, start } = *self.0;
+        bytes.drain(..start);
+        bytes
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.bytes.len() - self.0.start
     }

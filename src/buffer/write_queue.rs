@@ -135,6 +135,17 @@ impl WriteQueue {
         }
     }
 
+    /// Moves everything behind these bytes, in its order.
+    #[cfg(unix)]
+    pub(crate) fn drain_into(&mut self, bytes: &mut Vec<u8>) {
+        bytes.reserve(self.len);
+        self.blocks
+            .iter()
+            .for_each(|block| bytes.extend_from_slice(block));
+        bytes.extend_from_slice(&self.tail[self.taken..]);
+        self.reset();
+    }
+
     fn push_block(&mut self, block: Bytes) {
         self.seal();
         self.len += block.len();

@@ -35,7 +35,7 @@ impl Flags {
     /// Reads are paused until the wait for the peer to take what is pending is over.
     pub(crate) const UNTIL_DRAINED: Flags = Flags(1 << 15);
     /// The transport is not plain: the masks of the usual ways exclude it.
-    pub(super) const LAYERED: Flags = Flags(1 << 14);
+    pub(crate) const LAYERED: Flags = Flags(1 << 14);
     /// The phase is `Open`: here again, so that the usual case is one comparison.
     pub(super) const OPEN: Flags = Flags(1 << 13);
 }

@@ -44,6 +44,9 @@ pub enum Origin {
     Accepted(ListenerId),
     /// `connect` made the connection.
     Connected,
+    /// `adopt` took the connection over: it was made elsewhere.
+    #[cfg(unix)]
+    Adopted,
 }
 
 /// Where a connection is in its life; it only ever moves down this list.
@@ -132,6 +135,14 @@ impl Conn {
     /// One that connects, until this time at most.
     pub(crate) fn connecting(peer: Addr, tag: Tag, limits: Arc<Limits>, until: Tick) -> Conn {
         let mut conn = Conn::new(Origin::Connected, peer, tag, limits, Phase::Connecting);
+        conn.limit_at = until;
+        conn
+    }
+
+    /// One that was made elsewhere: it comes through in the next turn, as a connect does.
+    #[cfg(unix)]
+    pub(crate) fn adopted(peer: Addr, tag: Tag, limits: Arc<Limits>, until: Tick) -> Conn {
+        let mut conn = Conn::new(Origin::Adopted, peer, tag, limits, Phase::Connecting);
         conn.limit_at = until;
         conn
     }
@@ -388,6 +399,16 @@ impl Conn {
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
         self.is_faulted = false;
         self.transport.as_mut()?.take_error()
+    }
+
+    /// Takes its stream away. `None`: there is none, or more than bytes lies between.
+    #[cfg(unix)]
+    pub(crate) fn take_stream(&mut self) -> Option<Stream> {
+        match self.transport.take()? {
+            Transport::Plain(stream) => Some(stream),
+            #[cfg(feature = "tls")]
+            Transport::Tls(_) => None,
+        }
     }
 
     /// Gives the descriptor back before the slot.

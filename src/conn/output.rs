@@ -126,6 +126,20 @@ impl Conn {
         }
     }
 
+    /// Takes all that is pending away from it, in its order.
+    #[cfg(unix)]
+    pub(crate) fn take_output(&mut self, outbox: &mut Outbox) -> Vec<u8> {
+        let mut output = Vec::new();
+        if let Some(range) = self.take_broadcast() {
+            output.extend_from_slice(&outbox.split().0[range]);
+        }
+        if let Some(queue) = &mut self.queue {
+            queue.drain_into(&mut output);
+        }
+        self.release_queue(outbox);
+        output
+    }
+
     pub(crate) fn has_queue(&self) -> bool {
         self.queue.is_some()
     }

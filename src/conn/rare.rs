@@ -1,10 +1,12 @@
 //! The part of a connection's state that few of them need: one allocation for those who do.
 
-use super::Conn;
 use super::dial::Dial;
+use super::{Conn, Flags};
 use crate::addr::Addr;
 use crate::buffer::line::Line;
 use crate::clock::Tick;
+#[cfg(unix)]
+use crate::hold::Hold;
 use crate::id::Key;
 use crate::names::Wanted;
 use crate::options::Connect;
@@ -28,6 +30,8 @@ pub(super) struct Rare {
     pub(super) line: Line,
     /// A source was dropped before its end.
     pub(super) is_cut_short: bool,
+    /// Given away at the end of the turn.
+    releasing: bool,
 }
 
 impl Rare {
@@ -98,6 +102,24 @@ impl Conn {
             self.rare = None;
         }
         dialing
+    }
+
+    /// Nothing but its end is told of it from now on, which comes at the end of the turn. What it
+    /// has is kept until then.
+    #[cfg(unix)]
+    pub(crate) fn begin_releasing(&mut self) {
+        self.hold(Hold::NAMELESS);
+        self.forget_deadlines();
+        self.set_idle(None, 0);
+        self.lift_limit();
+        self.clear(Flags::WAITING);
+        // No command reaches it any more.
+        self.set(Flags::CLOSE_ASKED);
+        self.rare().releasing = true;
+    }
+
+    pub(crate) fn is_releasing(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.releasing)
     }
 
     /// So many bytes more are lost.

@@ -7,7 +7,7 @@ use super::{Context, senseless};
 use crate::addr::{Addr, Target};
 use crate::backend::Source;
 use crate::closed::{ConnectError, ConnectStep, Reason};
-use crate::conn::{Conn, Flags, Phase};
+use crate::conn::{Conn, Flags, Origin, Phase};
 use crate::id::ConnId;
 use crate::options::{Connect, ToConnect};
 use std::io;
@@ -161,7 +161,10 @@ impl Context {
             }
             Ok((true, reset)) => {
                 conn.open(self.schedule.fresh());
-                self.stats.connected += 1;
+                match conn.origin() {
+                    Origin::Connected => self.stats.connected += 1,
+                    _ => self.stats.adopted += 1,
+                }
                 // What was sent meanwhile goes out, and a shutdown that was asked for.
                 self.lists.want_flush(slot, conn);
                 if reset {
@@ -173,7 +176,7 @@ impl Context {
                     return None;
                 }
                 self.stats.opened += 1;
-                log::debug!(target: "sockeye", "{} is open: connected", conn.peer());
+                log::debug!(target: "sockeye", "{} is open: {:?}", conn.peer(), conn.origin());
                 self.schedule.arm(slot, conn);
                 Some(Next::Open)
             }

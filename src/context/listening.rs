@@ -149,20 +149,13 @@ impl Context {
         let acceptor = self.backend.listen(listen, addr, key.slot)?;
         let local = acceptor.local_addr()?;
         log::debug!(target: "sockeye", "{} listens on {local}", ListenerId(key));
+        let tag = listen.tag.unwrap_or(self.current_tag);
         self.listeners.insert(Listener {
-            acceptor,
-            local: local.clone(),
             first,
-            others: Box::default(),
-            tag: listen.tag.unwrap_or(self.current_tag),
-            limits: limits.clone(),
-            ready: false,
-            listed: false,
-            rest: None,
-            paused: false,
             last_word: listen.last_word.clone(),
             #[cfg(feature = "tls")]
             tls: listen.tls.clone(),
+            ..Listener::new(acceptor, local.clone(), tag, limits.clone())
         });
         Ok((key, local))
     }

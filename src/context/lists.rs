@@ -1,6 +1,7 @@
 //! Who is to be served: what the phases take from, and everything else puts on.
 
 use crate::conn::{Conn, Flags, Phase};
+use crate::id::ConnId;
 use crate::listener::Listener;
 use crate::readiness::Readiness;
 use crate::watch::Watch;
@@ -44,6 +45,8 @@ pub(crate) struct Lists {
     stale: bool,
     /// Listeners behind which connections may wait.
     accepting: VecDeque<u32>,
+    /// Connections that are to be given away at the end of the turn.
+    releasing: Vec<ConnId>,
     /// Attempts of connects that may be through, or have failed.
     attempting: Vec<u32>,
     /// Watches with readiness to report.
@@ -66,6 +69,7 @@ impl Lists {
             | self.ended.len()
             | self.accepting.len()
             | self.attempting.len()
+            | self.releasing.len()
             | self.reporting.len();
         listed > 0 || self.batch_full | self.expiries_left
     }
@@ -264,6 +268,22 @@ impl Lists {
     }
 
     /// Lists a watch with news.
+    #[cfg(unix)]
+    pub(super) fn want_release(&mut self, conn: ConnId) {
+        self.releasing.push(conn);
+    }
+
+    /// Is anybody to be given away?
+    #[inline]
+    pub(crate) fn have_releases(&self) -> bool {
+        !self.releasing.is_empty()
+    }
+
+    #[cfg(unix)]
+    pub(super) fn take_releases(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.releasing)
+    }
+
     pub(super) fn want_attempt(&mut self, slot: u32) {
         self.attempting.push(slot);
     }

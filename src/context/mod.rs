@@ -9,6 +9,8 @@ mod connecting;
 mod dialing;
 mod finishing;
 mod flushing;
+#[cfg(unix)]
+mod handing;
 mod lending;
 mod lingering;
 mod listening;
@@ -85,6 +87,10 @@ use std::sync::Arc;
 /// | `start_tls` (feature `tls`) | `on_secure` |
 /// | [`finish`](Self::finish) | `on_finish` for each connection; then `run` returns |
 /// | [`stop`](Self::stop) | `run` returns |
+///
+/// On Unix besides: [`adopt`](Self::adopt) (its result, then `on_open`),
+/// [`adopt_listener`](Self::adopt_listener) (its result, then `on_accept`), and
+/// [`release`](Self::release) (its result, then `on_close` with `Released`).
 pub struct Context {
     backend: Backend,
     config: Config,

@@ -105,8 +105,8 @@ impl Context {
     }
 
     /// Who is at the other end of a Unix socket: its user, group and process, as they were at the
-    /// connect. `None` for another kind of socket, a stale id, in a simulation, and where the system
-    /// does not say (all but Linux).
+    /// connect. `None` for another kind of socket, a stale id, in a simulation, and where the
+    /// system does not say (all but Linux).
     #[cfg(unix)]
     pub fn peer_credentials(&self, conn: ConnId) -> Option<Credentials> {
         self.conns.get(conn.0)?.peer_credentials()

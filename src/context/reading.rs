@@ -279,6 +279,9 @@ impl Context {
     pub(crate) fn after_eof(&mut self, slot: u32, left: Option<Leftover>) {
         // Almost always it was closed, and there is nothing more to do.
         if self.conns.listed(slot).phase() == Phase::Open {
+            if self.conns.listed(slot).is_releasing() {
+                return self.after_input(slot, left);
+            }
             self.end_if_over(slot);
             let put_off = !self.conns.listed(slot).has(Flags::EOF);
             self.after_input(slot, left.filter(|_| put_off));

@@ -246,7 +246,8 @@ impl<M> Reactor<M> {
         }
         // A block of broadcasts is to be cleared, too.
         let parts = self.cx.parts();
-        if parts.lists.have_flushes() || !parts.outbox.is_clear() {
+        let lists = &parts.lists;
+        if lists.have_flushes() || !parts.outbox.is_clear() || lists.have_releases() {
             self.flush_and_reap(app);
         }
         // What is created outside of callbacks inherits nothing from the last one.

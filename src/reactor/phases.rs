@@ -307,6 +307,10 @@ impl<M> Reactor<M> {
     /// 6 and 7, until they come to rest or a number of rounds is over.
     #[inline(never)]
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
+        #[cfg(unix)]
+        if self.cx.parts().lists.have_releases() {
+            self.cx.hand_out(&mut self.receive);
+        }
         for _ in 0..self.cx.parts().config.rounds_per_turn {
             if !self.cx.parts().lists.have_flushes() {
                 break;

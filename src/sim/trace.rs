@@ -89,6 +89,8 @@ impl NodeTrace {
                 let how = match origin {
                     crate::conn::Origin::Accepted(_) => "accepted",
                     crate::conn::Origin::Connected => "connected",
+                    #[cfg(unix)]
+                    crate::conn::Origin::Adopted => "adopted",
                 };
                 write!(line, "c{} open {how}", self.conn(*conn))
             }

@@ -6,6 +6,8 @@
 ))]
 mod alarm;
 mod files;
+#[cfg(unix)]
+mod handing;
 mod lost_peers;
 mod resolve;
 mod route;
@@ -21,6 +23,8 @@ mod windows;
 ))]
 pub(crate) use alarm::Alarm;
 pub(crate) use files::{is_of_file, read_file};
+#[cfg(unix)]
+pub(super) use handing::check_stream;
 pub(super) use resolve::{SystemNames, addresses, interface};
 pub(super) use sockets::{Acceptor, Stream};
 
@@ -127,6 +131,11 @@ impl Os {
             waker,
             busy_poll,
         })
+    }
+
+    #[cfg(unix)]
+    fn registry(&self) -> &mio::Registry {
+        self.poll.registry()
     }
 
     pub(crate) fn wake(&self) -> Wake {

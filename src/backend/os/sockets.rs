@@ -69,6 +69,27 @@ impl Stream {
         Ok((stream, done))
     }
 
+    /// One that is connected already, and its peer.
+    #[cfg(unix)]
+    pub(super) fn adopt(socket: Socket) -> io::Result<(Stream, Addr)> {
+        let peer = socket.peer_addr()?;
+        Ok(match peer.as_socket() {
+            Some(addr) => {
+                let stream = TcpStream::from_std(socket.into());
+                (Stream::Tcp(stream), Addr::from_system(addr))
+            }
+            None => (
+                Stream::Unix(system::unix_stream(socket)?),
+                system::unix_addr(&peer),
+            ),
+        })
+    }
+
+    #[cfg(unix)]
+    pub(super) fn into_descriptor(self) -> std::os::fd::OwnedFd {
+        on!(self, stream => stream.into())
+    }
+
     pub(super) fn source(&mut self) -> &mut dyn Source {
         on!(self, stream => stream)
     }
@@ -218,6 +239,18 @@ impl Acceptor {
             TcpListener::from_std(socket.into()),
             Heirs::of(listen),
         ))
+    }
+
+    /// One that listens already. Those whom it accepts have its options and no others.
+    #[cfg(unix)]
+    pub(super) fn adopt(socket: Socket) -> io::Result<Acceptor> {
+        let mut listen = Listen::new("");
+        listen.socket.nodelay = false;
+        let heirs = Heirs::of(&listen);
+        Ok(match socket.local_addr()?.as_socket() {
+            Some(_) => Acceptor::Tcp(TcpListener::from_std(socket.into()), heirs),
+            None => Acceptor::Unix(None, system::unix_stream(socket)?, heirs),
+        })
     }
 
     fn bind_unix(listen: &Listen, path: &Path) -> io::Result<Acceptor> {
