@@ -19,7 +19,7 @@ struct Args {
     /// Keep the counters instead
     #[arg(long)]
     serve: bool,
-    /// Where the server listens: IP:PORT or unix:PATH
+    /// Where the server listens: NAME:PORT, IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7003")]
     listen: String,
     /// NAME asks for a counter, NAME=NUMBER sets it

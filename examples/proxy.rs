@@ -18,7 +18,7 @@ struct Args {
     /// Where to listen: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7001")]
     listen: String,
-    /// The server: IP:PORT or unix:PATH
+    /// The server: NAME:PORT, IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7000")]
     to: String,
     #[command(flatten)]

@@ -13,7 +13,7 @@ struct Args {
     /// Answer requests instead, with what came, the other way round
     #[arg(long)]
     serve: bool,
-    /// Where the server listens: IP:PORT or unix:PATH
+    /// Where the server listens: NAME:PORT, IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7002")]
     listen: String,
     /// The request
