@@ -6,7 +6,9 @@ mod kit;
 
 use kit::{Kit, default, descriptors, echo, read_all, read_n, spawn, unix_path, write};
 use socket2::{Domain, Socket, Type};
-use sockeye::{Adopt, Config, ConnId, Context, EventKind, Origin, Reactor, Reason, Released};
+use sockeye::{
+    Adopt, Config, ConnId, Context, EventKind, Origin, Reactor, Reason, Released, Source,
+};
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -370,6 +372,14 @@ fn what_is_not_open_is_not_released() {
         kit.cx().release(conn).unwrap_err().kind(),
         ErrorKind::NotFound
     );
+    let (_peer, open) = kit.accept();
+    // A source would have to come along.
+    let source = Source::each(std::iter::repeat_n("x", 1 << 20));
+    kit.cx().send_from(open, source);
+    let error = kit.cx().release(open).unwrap_err();
+    assert!(error.to_string().contains("source"), "{error}");
+    kit.cx().abort(open);
+    kit.until_all_closed();
     let (_peer, open) = kit.accept();
     kit.cx().send(open, "x");
     kit.cx().close(open);

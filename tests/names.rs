@@ -5,8 +5,8 @@ mod kit;
 
 use kit::places::{black_hole, in_own_process, is_own_process, refusing};
 use kit::{Kit, default, descriptors};
-use sockeye::StaticNames;
 use sockeye::{ConnId, Connect, ConnectStep, Context, EventKind, Lookup, Reason, Resolver};
+use sockeye::{Source, StaticNames};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
@@ -152,7 +152,7 @@ fn what_is_sent_during_the_look_up_arrives_behind_the_open() {
     kit.cx().set_resolver(Held(held));
     let conn = kit.connect("db.example:80");
     kit.cx().send(conn, "one ");
-    kit.cx().send(conn, "two");
+    kit.cx().send_from(conn, Source::each(["t", "w", "o"]));
     kit.cx().shutdown_write(conn);
     kit.turn();
     let lookup = asked.recv().unwrap();

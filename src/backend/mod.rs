@@ -29,6 +29,7 @@
 
 #[cfg(unix)]
 mod handing;
+mod naming;
 mod os;
 #[cfg(test)]
 pub(crate) mod script;
@@ -45,12 +46,10 @@ pub(crate) use os::{is_exhaustion, is_lack, is_of_file, is_shortage, read_file};
 use crate::addr::Addr;
 #[cfg(unix)]
 use crate::addr::Credentials;
-use crate::names::Resolver;
 use crate::options::{Connect, Listen};
 use crate::readiness::Readiness;
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Whom an event is for.
@@ -391,40 +390,6 @@ impl Backend {
             (Backend::Sim(sim), Stream::Sim(stream)) => sim.register(stream, slot),
             #[cfg(any(test, feature = "sim"))]
             _ => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    /// Looks names up for connects, without blocking.
-    pub(crate) fn resolver(&self) -> Box<dyn Resolver> {
-        match self {
-            Backend::Os(_) => Box::new(os::SystemNames::new()),
-            #[cfg(test)]
-            Backend::Script(script) => Box::new(script.clone()),
-            #[cfg(feature = "sim")]
-            Backend::Sim(sim) => Box::new(sim.resolver()),
-        }
-    }
-
-    /// Looks a name up, here and now: for who listens, which is done at the start.
-    pub(crate) fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        match self {
-            Backend::Os(_) => os::addresses(host, port),
-            #[cfg(test)]
-            Backend::Script(script) => script.addresses(host, port),
-            #[cfg(feature = "sim")]
-            Backend::Sim(sim) => sim.addresses(host, port),
-        }
-    }
-
-    /// The number of a network interface (if_nametoindex(3)). `Unsupported`: only a look-up knows.
-    pub(crate) fn interface(&self, name: &str) -> io::Result<u32> {
-        match self {
-            Backend::Os(_) => os::interface(name),
-            #[cfg(any(test, feature = "sim"))]
-            _ => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no interface {name}"),
-            )),
         }
     }
 
