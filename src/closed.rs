@@ -121,6 +121,18 @@ impl Reason {
         matches!(self, Reason::Local | Reason::Eof)
     }
 
+    /// Drops a reason that gives way to another. Those that almost always do have nothing in them,
+    /// which the compiler does not see: each would cost a call.
+    #[inline]
+    pub(crate) fn give_way(self) {
+        match self {
+            Reason::Local | Reason::Eof | Reason::Aborted | Reason::Reset => {
+                std::mem::forget(self);
+            }
+            other => drop(other),
+        }
+    }
+
     /// What an error of `read` or `write` on a connected socket means.
     pub(crate) fn from_io(error: io::Error) -> Reason {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
@@ -191,7 +203,7 @@ pub struct ConnectError {
     /// How far it had come.
     pub step: ConnectStep,
     /// How many addresses were tried: a name may have several.
-    pub attempts: usize,
+    pub attempts: u8,
     /// The error of the system or of the resolver. Of several attempts it is the first error that
     /// says something of the peer, and not only that this machine has no such network.
     pub error: io::Error,
@@ -211,7 +223,7 @@ pub enum ConnectStep {
 }
 
 impl ConnectError {
-    pub(crate) fn new(step: ConnectStep, attempts: usize, error: io::Error) -> Box<ConnectError> {
+    pub(crate) fn new(step: ConnectStep, attempts: u8, error: io::Error) -> Box<ConnectError> {
         Box::new(ConnectError {
             step,
             attempts,

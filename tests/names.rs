@@ -48,7 +48,7 @@ fn server() -> (TcpListener, SocketAddr) {
 }
 
 #[track_caller]
-fn failed(reason: &Reason) -> (ConnectStep, usize, ErrorKind) {
+fn failed(reason: &Reason) -> (ConnectStep, u8, ErrorKind) {
     match reason {
         Reason::ConnectFailed(error) => (error.step, error.attempts, error.kind()),
         other => panic!("{other:?}"),
@@ -162,7 +162,10 @@ fn what_is_sent_during_the_look_up_arrives_behind_the_open() {
     assert_eq!(kit.until_done(reader), b"one two");
     answer.join().unwrap();
     kit.until_closed(conn);
-    assert_eq!(kit.log().life(conn).callbacks, ["open", "eof", "close"]);
+    assert_eq!(
+        kit.log().life(conn).callbacks,
+        ["open", "drain", "eof", "close"]
+    );
     kit.end();
 }
 

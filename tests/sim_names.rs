@@ -126,7 +126,10 @@ fn a_dial_follows_its_table_on_the_network_too() {
                 about(*at);
                 match &closed.reason {
                     Reason::ConnectFailed(error) => {
-                        assert_eq!((error.step, error.attempts), (ConnectStep::Dial, attempts));
+                        assert_eq!(
+                            (error.step, usize::from(error.attempts)),
+                            (ConnectStep::Dial, attempts)
+                        );
                     }
                     Reason::ConnectTimedOut => assert_eq!(after, seconds),
                     other => panic!("{other:?}"),

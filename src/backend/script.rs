@@ -167,7 +167,9 @@ impl Script {
     }
 
     pub(crate) fn wake(&self) -> Wake {
-        Box::new(|| {})
+        let script = self.clone();
+        let event = (Source::Wake, Readiness::READABLE);
+        Box::new(move || script.world().events.push(event))
     }
 
     /// With nothing to tell, a wait passes its timeout.

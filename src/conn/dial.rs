@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 pub(crate) const DELAY: Tick = 250_000_000;
 
 /// Attempts at most: a name may have hundreds of addresses, and each attempt is a socket.
-pub(crate) const MOST: usize = 8;
+pub(crate) const MOST: u8 = 8;
 
 /// Attempts that may be alive at the same time. An earlier one is never given up for a later one:
 /// what is slower than the delay may still be the only one that answers.
@@ -39,7 +39,7 @@ pub(crate) struct Dial {
     turn: Option<usize>,
     /// The look-up may bring more of them.
     more: bool,
-    begun: usize,
+    begun: u8,
     alive: usize,
     /// The next attempt need not wait for a failure from then on.
     next_at: Tick,
@@ -82,7 +82,7 @@ impl Dial {
     }
 
     /// So many attempts have begun.
-    pub(crate) fn begun(&self) -> usize {
+    pub(crate) fn begun(&self) -> u8 {
         self.begun
     }
 

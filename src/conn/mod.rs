@@ -344,12 +344,13 @@ impl Conn {
 
     /// The first error wins; what is no error gives way to one.
     pub(crate) fn blame(&mut self, reason: Reason) {
-        if self
-            .reason
-            .as_ref()
-            .is_none_or(|first| first.is_clean() && !reason.is_clean())
-        {
-            self.reason = Some(reason);
+        match &self.reason {
+            Some(first) if !first.is_clean() || reason.is_clean() => reason.give_way(),
+            _ => {
+                if let Some(clean) = self.reason.replace(reason) {
+                    clean.give_way();
+                }
+            }
         }
     }
 
@@ -362,7 +363,10 @@ impl Conn {
     /// What its `on_close` is told. It is over.
     pub(crate) fn closed(&mut self) -> Closed {
         Closed {
-            reason: self.reason.take().unwrap_or(Reason::Local),
+            reason: match self.reason.take() {
+                Some(reason) => reason,
+                None => Reason::Local,
+            },
             undelivered: self.lost(),
         }
     }

@@ -112,13 +112,14 @@ impl Context {
     /// by a RST if bytes are lost, for an error may be this system's own (`EPERM`) and the peer
     /// alive.
     pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
-        let conn = self.conns.listed_mut(slot);
-        match conn.phase() {
-            Phase::Dead => return,
-            Phase::Connecting => self.hang_up(slot),
-            _ => {}
+        let mut conn = self.conns.listed_mut(slot);
+        if conn.phase() == Phase::Dead {
+            return;
         }
-        let conn = self.conns.listed_mut(slot);
+        if conn.phase() == Phase::Connecting {
+            self.hang_up(slot);
+            conn = self.conns.listed_mut(slot);
+        }
         // What was lent counts as pending, and is lost with the rest.
         conn.lose(self.lending.forget(slot));
         self.lending.hide(slot, true);

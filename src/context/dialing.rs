@@ -6,6 +6,7 @@
 use super::{Context, Due};
 use crate::addr::Addr;
 use crate::backend::{Source, Stream, is_exhaustion, is_lack};
+use crate::buffer::receive::Receive;
 use crate::clock::{NEVER, Tick};
 use crate::closed::{ConnectError, ConnectStep, Reason};
 use crate::conn::dial::Move;
@@ -93,6 +94,11 @@ impl Context {
             return;
         };
         dialing.timer = None;
+        // One that is through needs no other; what the wait has told of it is not looked at yet.
+        self.ask_attempts(key.slot);
+        let Some(dialing) = self.conns.get_mut(key).and_then(|conn| conn.dialing()) else {
+            return;
+        };
         match dialing.busy.take() {
             None => self.dial(key.slot, None),
             Some((addr, pause)) => {
@@ -180,12 +186,21 @@ impl Context {
         }
     }
 
-    /// The system has told of attempts: they may be through, or have failed.
+    /// Work of the loop itself, of which no handler is told at once, and which is seldom: its own
+    /// mail, the attempts that the system has told of, and connections to be given away. It has one
+    /// place in the turn, behind the callbacks, so that all others cost a turn one look.
     #[cold]
-    pub(super) fn look_at_attempts(&mut self) {
+    pub(crate) fn do_seldom_work(&mut self, receive: &mut Receive) {
+        self.lists.begin_seldom_work();
+        self.read_mail();
+        // They may be through, or have failed.
         for attempt in self.lists.take_attempts() {
             self.look_at_attempt(attempt);
         }
+        #[cfg(unix)]
+        self.hand_out(receive);
+        #[cfg(not(unix))]
+        let _ = receive;
     }
 
     /// A connection is asked whether it is through, before its time is over: so are its attempts,

@@ -117,8 +117,7 @@ impl Context {
 
     /// Gives those away whose release was asked for. All callbacks that had input of theirs have
     /// returned: what they left is with the connection, or still in the receive buffer.
-    #[cold]
-    pub(crate) fn hand_out(&mut self, receive: &mut Receive) {
+    pub(super) fn hand_out(&mut self, receive: &mut Receive) {
         for id in self.lists.take_releases() {
             let slot = id.0.slot;
             // It may have ended meanwhile, by an error.

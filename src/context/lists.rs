@@ -47,6 +47,8 @@ pub(crate) struct Lists {
     accepting: VecDeque<u32>,
     /// Connections that are to be given away at the end of the turn.
     releasing: Vec<ConnId>,
+    /// There is work that is seldom: mail to the loop itself, or somebody on the next two lists.
+    seldom: bool,
     /// Attempts of connects that may be through, or have failed.
     attempting: Vec<u32>,
     /// Watches with readiness to report.
@@ -68,8 +70,7 @@ impl Lists {
             | self.put_off.len()
             | self.ended.len()
             | self.accepting.len()
-            | self.attempting.len()
-            | self.releasing.len()
+            | usize::from(self.seldom)
             | self.reporting.len();
         listed > 0 || self.batch_full | self.expiries_left
     }
@@ -271,12 +272,22 @@ impl Lists {
     #[cfg(unix)]
     pub(super) fn want_release(&mut self, conn: ConnId) {
         self.releasing.push(conn);
+        self.seldom = true;
     }
 
-    /// Is anybody to be given away?
+    /// A helper of the loop may have written.
+    pub(super) fn want_mail(&mut self) {
+        self.seldom = true;
+    }
+
+    /// Is there work of a kind that is seldom?
     #[inline]
-    pub(crate) fn have_releases(&self) -> bool {
-        !self.releasing.is_empty()
+    pub(crate) fn have_seldom_work(&self) -> bool {
+        self.seldom
+    }
+
+    pub(super) fn begin_seldom_work(&mut self) {
+        self.seldom = false;
     }
 
     #[cfg(unix)]
@@ -286,10 +297,7 @@ impl Lists {
 
     pub(super) fn want_attempt(&mut self, slot: u32) {
         self.attempting.push(slot);
-    }
-
-    pub(super) fn have_attempts(&self) -> bool {
-        !self.attempting.is_empty()
+        self.seldom = true;
     }
 
     pub(super) fn take_attempts(&mut self) -> Vec<u32> {

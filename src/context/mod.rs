@@ -218,7 +218,7 @@ impl Context {
     /// Is work left over, so that the loop must not sleep?
     pub(crate) fn has_work(&self) -> bool {
         let to_tell = |finishing: &Finishing| !finishing.to_tell.is_empty();
-        self.lists.have_work() || self.finishing.as_ref().is_some_and(to_tell) || self.has_mail()
+        self.lists.have_work() || self.finishing.as_ref().is_some_and(to_tell)
     }
 
     /// The connection, unless the id is stale or the connection is closing.

@@ -81,17 +81,8 @@ impl Context {
         wanted
     }
 
-    /// Has a helper of the loop written?
-    #[inline]
-    pub(crate) fn has_mail(&self) -> bool {
-        self.names
-            .as_ref()
-            .is_some_and(|names| names.post.has_messages())
-    }
-
     /// Reads the mail that there is now, within the budget of messages.
-    #[cold]
-    pub(crate) fn read_mail(&mut self) {
+    pub(super) fn read_mail(&mut self) {
         let waiting = self.names.as_ref().map_or(0, |names| names.post.waiting());
         for _ in 0..waiting.min(self.config.messages_per_turn) {
             let letter = self.names.as_mut().and_then(|names| names.post.take());
@@ -99,6 +90,11 @@ impl Context {
                 Some(Letter::Found(found)) => self.found(found),
                 None => return,
             }
+        }
+        // What came before the wake has woken the loop already, and what the budget has left too.
+        let left = |names: &Names| names.post.has_messages();
+        if self.names.as_ref().is_some_and(|names| left(names)) {
+            self.lists.want_mail();
         }
     }
 

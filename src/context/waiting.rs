@@ -49,15 +49,13 @@ impl Context {
                 }
             }
             Source::Attempt(slot) => lists.want_attempt(slot),
-            Source::Wake => {}
+            // By a message, or by a helper of the loop itself.
+            Source::Wake => lists.want_mail(),
         })?;
         self.lists.begin_turn(full);
         self.outbox.begin_turn(self.config.source_bytes_per_turn);
         self.stats.turns += 1;
         self.stats.budget_hits.events += u64::from(full);
-        if self.lists.have_attempts() {
-            self.look_at_attempts();
-        }
         Ok(count)
     }
 

@@ -238,16 +238,18 @@ impl<M> Reactor<M> {
             self.accept(app);
         }
         self.read(app);
-        if self.mailbox.has_messages() || self.cx.parts().finishing || self.cx.has_mail() {
+        if self.mailbox.has_messages() || self.cx.parts().finishing {
             self.deliver(app);
         }
         if !self.cx.schedule().is_empty() {
             self.expire(app);
         }
+        if self.cx.parts().lists.have_seldom_work() {
+            self.cx.do_seldom_work(&mut self.receive);
+        }
         // A block of broadcasts is to be cleared, too.
         let parts = self.cx.parts();
-        let lists = &parts.lists;
-        if lists.have_flushes() || !parts.outbox.is_clear() || lists.have_releases() {
+        if parts.lists.have_flushes() || !parts.outbox.is_clear() {
             self.flush_and_reap(app);
         }
         // What is created outside of callbacks inherits nothing from the last one.

@@ -207,13 +207,9 @@ impl<M> Reactor<M> {
         }
     }
 
-    /// 4. Delivers the messages that wait now, and news of a graceful stop. Before that the loop
-    ///    reads its own mail, of which no handler is told.
+    /// 4. Delivers the messages that wait now, and news of a graceful stop.
     #[inline(never)]
     pub(super) fn deliver<H: Handler<M>>(&mut self, app: &mut H) {
-        if self.cx.has_mail() {
-            self.cx.read_mail();
-        }
         self.deliver_messages(app);
         for _ in 0..self.cx.parts().config.messages_per_turn {
             let Some((conn, tag)) = self.cx.next_to_tell() else {
@@ -307,10 +303,6 @@ impl<M> Reactor<M> {
     /// 6 and 7, until they come to rest or a number of rounds is over.
     #[inline(never)]
     pub(super) fn flush_and_reap<H: Handler<M>>(&mut self, app: &mut H) {
-        #[cfg(unix)]
-        if self.cx.parts().lists.have_releases() {
-            self.cx.hand_out(&mut self.receive);
-        }
         for _ in 0..self.cx.parts().config.rounds_per_turn {
             if !self.cx.parts().lists.have_flushes() {
                 break;

@@ -31,7 +31,9 @@ fn dialing(bench: &mut Bench, count: u8) {
     let lookup: Lookup = asked.remove(0);
     lookup.answer(Ok(addrs(count)));
     bench.settle();
-    for _ in 1..count {
+    for begun in 1..count {
+        // They are asked before another is begun.
+        (0..begun).for_each(|attempt| says(bench, attempt.into(), Ok(false)));
         bench.pass(Duration::from_millis(250));
     }
 }
