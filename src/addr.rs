@@ -5,7 +5,7 @@ use std::io::{
     self,
     ErrorKind::{InvalidInput, Unsupported},
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -65,13 +65,11 @@ impl Addr {
 
     /// From the system. A peer has one name, whichever way it came: what is compared with lists of
     /// addresses must not depend on how the program listens.
+    #[inline]
     pub(crate) fn from_system(addr: SocketAddr) -> Addr {
-        let SocketAddr::V6(v6) = addr else {
-            return Addr::Ip(addr);
-        };
-        Addr::Ip(match v6.ip().to_ipv4_mapped() {
-            Some(v4) => (v4, v6.port()).into(),
-            None => addr,
+        Addr::Ip(match addr {
+            SocketAddr::V6(v6) => unmapped(v6),
+            v4 => v4,
         })
     }
 
@@ -132,6 +130,16 @@ impl fmt::Display for Addr {
 impl fmt::Debug for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// Without the mapping of RFC 4291, 2.5.5.2. Apart, so that the address of an accepted peer is not
+/// taken to pieces on its way.
+#[inline(never)]
+fn unmapped(v6: SocketAddrV6) -> SocketAddr {
+    match v6.ip().to_ipv4_mapped() {
+        Some(v4) => SocketAddr::from((v4, v6.port())),
+        None => SocketAddr::V6(v6),
     }
 }
 

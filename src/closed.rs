@@ -121,18 +121,6 @@ impl Reason {
         matches!(self, Reason::Local | Reason::Eof)
     }
 
-    /// Drops a reason that gives way to another. Those that almost always do have nothing in them,
-    /// which the compiler does not see: each would cost a call.
-    #[inline]
-    pub(crate) fn give_way(self) {
-        match self {
-            Reason::Local | Reason::Eof | Reason::Aborted | Reason::Reset => {
-                std::mem::forget(self);
-            }
-            other => drop(other),
-        }
-    }
-
     /// What an error of `read` or `write` on a connected socket means.
     pub(crate) fn from_io(error: io::Error) -> Reason {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};

@@ -3,7 +3,7 @@
 use crate::addr::Addr;
 use crate::backend::Acceptor;
 use crate::config::Limits;
-use crate::id::{Key, Tag};
+use crate::id::{Key, ListenerId, Tag};
 #[cfg(feature = "tls")]
 use crate::options::StartTls;
 use std::io;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 pub(crate) struct Listener {
     pub(crate) acceptor: Acceptor,
     pub(crate) local: Addr,
-    /// Of a name with several addresses: the listener at the first, whose id all go by.
-    pub(crate) first: Option<Key>,
-    /// Those at the other addresses.
+    /// Its name above. Of a name with several addresses: that of the listener at the first.
+    pub(crate) id: ListenerId,
+    /// Those at the other addresses, of the one at the first.
     pub(crate) others: Box<[Key]>,
     pub(crate) tag: Tag,
     pub(crate) limits: Arc<Limits>,
@@ -34,11 +34,16 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// One listener with one address, and nothing waiting that is known of.
-    pub(crate) fn new(acceptor: Acceptor, local: Addr, tag: Tag, limits: Arc<Limits>) -> Listener {
+    pub(crate) fn new(
+        id: ListenerId,
+        (acceptor, local): (Acceptor, Addr),
+        tag: Tag,
+        limits: Arc<Limits>,
+    ) -> Listener {
         Listener {
             acceptor,
             local,
-            first: None,
+            id,
             others: Box::default(),
             tag,
             limits,

@@ -343,14 +343,21 @@ impl Conn {
     }
 
     /// The first error wins; what is no error gives way to one.
+    #[inline]
     pub(crate) fn blame(&mut self, reason: Reason) {
         match &self.reason {
-            Some(first) if !first.is_clean() || reason.is_clean() => reason.give_way(),
-            _ => {
-                if let Some(clean) = self.reason.replace(reason) {
-                    clean.give_way();
-                }
-            }
+            None => self.reason = Some(reason),
+            // The end of most connections. It has nothing in it to drop, which the compiler does
+            // not see: it would cost a call.
+            Some(_) if matches!(reason, Reason::Local | Reason::Eof) => std::mem::forget(reason),
+            Some(_) => self.blame_again(reason),
+        }
+    }
+
+    #[cold]
+    fn blame_again(&mut self, reason: Reason) {
+        if !reason.is_clean() && self.reason.as_ref().is_none_or(Reason::is_clean) {
+            self.reason = Some(reason);
         }
     }
 

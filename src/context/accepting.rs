@@ -75,7 +75,7 @@ fn gives_way(error: &io::Error) -> bool {
 impl Context {
     /// Accepts one connection from a listener of the list.
     pub(crate) fn accept(&mut self, slot: u32) -> Accepted {
-        let Some((key, listener)) = self.listeners.at(slot) else {
+        let Some(listener) = self.listeners.peek(slot) else {
             return Accepted::Nothing;
         };
         // Off the list first, so that it can be put back at its end: others come in between.
@@ -83,8 +83,7 @@ impl Context {
         if listener.rest.is_some() || listener.paused {
             return Accepted::Nothing;
         }
-        let id = ListenerId(listener.first.unwrap_or(key));
-        let tag = listener.tag;
+        let (id, tag) = (listener.id, listener.tag);
         let accepted = match listener.acceptor.accept() {
             Ok((stream, peer)) => Accepted::Stream(Newcomer {
                 listener: id,
@@ -143,9 +142,13 @@ impl Context {
         if let Err(error) = self.backend.register(&mut stream, slot) {
             let why = format_args!("cannot register {peer}: {error}");
             note_rest(&mut self.stats, listener, why);
-            if let Some(state) = self.listeners.get_mut(listener.0) {
-                let slot = listener.0.slot;
-                state.rest = Some(self.schedule.rest(slot, self.config.accept_backoff));
+            // At which of its addresses the peer came is not kept: all of them rest.
+            for key in self.sockets_of(listener) {
+                if let Some(state) = self.listeners.get_mut(key)
+                    && state.rest.is_none()
+                {
+                    state.rest = Some(self.schedule.rest(key.slot, self.config.accept_backoff));
+                }
             }
             return Err(error);
         }

@@ -69,11 +69,12 @@ impl Context {
         let key = self.listeners.next_key();
         let acceptor: Acceptor = self.backend.adopt_listener(adopt.socket, key.slot)?;
         let local = acceptor.local_addr()?;
-        log::debug!(target: "sockeye", "{} is adopted: {local}", ListenerId(key));
+        let id = ListenerId(key);
+        log::debug!(target: "sockeye", "{id} is adopted: {local}");
         let tag = adopt.tag.unwrap_or(self.current_tag);
         self.listeners
-            .insert(Listener::new(acceptor, local, tag, limits));
-        Ok(ListenerId(key))
+            .insert(Listener::new(id, (acceptor, local), tag, limits));
+        Ok(id)
     }
 
     /// Gives a connection away: at the end of this turn it leaves the loop, and `on_close` comes

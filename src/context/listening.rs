@@ -150,12 +150,12 @@ impl Context {
         let local = acceptor.local_addr()?;
         log::debug!(target: "sockeye", "{} listens on {local}", ListenerId(key));
         let tag = listen.tag.unwrap_or(self.current_tag);
+        let id = ListenerId(first.unwrap_or(key));
         self.listeners.insert(Listener {
-            first,
             last_word: listen.last_word.clone(),
             #[cfg(feature = "tls")]
             tls: listen.tls.clone(),
-            ..Listener::new(acceptor, local.clone(), tag, limits.clone())
+            ..Listener::new(id, (acceptor, local.clone()), tag, limits.clone())
         });
         Ok((key, local))
     }
@@ -205,7 +205,7 @@ impl Context {
     }
 
     /// The sockets of a listener, one for each of its addresses; none for a stale id.
-    fn sockets_of(&self, listener: ListenerId) -> Vec<Key> {
+    pub(super) fn sockets_of(&self, listener: ListenerId) -> Vec<Key> {
         let first = self.listeners.get(listener.0);
         let others = first.map(|first| first.others.iter().copied());
         let others = others.into_iter().flatten();
