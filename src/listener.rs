@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(crate) struct Listener {
     pub(crate) acceptor: Acceptor,
     pub(crate) local: Addr,
-    /// Its name above. Of a name with several addresses: that of the listener at the first.
+    /// Whose connections these are: of a name with several addresses the listener at the first.
     pub(crate) id: ListenerId,
     /// Those at the other addresses, of the one at the first.
     pub(crate) others: Box<[Key]>,
