@@ -82,12 +82,14 @@ fn child_that_sends_a_gigabyte() {
 }
 
 // F5: the signal is not ignored here, so no file is sent by the system.
+#[cfg(unix)]
 #[test]
 fn a_peer_that_dies_under_a_file_raises_no_signal() {
     let run = |test| alone(test).stdout(Stdio::null()).status().unwrap();
     assert!(run("child_whose_peers_die_under_a_file").success());
 }
 
+#[cfg(unix)]
 #[test]
 #[ignore = "a child process of the test above"]
 fn child_whose_peers_die_under_a_file() {
