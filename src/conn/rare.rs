@@ -1,7 +1,9 @@
 //! The part of a connection's state that few of them need: one allocation for those who do.
 
+use super::Conn;
+#[cfg(unix)]
+use super::Flags;
 use super::dial::Dial;
-use super::{Conn, Flags};
 use crate::addr::Addr;
 use crate::buffer::line::Line;
 use crate::clock::Tick;

@@ -46,6 +46,7 @@ pub(crate) struct Lists {
     /// Listeners behind which connections may wait.
     accepting: VecDeque<u32>,
     /// Connections that are to be given away at the end of the turn.
+    #[cfg(unix)]
     releasing: Vec<ConnId>,
     /// There is work that is seldom: mail to the loop itself, or somebody on the next two lists.
     seldom: bool,
@@ -268,7 +269,7 @@ impl Lists {
         self.accepting.len()
     }
 
-    /// Lists a watch with news.
+    /// Lists a connection that is to be given away.
     #[cfg(unix)]
     pub(super) fn want_release(&mut self, conn: ConnId) {
         self.releasing.push(conn);
@@ -304,6 +305,7 @@ impl Lists {
         std::mem::take(&mut self.attempting)
     }
 
+    /// Lists a watch with news.
     pub(super) fn want_report(&mut self, slot: u32, watch: &mut Watch) {
         if !std::mem::replace(&mut watch.listed, true) {
             self.reporting.push_back(slot);
