@@ -33,6 +33,7 @@ fn server(
 }
 
 /// The most memory that this process has had, in bytes.
+#[cfg(target_os = "linux")]
 fn most_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -41,12 +42,14 @@ fn most_memory() -> u64 {
 }
 
 // F5
+#[cfg(target_os = "linux")]
 #[test]
 fn a_file_of_a_gigabyte_costs_no_more_memory_than_the_high_mark() {
     let run = |test| alone(test).stdout(Stdio::null()).status().unwrap();
     assert!(run("child_that_sends_a_gigabyte").success());
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 #[ignore = "a child process of the test above"]
 fn child_that_sends_a_gigabyte() {
