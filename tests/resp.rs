@@ -1,18 +1,16 @@
-//! The decoder of the example `resp`: every cut, every limit, and the same commands from arrays and
-//! from lines. R8, R9.
+//! `codec::resp`: every cut, every limit, the same commands from arrays and from lines, and what
+//! the replies look like. R8, R9.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-#[allow(dead_code, reason = "the example uses all of it")]
-#[path = "../examples/resp/protocol.rs"]
-mod protocol;
 
 use allocation_counter::measure;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use protocol::{Commands, MAX_BYTES, array, bulk, number};
 use sockeye::InputBuffer;
+use sockeye::codec::resp::{self, Commands};
 use sockeye::codec::{CodecError, Decoder};
+
+const MAX: usize = 1 << 20;
 
 type Words = Vec<Vec<u8>>;
 
@@ -26,11 +24,11 @@ enum End {
 
 /// Decodes pieces as they come, then the end.
 fn decode(pieces: &[&[u8]]) -> (Vec<Words>, End) {
-    let (mut commands, mut got) = (Commands::default(), Vec::new());
+    let (mut commands, mut got) = (Commands::new(MAX), Vec::new());
     let mut input = InputBuffer::from(Vec::new());
     let mut all = |input: &mut InputBuffer| loop {
         match commands.decode(input) {
-            Ok(Some(command)) => got.push(command.words(0).map(<[u8]>::to_vec).collect()),
+            Ok(Some(command)) => got.push(command.iter().map(|word| word.to_vec()).collect()),
             Ok(None) => return End::Well,
             Err(CodecError::TooLong { .. }) => return End::TooLong,
             Err(CodecError::Truncated { .. }) => return End::Truncated,
@@ -44,7 +42,7 @@ fn decode(pieces: &[&[u8]]) -> (Vec<Words>, End) {
         if end != End::Well {
             break;
         }
-        assert!(input.len() <= MAX_BYTES, "it would meet the input limit");
+        assert!(input.len() <= MAX, "it would meet the input limit");
     }
     input.end();
     if end == End::Well {
@@ -68,6 +66,15 @@ fn words(words: &[&str]) -> Words {
     words.iter().map(|word| word.as_bytes().to_vec()).collect()
 }
 
+/// The name is in capitals.
+fn named(mut words: Words) -> Words {
+    words
+        .iter_mut()
+        .take(1)
+        .for_each(|name| name.make_ascii_uppercase());
+    words
+}
+
 // R8, R9
 #[test]
 fn commands_are_the_same_as_arrays_and_as_lines_wherever_they_are_cut() {
@@ -76,11 +83,11 @@ fn commands_are_the_same_as_arrays_and_as_lines_wherever_they_are_cut() {
     let wanted = [&["GET", "a"][..], &["PING"], &["ECHO", ""], &[]].map(words);
     assert_eq!(all_cuts(arrays), (wanted.to_vec(), End::Well));
     let wanted = [&["GET", "a"][..], &[], &["PING"], &["*"]].map(words);
-    let (got, end) = all_cuts(b"GET  a \r\n\r\n PING\n");
+    let (got, end) = all_cuts(b"gEt  a \r\n\r\n PING\n");
     assert_eq!((got, end), (wanted[..3].to_vec(), End::Well));
     // An end of a line within a word is a byte.
-    let (got, _) = all_cuts(b"*1\r\n$6\r\na\r\nb\r\n\r\n");
-    assert_eq!(got, [words(&["a\r\nb\r\n"])]);
+    let (got, _) = all_cuts(b"*2\r\n$1\r\nx\r\n$6\r\na\r\nb\r\n\r\n");
+    assert_eq!(got, [words(&["X", "a\r\nb\r\n"])]);
 }
 
 // R9
@@ -89,13 +96,14 @@ fn what_is_no_command_is_refused_as_early_as_it_is_known() {
     for bytes in [
         &b"*x\r\n"[..],
         b"*-1\r\n",
-        b"*99999\r\n",
+        b"*\r\n",
+        b"*1\n",
+        b"*99999999999",
         b"*1\r\nPING\r\n",
         b"*1\r\n$-1\r\n",
-        b"*1\r\n$1048577\r\n",
+        b"*1\r\n$+1\r\n",
         b"*1\r\n$1\r\nab\r\n",
-        b"*1\r\n$9223372036854775808\r\n",
-        b"*99999999999999999999\r\n",
+        b"*1\r\n$1\r\na\n\n",
     ] {
         assert_eq!(
             all_cuts(bytes),
@@ -104,8 +112,16 @@ fn what_is_no_command_is_refused_as_early_as_it_is_known() {
             bytes.escape_ascii()
         );
     }
-    assert_eq!(decode(&[&[b'x'; 20_000]]).1, End::TooLong);
-    assert_eq!(decode(&[b"*1\r\n$1048570\r\n"]).1, End::TooLong);
+    for bytes in [
+        &[b'x'; 20_000][..],
+        b"*174763\r\n",
+        b"*9999999999\r\n",
+        b"*1\r\n$1048577\r\n",
+        b"*1\r\n$1048561\r\n",
+    ] {
+        assert_eq!(decode(&[bytes]).1, End::TooLong, "{}", bytes.len());
+    }
+    assert_eq!(decode(&[b"*1\r\n$1048560\r\n"]).1, End::Truncated);
     for bytes in [
         &b"*1"[..],
         b"*1\r\n",
@@ -124,11 +140,11 @@ fn what_is_no_command_is_refused_as_early_as_it_is_known() {
 
 #[test]
 fn a_claim_takes_no_memory_and_a_command_none_that_is_not_used_again() {
-    let mut commands = Commands::default();
+    let mut commands = Commands::new(MAX);
     let mut input = InputBuffer::from(b"*65536\r\n$1000000\r\n".to_vec());
     let info = measure(|| assert!(commands.decode(&mut input).unwrap().is_none()));
     assert_eq!(info.bytes_total, 0);
-    let (mut commands, mut count) = (Commands::default(), 0);
+    let (mut commands, mut count) = (Commands::new(MAX), 0);
     let mut input = InputBuffer::from(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n".repeat(100));
     assert!(commands.decode(&mut input).unwrap().is_some());
     let info = measure(|| {
@@ -137,6 +153,39 @@ fn a_claim_takes_no_memory_and_a_command_none_that_is_not_used_again() {
         }
     });
     assert_eq!((info.count_total, count), (0, 99));
+}
+
+#[test]
+fn replies_are_as_the_protocol_wants_them() {
+    let mut out = Vec::new();
+    resp::simple(&mut out, "O\r\nK");
+    resp::error(&mut out, "ERR no\n");
+    resp::integer(&mut out, i64::MIN);
+    resp::bulk(&mut out, b"\r\n");
+    resp::null(&mut out);
+    resp::array(&mut out, 0);
+    let wanted = "+O  K\r\n-ERR no \r\n:-9223372036854775808\r\n$2\r\n\r\n\r\n$-1\r\n*0\r\n";
+    assert_eq!(
+        out.escape_ascii().to_string(),
+        wanted.as_bytes().escape_ascii().to_string()
+    );
+}
+
+/// Few words and many, and those of a line.
+#[test]
+fn a_command_is_a_slice_of_its_words_the_name_in_capitals() {
+    for count in [1, 7, 8, 9, 100] {
+        let mut wire = format!("*{count}\r\n").into_bytes();
+        let words: Words = (0..count).map(|at| format!("w{at}").into_bytes()).collect();
+        words.iter().for_each(|word| resp::bulk(&mut wire, word));
+        let line = [words.join(&b' '), b"\n".to_vec()].concat();
+        for wire in [wire, line] {
+            let mut input = InputBuffer::from(wire);
+            let command = Commands::new(MAX).decode(&mut input).unwrap().unwrap();
+            assert_eq!((command.len(), command[0]), (count, &b"W0"[..]));
+            assert!(command.iter().skip(1).eq(words.iter().skip(1)));
+        }
+    }
 }
 
 proptest! {
@@ -151,8 +200,8 @@ proptest! {
     ) {
         let mut wire = Vec::new();
         for command in &commands {
-            let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-            array(&mut wire, &words);
+            resp::array(&mut wire, command.len());
+            command.iter().for_each(|word| resp::bulk(&mut wire, word));
         }
         let (mut pieces, mut rest) = (Vec::new(), &wire[..]);
         for size in sizes.iter().cycle() {
@@ -163,11 +212,11 @@ proptest! {
                 break;
             }
         }
-        prop_assert_eq!(decode(&pieces), (commands, End::Well));
+        prop_assert_eq!(decode(&pieces), (commands.into_iter().map(named).collect(), End::Well));
         for reply in replies {
             let mut out = Vec::new();
-            number(&mut out, b':', reply);
-            bulk(&mut out, b"x");
+            resp::integer(&mut out, reply);
+            resp::bulk(&mut out, b"x");
             prop_assert_eq!(out, format!(":{reply}\r\n$1\r\nx\r\n").into_bytes());
         }
     }

@@ -1,20 +1,18 @@
-//! A small Redis: strings, counters, lists, keys that expire, and channels.
+//! A small Redis: texts, counters, lists, keys that expire, and channels.
 //!
-//! It teaches frames that borrow from the input and from their decoder (`protocol.rs`), one send
-//! for the replies of a batch, a peer that is not read while its replies wait, subscribers who are
-//! cut off when they read too slowly, and a timer for each key that expires.
+//! It teaches frames that borrow from the input, one send for the replies of a batch, a peer that
+//! is not read while its replies wait, messages that are made once for all who hear them, of whom
+//! those are cut off who read too slowly, and a timer for each key that expires.
 //!
 //! Try it: `cargo run --release --example resp`, then `redis-cli -p 7020`.
 
-mod protocol;
-
 use clap::Parser;
-use protocol::{Command, Commands, array, bulk, integer, number};
+use sockeye::codec::resp::{self, Commands};
 use sockeye::{
     Closed, ConnId, ConnMap, Context, Frames, Handler, Input, Limits, Listen, Reactor, Sent,
     TimerId,
 };
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -30,11 +28,26 @@ struct Args {
     unread: u32,
 }
 
+const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+const NO_INTEGER: &str = "ERR value is not an integer or out of range";
+const NO_TIME: &str = "ERR invalid expire time in 'set' command";
+const NO_OPTION: &str = "ERR syntax error";
+const UNKNOWN: &str = "ERR unknown command or wrong number of arguments";
+
+type Result<T> = std::result::Result<T, &'static str>;
+
+fn integer(text: &[u8]) -> Result<i64> {
+    let text = str::from_utf8(text).map_err(|_| NO_INTEGER)?;
+    text.parse().map_err(|_| NO_INTEGER)
+}
+
 enum Value {
     Text(Vec<u8>),
+    /// Each word as it is sent: a list is read more often than written.
     List(VecDeque<Vec<u8>>),
 }
 
+/// A key is there until its timer fires, in the turn of its time.
 #[derive(Default)]
 struct Keys {
     values: HashMap<Vec<u8>, Value>,
@@ -43,21 +56,13 @@ struct Keys {
 }
 
 impl Keys {
-    /// What a key has. One whose time is over may still wait for its timer.
-    fn find(&mut self, cx: &mut Context, key: &[u8]) -> Option<&mut Value> {
-        let expiry = self.expiries.get(key);
-        if expiry.is_some_and(|(_, at)| *at <= cx.now()) {
-            self.remove(cx, key);
-        }
-        self.values.get_mut(key)
-    }
-
     fn remove(&mut self, cx: &mut Context, key: &[u8]) -> bool {
-        self.forget_expiry(cx, key);
+        self.persist(cx, key);
         self.values.remove(key).is_some()
     }
 
-    fn forget_expiry(&mut self, cx: &mut Context, key: &[u8]) {
+    /// It does not expire any more.
+    fn persist(&mut self, cx: &mut Context, key: &[u8]) {
         if let Some((timer, _)) = self.expiries.remove(key) {
             cx.cancel_timer(timer);
             self.timers.remove(&timer);
@@ -65,201 +70,190 @@ impl Keys {
     }
 
     fn expire(&mut self, cx: &mut Context, key: &[u8], seconds: u64) {
-        self.forget_expiry(cx, key);
+        self.persist(cx, key);
         let after = Duration::from_secs(seconds.min(1 << 32)); // a century will do
         let timer = cx.set_timer(after, 0);
+        let at = cx.now() + after;
         self.timers.insert(timer, key.to_vec());
-        self.expiries
-            .insert(key.to_vec(), (timer, cx.now() + after));
+        self.expiries.insert(key.to_vec(), (timer, at));
+    }
+
+    fn seconds_left(&self, cx: &Context, key: &[u8]) -> i64 {
+        match (self.values.get(key), self.expiries.get(key)) {
+            (Some(_), Some((_, at))) => (*at - cx.now()).as_secs_f64().round() as i64,
+            (Some(_), None) => -1,
+            (None, _) => -2,
+        }
+    }
+
+    /// `false`: it is there, and should have been new.
+    fn set(&mut self, cx: &mut Context, key: &[u8], text: &[u8], rest: &[&[u8]]) -> Result<bool> {
+        let (mut seconds, mut if_new, mut options) = (None, false, rest.iter());
+        while let Some(option) = options.next() {
+            match &*option.to_ascii_uppercase() {
+                b"NX" => if_new = true,
+                b"EX" => {
+                    let number = integer(options.next().ok_or(NO_OPTION)?)?;
+                    seconds = Some(u64::try_from(number).map_err(|_| NO_TIME)?);
+                }
+                _ => return Err(NO_OPTION),
+            }
+        }
+        match self.values.get_mut(key) {
+            _ if seconds == Some(0) => return Err(NO_TIME),
+            Some(_) if if_new => return Ok(false),
+            Some(Value::Text(old)) => text.clone_into(old), // its memory serves again
+            _ => drop(self.values.insert(key.to_vec(), Value::Text(text.to_vec()))),
+        }
+        match seconds {
+            Some(seconds) => self.expire(cx, key, seconds),
+            None => self.persist(cx, key),
+        }
+        Ok(true)
+    }
+
+    fn increase(&mut self, key: &[u8], by: i64) -> Result<i64> {
+        match self.values.get_mut(key) {
+            Some(Value::Text(text)) => {
+                let next = integer(text)?.checked_add(by).ok_or(NO_INTEGER)?;
+                text.clear();
+                write!(text, "{next}").map_err(|_| NO_INTEGER)?;
+                Ok(next)
+            }
+            Some(Value::List(_)) => Err(WRONG_TYPE),
+            None => {
+                let text = by.to_string().into_bytes();
+                self.values.insert(key.to_vec(), Value::Text(text));
+                Ok(by)
+            }
+        }
+    }
+
+    /// Answers how long the list is then.
+    fn push(&mut self, key: &[u8], words: &[&[u8]], at_front: bool) -> Result<usize> {
+        let empty = || Value::List(VecDeque::new());
+        let Value::List(list) = self.values.entry(key.to_vec()).or_insert_with(empty) else {
+            return Err(WRONG_TYPE);
+        };
+        for word in words {
+            let mut reply = Vec::new();
+            resp::bulk(&mut reply, word);
+            match at_front {
+                true => list.push_front(reply),
+                false => list.push_back(reply),
+            }
+        }
+        Ok(list.len())
+    }
+
+    fn range(&self, out: &mut Vec<u8>, key: &[u8], first: i64, last: i64) -> Result<()> {
+        let list = match self.values.get(key) {
+            Some(Value::List(list)) => list,
+            Some(Value::Text(_)) => return Err(WRONG_TYPE),
+            None => &VecDeque::new(),
+        };
+        // Below zero it counts from the end.
+        let len = list.len() as i64;
+        let place = |at: i64| at.saturating_add(if at < 0 { len } else { 0 });
+        let end = place(last).saturating_add(1).clamp(0, len) as usize;
+        let start = place(first).clamp(0, end as i64) as usize;
+        resp::array(out, end - start);
+        let range = list.range(start..end);
+        range.for_each(|word| out.extend_from_slice(word));
+        Ok(())
     }
 }
-
-const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
-const NO_INTEGER: &str = "ERR value is not an integer or out of range";
-const UNKNOWN: &str = "ERR unknown command or wrong number of arguments";
-
-type Done = Result<(), &'static str>;
 
 #[derive(Default)]
 struct Store {
     keys: Keys,
-    channels: HashMap<Vec<u8>, Vec<ConnId>>,
-    subscriptions: ConnMap<Vec<Vec<u8>>>,
+    channels: HashMap<Vec<u8>, BTreeSet<ConnId>>,
+    subscriptions: ConnMap<BTreeSet<Vec<u8>>>,
     /// The replies of this batch.
     out: Vec<u8>,
 }
 
 impl Store {
-    fn obey(&mut self, cx: &mut Context, conn: ConnId, command: &Command) -> Done {
-        let mut name = [0; 9]; // the longest
-        let name = name.get_mut(..command.word(0).len()).ok_or(UNKNOWN)?;
-        name.copy_from_slice(command.word(0));
-        name.make_ascii_uppercase();
-        let (one, two, three) = (command.word(1), command.word(2), command.word(3));
-        match (&*name, command.len()) {
-            (b"GET", 2) => match self.keys.find(cx, one) {
-                Some(Value::Text(text)) => bulk(&mut self.out, text),
-                Some(_) => return Err(WRONG_TYPE),
-                None => self.out.extend_from_slice(b"$-1\r\n"),
+    fn obey(&mut self, cx: &mut Context, conn: ConnId, command: &[&[u8]]) -> Result<()> {
+        let Store { keys, out, .. } = self;
+        match command {
+            [b"GET", key] => match keys.values.get(*key) {
+                Some(Value::Text(text)) => resp::bulk(out, text),
+                Some(Value::List(_)) => return Err(WRONG_TYPE),
+                None => resp::null(out),
             },
-            (b"SET", 3..) => return self.set(cx, command),
-            (b"INCR", 2) => return self.increase(cx, one, 1),
-            (b"INCRBY", 3) => return self.increase(cx, one, integer(two).ok_or(NO_INTEGER)?),
-            (b"DEL", 2..) => {
-                let gone = command.words(1).filter(|key| self.keys.remove(cx, key));
-                number(&mut self.out, b':', gone.count() as i64);
+            [b"SET", key, text, options @ ..] => match keys.set(cx, key, text, options)? {
+                true => resp::simple(out, "OK"),
+                false => resp::null(out),
+            },
+            [b"INCR", key] => resp::integer(out, keys.increase(key, 1)?),
+            [b"INCRBY", key, by] => resp::integer(out, keys.increase(key, integer(by)?)?),
+            [b"DEL", all @ ..] => {
+                let gone = all.iter().filter(|key| keys.remove(cx, key));
+                resp::integer(out, gone.count() as i64);
             }
-            (b"EXPIRE", 3) => {
-                let seconds = integer(two).ok_or(NO_INTEGER)?;
-                let found = self.keys.find(cx, one).is_some();
+            [b"EXPIRE", key, seconds] => {
+                let seconds = integer(seconds)?;
+                let found = keys.values.contains_key(*key);
                 match u64::try_from(seconds) {
-                    Ok(seconds @ 1..) if found => self.keys.expire(cx, one, seconds),
-                    _ => drop(self.keys.remove(cx, one)),
+                    Ok(seconds @ 1..) if found => keys.expire(cx, key, seconds),
+                    _ => drop(keys.remove(cx, key)),
                 }
-                number(&mut self.out, b':', found.into());
+                resp::integer(out, found.into());
             }
-            (b"TTL", 2) => {
-                let found = self.keys.find(cx, one).is_some();
-                let left = self.keys.expiries.get(one).map(|(_, at)| *at - cx.now());
-                let left = left.map_or(-1, |left| left.as_secs_f64().round() as i64);
-                number(&mut self.out, b':', if found { left } else { -2 });
+            [b"TTL", key] => resp::integer(out, keys.seconds_left(cx, key)),
+            [name @ (b"LPUSH" | b"RPUSH"), key, words @ ..] if !words.is_empty() => {
+                let len = keys.push(key, words, *name == b"LPUSH")?;
+                resp::integer(out, len as i64);
             }
-            (b"LPUSH" | b"RPUSH", 3..) => return self.push(cx, command, name[0] == b'L'),
-            (b"LRANGE", 4) => {
-                let bounds = integer(two).zip(integer(three)).ok_or(NO_INTEGER)?;
-                return self.range(cx, one, bounds);
+            [b"LRANGE", key, first, last] => {
+                keys.range(out, key, integer(first)?, integer(last)?)?;
             }
-            (b"PUBLISH", 3) => self.publish(cx, conn, one, two),
-            (b"SUBSCRIBE", 2..) => command.words(1).for_each(|name| self.join(conn, name)),
-            (b"PING", 1) => self.out.extend_from_slice(b"+PONG\r\n"),
-            (b"PING" | b"ECHO", 2) => bulk(&mut self.out, one),
-            (b"CLIENT", 2..) => self.out.extend_from_slice(b"+OK\r\n"),
-            (b"CONFIG", 3) => {
-                array(&mut self.out, &[two, b""]); // nothing can be configured
+            [b"PUBLISH", channel, text] => self.publish(cx, conn, channel, text),
+            [b"SUBSCRIBE", all @ ..] if !all.is_empty() => {
+                all.iter().for_each(|channel| self.subscribe(conn, channel));
             }
-            (b"COMMAND", _) => number(&mut self.out, b'*', 0),
-            (b"INFO", _) => {
-                let (clients, keys) = (cx.connections().count(), self.keys.values.len());
+            [b"PING"] => resp::simple(out, "PONG"),
+            [b"PING" | b"ECHO", text] => resp::bulk(out, text),
+            [b"CLIENT", _, ..] => resp::simple(out, "OK"),
+            [b"CONFIG", _, name] => {
+                resp::array(out, 2); // nothing can be configured
+                resp::bulk(out, name);
+                resp::bulk(out, b"");
+            }
+            [b"COMMAND", ..] => resp::array(out, 0),
+            [b"INFO", ..] => {
+                let (clients, keys) = (cx.connections().count(), keys.values.len());
                 let text = format!("server:sockeye\r\nconnected_clients:{clients}\r\nkeys:{keys}");
-                bulk(&mut self.out, text.as_bytes());
+                resp::bulk(out, text.as_bytes());
             }
-            (b"", 0) => {} // an empty line
+            [] => {} // an empty line
             _ => return Err(UNKNOWN),
         }
         Ok(())
     }
 
-    fn set(&mut self, cx: &mut Context, command: &Command) -> Done {
-        let (key, text) = (command.word(1), command.word(2));
-        let (mut seconds, mut if_new, mut options) = (None, false, command.words(3));
-        while let Some(option) = options.next() {
-            if option.eq_ignore_ascii_case(b"NX") {
-                if_new = true;
-            } else if option.eq_ignore_ascii_case(b"EX") {
-                let number = options.next().and_then(integer).ok_or(NO_INTEGER)?;
-                let number = u64::try_from(number).ok().filter(|number| *number > 0);
-                seconds = Some(number.ok_or("ERR invalid expire time in 'set' command")?);
-            } else {
-                return Err("ERR syntax error");
-            }
-        }
-        match self.keys.find(cx, key) {
-            Some(_) if if_new => {
-                self.out.extend_from_slice(b"$-1\r\n");
-                return Ok(());
-            }
-            Some(Value::Text(old)) => {
-                old.clear(); // its memory serves again
-                old.extend_from_slice(text);
-            }
-            _ => drop(
-                self.keys
-                    .values
-                    .insert(key.to_vec(), Value::Text(text.to_vec())),
-            ),
-        }
-        match seconds {
-            Some(seconds) => self.keys.expire(cx, key, seconds),
-            None => self.keys.forget_expiry(cx, key),
-        }
-        self.out.extend_from_slice(b"+OK\r\n");
-        Ok(())
-    }
-
-    fn increase(&mut self, cx: &mut Context, key: &[u8], by: i64) -> Done {
-        if self.keys.find(cx, key).is_none() {
-            let zero = Value::Text(b"0".to_vec());
-            self.keys.values.insert(key.to_vec(), zero);
-        }
-        let Some(Value::Text(text)) = self.keys.values.get_mut(key) else {
-            return Err(WRONG_TYPE);
-        };
-        let next = integer(text).and_then(|old| old.checked_add(by));
-        let next = next.ok_or(NO_INTEGER)?;
-        let start = self.out.len() + 1;
-        number(&mut self.out, b':', next);
-        text.clear();
-        text.extend_from_slice(&self.out[start..self.out.len() - 2]);
-        Ok(())
-    }
-
-    fn push(&mut self, cx: &mut Context, command: &Command, left: bool) -> Done {
-        let key = command.word(1);
-        if self.keys.find(cx, key).is_none() {
-            let list = Value::List(VecDeque::new());
-            self.keys.values.insert(key.to_vec(), list);
-        }
-        let Some(Value::List(list)) = self.keys.values.get_mut(key) else {
-            return Err(WRONG_TYPE);
-        };
-        for word in command.words(2) {
-            match left {
-                true => list.push_front(word.to_vec()),
-                false => list.push_back(word.to_vec()),
-            }
-        }
-        number(&mut self.out, b':', list.len() as i64);
-        Ok(())
-    }
-
-    fn range(&mut self, cx: &mut Context, key: &[u8], (first, last): (i64, i64)) -> Done {
-        let none = VecDeque::new();
-        let list = match self.keys.find(cx, key) {
-            Some(Value::List(list)) => list,
-            Some(_) => return Err(WRONG_TYPE),
-            None => &none,
-        };
-        // Below zero it counts from the end.
-        let len = list.len() as i64;
-        let place = |at: i64| at.saturating_add(if at < 0 { len } else { 0 });
-        let end = place(last).saturating_add(1).clamp(0, len);
-        let start = place(first).clamp(0, end);
-        number(&mut self.out, b'*', end - start);
-        let range = list.range(start as usize..end as usize);
-        range.for_each(|word| bulk(&mut self.out, word));
-        Ok(())
-    }
-
     fn publish(&mut self, cx: &mut Context, conn: ConnId, channel: &[u8], text: &[u8]) {
         self.reply(cx, conn); // what it may hear of itself must not overtake the replies so far
-        array(&mut self.out, &[b"message", channel, text]);
-        let members = self.channels.get(channel).map_or(&[][..], Vec::as_slice);
-        let heard = cx.broadcast(members.iter().copied(), &self.out);
+        resp::array(&mut self.out, 3);
+        resp::bulk(&mut self.out, b"message");
+        resp::bulk(&mut self.out, channel);
+        resp::bulk(&mut self.out, text);
+        let members = self.channels.get(channel).into_iter().flatten();
+        let heard = cx.broadcast(members.copied(), &self.out);
         self.out.clear();
-        number(&mut self.out, b':', (heard.queued + heard.waiting) as i64);
+        resp::integer(&mut self.out, (heard.queued + heard.waiting) as i64);
     }
 
-    fn join(&mut self, conn: ConnId, channel: &[u8]) {
-        let channels = self.subscriptions.get_or_insert_with(conn, Vec::new);
-        if channels.iter().all(|other| other != channel) {
-            channels.push(channel.to_vec());
-            let members = self.channels.entry(channel.to_vec()).or_default();
-            members.push(conn);
-        }
-        number(&mut self.out, b'*', 3);
-        bulk(&mut self.out, b"subscribe");
-        bulk(&mut self.out, channel);
-        number(&mut self.out, b':', channels.len() as i64);
+    fn subscribe(&mut self, conn: ConnId, channel: &[u8]) {
+        let channels = self.subscriptions.get_or_insert_with(conn, BTreeSet::new);
+        channels.insert(channel.to_vec());
+        let members = self.channels.entry(channel.to_vec()).or_default();
+        members.insert(conn);
+        resp::array(&mut self.out, 3);
+        resp::bulk(&mut self.out, b"subscribe");
+        resp::bulk(&mut self.out, channel);
+        resp::integer(&mut self.out, channels.len() as i64);
     }
 
     /// Sends the replies so far. A peer that does not read them is not read either.
@@ -276,6 +270,9 @@ struct Server {
     store: Store,
 }
 
+/// Bytes of a command, at most.
+const MAX: usize = 1 << 20;
+
 /// Replies are sent when they are this long: a hundred long ones need no memory at once.
 const BATCH: usize = 32 * 1024;
 
@@ -286,24 +283,19 @@ impl Handler for Server {
             match commands.try_next(cx, conn, input) {
                 Ok(Some(command)) => {
                     if let Err(error) = store.obey(cx, conn, &command) {
-                        store
-                            .out
-                            .extend_from_slice(format!("-{error}\r\n").as_bytes());
+                        resp::error(&mut store.out, error);
                     }
                     if store.out.len() > BATCH {
                         store.reply(cx, conn);
                     }
                 }
-                Ok(None) => break None,
-                Err(error) => break Some(error),
+                Ok(None) => return store.reply(cx, conn),
+                Err(error) => break error,
             }
         };
-        if error.is_some() {
-            let text = b"-ERR Protocol error\r\n";
-            store.out.extend_from_slice(text);
-        }
+        resp::error(&mut store.out, "ERR Protocol error");
         store.reply(cx, conn);
-        error.map(|error| cx.close_because(conn, error));
+        cx.close_because(conn, error);
     }
 
     fn on_timer(&mut self, cx: &mut Context, timer: TimerId, _: u64) {
@@ -317,7 +309,7 @@ impl Handler for Server {
         let store = &mut self.store;
         for channel in store.subscriptions.remove(conn).unwrap_or_default() {
             if let Some(members) = store.channels.get_mut(&channel) {
-                members.retain(|member| *member != conn);
+                members.remove(&conn);
                 if members.is_empty() {
                     store.channels.remove(&channel);
                 }
@@ -336,7 +328,7 @@ fn main() -> anyhow::Result<()> {
         let _ = writeln!(io::stdout(), "listening on {addr}");
     }
     reactor.run(&mut Server {
-        commands: Frames::new(Commands::default()),
+        commands: Frames::new(Commands::new(MAX)),
         store: Store::default(),
     })?;
     Ok(())

@@ -10,7 +10,8 @@
 //! | says its length first | [`LengthPrefixed`] |
 //! | ends with the stream | [`UntilEof`] |
 //!
-//! With the feature `websocket` there is also a codec for WebSocket, in `codec::websocket`.
+//! Of whole protocols there are RESP, that of Redis, in [`resp`], and with the feature `websocket`
+//! WebSocket, in `codec::websocket`.
 //!
 //! [`Framed`](crate::Framed) puts one of them before a handler of frames, and
 //! [`Frames`](crate::Frames), a field of a handler, has one for each connection, and is pulled.
@@ -42,6 +43,7 @@ mod error;
 mod fixed;
 mod length_prefixed;
 mod lines;
+pub mod resp;
 mod text_lines;
 #[cfg(feature = "tokio-util")]
 mod tokio_util;
