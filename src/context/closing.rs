@@ -119,6 +119,8 @@ impl Context {
         if conn.phase() == Phase::Connecting {
             self.hang_up(slot);
             conn = self.conns.listed_mut(slot);
+            // An answer may still come in this turn.
+            conn.end_dialing();
         }
         // What was lent counts as pending, and is lost with the rest.
         conn.lose(self.lending.forget(slot));

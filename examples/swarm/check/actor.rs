@@ -1,6 +1,7 @@
 //! The handler under which the swarm runs: it does all sorts of things, and checks at each callback
 //! that the loop keeps its promises.
 
+use super::dials::{Dialed, Names};
 use super::ledger::{End, Shared, Side};
 use super::more::More;
 use super::plan::{NodePlan, Role};
@@ -78,6 +79,8 @@ pub struct Life {
     pub partner: Option<ConnId>,
     /// All that it ever had.
     pub sources: Vec<Given>,
+    /// How it connects, if it does.
+    pub dial: Option<Dialed>,
 }
 
 pub struct Timer {
@@ -95,6 +98,9 @@ pub struct Actor {
     /// For what was added later, so that the rest of a seed stays as it is.
     pub aside: Random,
     pub more: More,
+    /// For its choice of names, and nothing else.
+    pub dials: Random,
+    pub names: Names,
     pub fuel: usize,
     /// It does nothing of its own any more.
     pub quiet: bool,
@@ -145,6 +151,8 @@ impl Actor {
             random: Random::new(plan.seed),
             aside: Random::new(!plan.seed),
             more: More::new(&plan),
+            dials: Random::new(plan.seed.rotate_left(16)),
+            names: Names::default(),
             fuel: plan.fuel,
             plan,
             quiet: false,
@@ -220,6 +228,7 @@ impl Actor {
             pending_from: now,
             partner: None,
             sources: Vec::new(),
+            dial: None,
         };
         let old = self.lives.insert(conn, life);
         assert!(old.is_none(), "{conn} names two connections");
@@ -310,6 +319,7 @@ impl Actor {
     pub fn after_turn(&mut self, cx: &Context) {
         self.callbacks += 1;
         assert!(!self.inside, "a turn ended inside a callback");
+        self.learn_all_ends(cx);
         let reading = |conn: &&ConnId| cx.wants_input(**conn);
         let reading: Vec<ConnId> = self.lives.keys().filter(reading).copied().collect();
         for conn in reading {
@@ -473,6 +483,10 @@ impl Actor {
             self.begin(conn, end, self.plan.role);
         }
         assert!(cx.is_open(conn), "{conn}: on_open, and it is not");
+        if origin == Origin::Connected {
+            self.learn_its_end(cx, conn);
+            self.has_reached(cx, conn, &self.lives[&conn]);
+        }
         let now = self.clock.now();
         let life = self.life(conn);
         life.idle_from = now;
@@ -546,18 +560,20 @@ impl Actor {
     }
 
     fn closes(&mut self, cx: &mut Context, conn: ConnId, closed: &Closed) {
+        self.learn_its_end(cx, conn);
         let Some(life) = self.lives.remove(&conn) else {
             panic!("{conn}: on_close for nobody");
         };
         self.lost += closed.undelivered;
         self.closes += 1;
         self.check_reason(conn, &life, &closed.reason);
+        self.has_failed_well(conn, &life, &closed.reason);
         self.sources_are_over(conn, &life.sources);
         self.was_right_to_end(conn, &life, closed);
-        assert!(
-            cx.peer_addr(conn).is_some(),
-            "{conn}: no answers in on_close"
-        );
+        // A name has no address before one of its own has answered.
+        let knows = cx.peer_addr(conn).is_some() || life.end.is_none();
+        let answers = knows && cx.origin(conn).is_some();
+        assert!(answers, "{conn}: no answers in on_close");
         let gone = cx.send(conn, "x") == sockeye::Sent::Gone && !cx.close(conn);
         assert!(
             gone && !cx.is_open(conn),

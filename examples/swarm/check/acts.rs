@@ -172,11 +172,8 @@ impl Actor {
         if life.most_pending <= bytes.len() {
             life.pending_from = now;
         }
-        let end = life.end;
+        life.note_sent(&self.ledger, bytes);
         self.accepted += bytes.len() as u64;
-        if let Some(end) = end {
-            self.ledger.borrow_mut().sent(end, bytes);
-        }
     }
 
     fn send(&mut self, cx: &mut Context, conn: ConnId, bytes: &[u8]) {
@@ -265,7 +262,7 @@ impl Actor {
             let mut ledger = self.ledger.borrow_mut();
             let half = ledger.half(end);
             half.live = false;
-            half.finished |= asked != Asked::Abort;
+            half.finished |= asked.says_end();
         }
     }
 
@@ -345,6 +342,10 @@ impl Actor {
             }
             _ => self.random.pick(&self.places).clone(),
         };
+        let (name, place) = match self.pick_name(role) {
+            Some((name, place)) => (Some(name), place),
+            None => (None, place),
+        };
         let mut connect = Connect::new(place.as_str()).receive_buffer(self.plan.receive_buffer);
         if let Some(bytes) = self.plan.send_buffer {
             connect = connect.send_buffer(bytes);
@@ -355,6 +356,7 @@ impl Actor {
         let end: Option<End> =
             local.map(|local| self.ledger.borrow_mut().end(&local, Side::Client));
         self.begin(conn, end, role);
+        self.dials(conn, name);
         Some(conn)
     }
 

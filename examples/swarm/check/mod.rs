@@ -8,6 +8,7 @@
 
 mod actor;
 mod acts;
+mod dials;
 mod judge;
 mod ledger;
 mod more;

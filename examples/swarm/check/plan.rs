@@ -35,6 +35,8 @@ pub struct NodePlan {
     pub slow: bool,
     /// Who lingers may have to give way: to others, or for want of descriptors.
     pub gives_way: bool,
+    /// Nobody's callbacks take long, and no process is ever stopped: what is due comes at its time.
+    pub exact: bool,
     pub seed: u64,
 }
 
@@ -122,6 +124,9 @@ impl Plan {
         let mut nodes = nodes;
         let exhausts = faults.accept_fails > 0 || faults.connect_fails > 0;
         nodes.iter_mut().for_each(|node| node.gives_way |= exhausts);
+        let stops = faults.stalls > 0 || faults.slow_callbacks > 0;
+        let exact = !stops && !nodes.iter().any(|node| node.slow);
+        nodes.iter_mut().for_each(|node| node.exact = exact);
         let mut link = Link::default();
         if random.percent(60) {
             link.latency = Duration::from_micros(random.skewed(20_000) as u64);
@@ -248,6 +253,7 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
         patient,
         slow: random.percent(40),
         gives_way,
+        exact: false,
         seed: random.next(),
     }
 }
@@ -260,7 +266,7 @@ fn faults(random: &mut Random) -> Faults {
     let mut aside = Random::new(!random.clone().next());
     each_fault(&mut faults, |name, chance| {
         let random = match name {
-            "shortages" => &mut aside,
+            "shortages" | "lookups_fail" | "slow_lookups" | "partial_lookups" => &mut aside,
             _ => &mut *random,
         };
         *chance = match random.percent(keep) {
@@ -292,6 +298,9 @@ fn each_fault(faults: &mut Faults, mut each: impl FnMut(&str, &mut u16)) {
     each("slow_peers", &mut faults.slow_peers);
     each("stalls", &mut faults.stalls);
     each("slow_callbacks", &mut faults.slow_callbacks);
+    each("lookups_fail", &mut faults.lookups_fail);
+    each("slow_lookups", &mut faults.slow_lookups);
+    each("partial_lookups", &mut faults.partial_lookups);
 }
 
 fn steps(random: &mut Random, unit: usize, nodes: usize) -> Vec<Step> {

@@ -1,6 +1,7 @@
 //! One seed: its world, step by step, and what must hold at the end.
 
 use super::actor::{Actor, Note};
+use super::dials::{self, Names};
 use super::ledger::{End, Shared, Side};
 use super::plan::ACCEPTED;
 use super::plan::{NodePlan, Plan, Step};
@@ -37,8 +38,9 @@ struct Run {
     world: World,
     nodes: Vec<Node<Actor, Note>>,
     players: BTreeMap<usize, Player>,
-    /// A scripted server, for nodes that connect.
-    server: PeerListener,
+    /// Scripted servers, for nodes that connect.
+    servers: Vec<PeerListener>,
+    names: Names,
     accepted: usize,
     ledger: Shared,
     random: Random,
@@ -88,7 +90,10 @@ impl Run {
     fn new(plan: Plan) -> Run {
         let mut world = World::seeded(plan.seed, plan.faults.clone());
         let mut run = Run {
-            server: world.listen(SERVER),
+            servers: [SERVER, dials::FAR, dials::SIXTH]
+                .map(|place| world.listen(place))
+                .into(),
+            names: Names::default(),
             accepted: 0,
             world,
             nodes: Vec::new(),
@@ -102,17 +107,22 @@ impl Run {
         run.world.default_link(run.link.clone());
         let (first, most) = plan.send_buffers;
         run.world.send_buffers(first, most);
+        let mut random = Random::new(plan.seed ^ 0x9a3e_5000);
+        run.names = Rc::new(dials::names(&mut random, plan.nodes.len()));
         plan.nodes.into_iter().for_each(|node| run.start(node));
+        dials::name_all(&mut run.world, &run.nodes, &run.names);
         let count = run.nodes.len();
         let senders = run.nodes.clone();
         let senders: Vec<_> = senders
             .into_iter()
             .map(|node| run.world.reactor(node).sender())
             .collect();
+        let names = run.names.clone();
         for node in run.nodes.clone() {
             run.outside(node, |actor, cx| {
                 actor.senders = senders.clone();
                 actor.places = (1..=count).map(|n| format!("10.0.0.{n}:7000")).collect();
+                actor.names = names.clone();
                 actor.listen(cx, true);
                 actor.listen(cx, false);
             });
@@ -278,9 +288,9 @@ impl Run {
         self.enter(id, peer, &client, Side::Client);
     }
 
-    /// The scripted server accepts whoever waits.
+    /// The scripted servers accept whoever waits.
     fn accept(&mut self) {
-        while let Some(peer) = self.server.accept() {
+        while let Some(peer) = self.servers.iter().find_map(PeerListener::accept) {
             let client = peer.peer_addr().expect("who is accepted has a peer");
             let id = ACCEPTED + self.accepted;
             self.accepted += 1;
@@ -402,6 +412,8 @@ impl Run {
         self.world.advance(CALM);
         self.hear_all();
         self.nobody_waits_to_be_accepted();
+        dials::all_end(&mut self.world, &self.nodes);
+        self.hear_all();
         self.ledger.borrow_mut().settled();
         if self.faults.resets == 0 {
             self.ledger.borrow_mut().all_paid();
@@ -512,6 +524,7 @@ impl Run {
                 _ => {}
             }
         }
+        dials::forget_all(&mut self.world, &self.nodes);
         let mut rested = self.world.rest(CALM);
         self.hear_all();
         // What somebody began while he was told to leave; and those whose peer only listens.

@@ -105,9 +105,7 @@ impl Actor {
                 life.waiting = true;
                 life.sources.push(given);
                 self.accepted += len as u64;
-                if let Some(end) = life.end {
-                    self.ledger.borrow_mut().sent(end, &bytes);
-                }
+                life.note_sent(&self.ledger, &bytes);
             }
             Sent::Queued => panic!("{conn}: a source begins no wait"),
             // What is queued behind a source counts at once, and so do sources.
