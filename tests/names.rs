@@ -80,6 +80,27 @@ fn localhost_and_literals_ask_no_resolver() {
     kit.end();
 }
 
+// N1: the answer comes in the very turn in which its connection ends.
+#[test]
+fn an_answer_for_one_that_is_over_in_the_same_turn_begins_no_attempt() {
+    let (_server, addr) = server();
+    let mut kit = Kit::new(|cx, event| match event {
+        EventKind::Timer { .. } => {
+            let all: Vec<ConnId> = cx.connections().collect();
+            all.into_iter().for_each(|conn| drop(cx.abort(conn)));
+        }
+        other => default(cx, other),
+    });
+    let (held, asked) = mpsc::channel();
+    kit.cx().set_resolver(Held(held));
+    let conn = kit.connect("db.example:80");
+    kit.cx().set_timer(Duration::ZERO, 0);
+    asked.recv().unwrap().answer(Ok(vec![addr]));
+    kit.until_closed(conn);
+    assert_eq!(kit.cx().stats().attempts, 0);
+    kit.end();
+}
+
 // N2: the first is dead, the second answers.
 #[test]
 fn a_dead_address_costs_no_time_and_the_peer_is_the_one_that_answered() {
