@@ -7,6 +7,7 @@
 //! | [`sources`] | output that the loop asks for: files, iterators, your own |
 //! | [`half_close`] | what `recv` returning 0 means; request and response |
 //! | [`frames`] | where a message ends: lines, prefixes, delimiters; binary data |
+//! | [`names`] | connecting by name; listeners and streams that come from elsewhere |
 //! | [`timers`] | timers, deadlines, and every time that a connection is given |
 //! | [`threads`] | messages from other threads, long work, signals |
 //! | [`embedding`] | the reactor in a loop of yours |
@@ -25,6 +26,7 @@ macro_rules! page {
         #[doc = "[sources]: crate::guide::sources\n"]
         #[doc = "[half-close]: crate::guide::half_close\n"]
         #[doc = "[frames]: crate::guide::frames\n"]
+        #[doc = "[names]: crate::guide::names\n"]
         #[doc = "[timers]: crate::guide::timers\n"]
         #[doc = "[threads]: crate::guide::threads\n"]
         #[doc = "[endings]: crate::guide::endings\n"]
@@ -39,6 +41,7 @@ page!(backpressure, "backpressure.md");
 page!(sources, "sources.md");
 page!(half_close, "half_close.md");
 page!(frames, "frames.md");
+page!(names, "names.md");
 page!(timers, "timers.md");
 page!(threads, "threads.md");
 page!(embedding, "embedding.md");

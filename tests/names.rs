@@ -87,7 +87,7 @@ fn an_answer_for_one_that_is_over_in_the_same_turn_begins_no_attempt() {
     let mut kit = Kit::new(|cx, event| match event {
         EventKind::Timer { .. } => {
             let all: Vec<ConnId> = cx.connections().collect();
-            all.into_iter().for_each(|conn| drop(cx.abort(conn)));
+            assert!(all.into_iter().all(|conn| cx.abort(conn)));
         }
         other => default(cx, other),
     });

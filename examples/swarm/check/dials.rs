@@ -47,8 +47,8 @@ pub const SIXTH: &str = "[fd00::2]:7000";
 /// There and back to the first of these; an attempt at it is slower than the delay of RFC 8305.
 const FAR_AWAY: Duration = Duration::from_millis(150);
 
-/// Draws the names of a world of so many nodes. Nobody is at 10.9.0.0 and fd00:9::, and what goes to
-/// 10.8.0.0 and fd00:8:: is lost.
+/// Draws the names of a world of so many nodes. Nobody is at 10.9.0.0 and fd00:9::, and what goes
+/// to 10.8.0.0 and fd00:8:: is lost.
 pub fn names(random: &mut Random, nodes: usize) -> Vec<Name> {
     let mut names: Vec<Name> = (1..=nodes)
         .map(|number| Name {
@@ -155,8 +155,8 @@ impl Life {
 }
 
 impl Actor {
-    /// A name instead of an address, now and then. What nobody answers is nothing for a proxy, whose
-    /// other side would wait with it.
+    /// A name instead of an address, now and then. What nobody answers is nothing for a proxy,
+    /// whose other side would wait with it.
     pub fn pick_name(&mut self, role: Role) -> Option<(usize, String)> {
         if self.names.is_empty() || !self.dials.percent(35) {
             return None;
