@@ -242,6 +242,12 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
     if !patient && random.clone().percent(50) {
         config.limits.close_time = config.limits.close_flush * 3 / 2;
     }
+    // As long as several attempts take, and by itself again.
+    let mut aside = Random::new(!random.clone().next());
+    if !patient && aside.percent(60) {
+        let millis = aside.range(300, 2_000) as u64;
+        config.limits.connect_timeout = Duration::from_millis(millis);
+    }
     NodePlan {
         role,
         config,
