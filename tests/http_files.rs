@@ -136,9 +136,9 @@ fn paths_lead_to_files_and_none_out_of_the_root() {
             ("/..%2fsecret", "", 403, "Forbidden\n"),
             ("/out", "", 403, "Forbidden\n"),
             ("//small.txt", "", 400, "Bad Request\n"),
-            ("/%zz", "", 400, "Bad Request\n"),
+            ("/%zz", "", 404, "Not Found\n"),
             ("/%00", "", 400, "Bad Request\n"),
-            ("/%2", "", 400, "Bad Request\n"),
+            ("/%2", "", 404, "Not Found\n"),
             ("small.txt", "", 400, "Bad Request\n"),
         ],
     );
@@ -187,6 +187,25 @@ fn ranges_and_conditions_have_their_answers() {
             (SMALL, "If-None-Match: *", 304, ""),
             (SMALL, "If-None-Match: \"other\"", 200, DIGITS),
             (SMALL, &format!("If-Modified-Since: {date}"), 304, ""),
+            (
+                SMALL,
+                "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT",
+                304,
+                "",
+            ),
+            (
+                SMALL,
+                "If-Modified-Since: Sat, 01 Jan 2000 00:00:00 GMT",
+                200,
+                DIGITS,
+            ),
+            (SMALL, "If-Modified-Since: yesterday", 200, DIGITS),
+            (
+                SMALL,
+                &format!("If-Match: W/{tag}"),
+                412,
+                "Precondition Failed\n",
+            ),
             (SMALL, "If-Match: \"other\"", 412, "Precondition Failed\n"),
             (SMALL, &format!("If-Match: {tag}"), 200, DIGITS),
         ],
@@ -203,7 +222,8 @@ fn fields_that_are_wrong_or_too_many_have_their_answers() {
     expect(
         &site,
         &[
-            (SMALL, "Expect: 200-ok", 417, "Expectation Failed\n"),
+            (SMALL, "Expect: 200-ok", 200, DIGITS),
+            (SMALL, "User-Agent: \u{ff}", 200, DIGITS),
             (SMALL, "Host: y", 400, "Bad Request\n"),
             (SMALL, "No colon", 400, "Bad Request\n"),
             (SMALL, &["X: y"; 70].join("\r\n"), 431, too_large),
@@ -235,10 +255,10 @@ fn methods_and_versions_have_their_answers() {
             ("HEAD /none HTTP/1.1\r\nHost: x\r\n\r\n", 404),
             ("GET /small.txt HTTP/1.0\r\n\r\n", 200),
             ("GET /small.txt HTTP/1.1\r\n\r\n", 400),
-            ("GET /stats HTTP/1.0\r\n\r\n", 200),
+            ("GET /stats HTTP/1.0\r\n\r\n", 404),
             ("BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n", 501),
             (&long, 404),
-            ("GET / HTTP/2.0\r\n\r\n", 400),
+            ("GET / HTTP/2.0\r\n\r\n", 505),
             ("\0\0\0\0", 400),
         ],
     );
@@ -425,7 +445,7 @@ fn three_thousand_broken_requests_end_nothing() {
         }
         let answer = site.ask(&request);
         let known = [
-            0, 100, 200, 206, 301, 304, 400, 403, 404, 405, 413, 416, 417, 431, 501,
+            0, 100, 200, 206, 301, 304, 400, 403, 404, 405, 412, 413, 416, 431, 501, 505,
         ];
         assert!(
             known.contains(&status(&answer)),

@@ -5,23 +5,28 @@
 //! the next request waits until it is out, by `pause_until_drained`. Besides: a deadline that no
 //! drip puts off, bodies that are thrown away, an answer in chunks whose length nobody knows.
 //!
+//! | file | what is in it |
+//! |---|---|
+//! | `main.rs` | the server: its callbacks, and one method for each kind of answer |
+//! | `request.rs` | what a client asks for: heads, bodies, conditions and ranges |
+//! | `files.rs` | what a path stands for; small files are kept for a second |
+//!
 //! Try it: `cargo run --example http_files -- --root docs`, then `curl -v 127.0.0.1:7009/guide/`.
 
-mod entity;
+mod files;
 mod request;
 
 use clap::Parser;
-use entity::{Content, Entity, Root, date, kind};
-use request::{Body, Request, Step};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use files::Root;
+use httparse::EMPTY_HEADER;
+use httpdate::HttpDate;
+use request::{Answer, Body, Request};
+use sockeye::bytes::Bytes;
 use sockeye::{
-    Closed, ConnId, ConnMap, Context, Deadline, Handler, Input, Origin, Reactor, Source,
+    Closed, ConnId, ConnMap, Context, Deadline, Handler, Input, Listen, Origin, Reactor, Source,
 };
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::ops::Range;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 #[derive(Parser)]
 #[command(about = "Serves the files of a directory by HTTP/1.1")]
@@ -40,276 +45,163 @@ struct Args {
 /// The one deadline of a connection: of the head that it sends, or of the body.
 const REQUEST: u32 = 0;
 const BODY_TIME: Duration = Duration::from_secs(60);
-const GRACE: Duration = Duration::from_secs(10);
 
-#[derive(Default)]
-struct Client {
-    /// The request whose body is under way.
-    body: Option<(Request, Body)>,
-    /// Some of a request has come.
-    has_begun: bool,
-}
+/// A status with its fields, and the body: bytes, or what gives them.
+type Reply = (String, Bytes, Option<Source>);
+
+/// A request that has begun; and when its head has come: whether the connection goes on after it,
+/// the answer, and what is missing of its body.
+type Begun = Option<(bool, Reply, Body)>;
 
 struct Server {
-    args: Args,
+    head_time: Duration,
     root: Root,
-    clients: ConnMap<Client>,
-    /// The date as text, and for which second.
-    date: (u64, String),
+    begun: ConnMap<Begun>,
 }
 
-impl Handler<i32> for Server {
+impl Handler<()> for Server {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
-        self.clients.insert(conn, Client::default());
-        cx.set_deadline(conn, REQUEST, Duration::from_secs(self.args.head));
+        cx.set_deadline(conn, REQUEST, self.head_time);
     }
 
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        let mut goes_on = true;
         // It looks empty once the connection is paused or closed.
-        while !input.is_empty() {
-            match self.next(cx, conn, input) {
-                Ok(Some(request)) => self.answer(cx, conn, &request),
-                Ok(None) => break,
-                Err(status) => {
-                    self.say(cx, conn, &Request::default(), status, "");
-                    cx.close(conn);
-                }
-            }
-        }
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.has_begun = client.body.is_some() || !input.is_empty();
+        while goes_on && !input.is_empty() {
+            let next = self.next(cx, conn, input);
+            goes_on = next.unwrap_or_else(|why| self.send(cx, conn, false, refused(&why)));
         }
     }
 
-    /// An answer from a source is out: the time of the next request begins.
+    /// An answer that took its time is out: the time of the next request begins.
     fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
-        cx.set_deadline(conn, REQUEST, Duration::from_secs(self.args.head));
+        cx.set_deadline(conn, REQUEST, self.head_time);
     }
 
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
-        let client = self.clients.get(conn);
-        if client.is_some_and(|client| client.has_begun) {
-            self.say(cx, conn, &Request::default(), 408, "");
+        if self.begun.contains(conn) {
+            self.send(cx, conn, false, refused("408 Request Timeout"));
         }
         cx.close_timed_out(conn, which);
     }
 
     fn on_close(&mut self, _: &mut Context, conn: ConnId, _: Closed) {
-        self.clients.remove(conn);
+        self.begun.remove(conn);
     }
 
-    fn on_message(&mut self, cx: &mut Context, _: i32) {
-        cx.finish(GRACE);
+    fn on_message(&mut self, cx: &mut Context, (): ()) {
+        cx.finish(Duration::from_secs(10));
     }
 }
 
 impl Server {
-    /// The next request whose body has come. `None`: something is missing.
-    fn next(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) -> Step {
-        let client = self.clients.get_or_insert_with(conn, Client::default);
-        if client.body.is_none() {
-            let Some((request, body, len)) = request::head(input)? else {
-                return Ok(None);
+    /// Takes a request, or a part of it. `false`: something is missing, or it was the last.
+    fn next(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) -> Answer<bool> {
+        if self.begun.get_or_insert_with(conn, || None).is_none() {
+            let mut fields = [EMPTY_HEADER; 64];
+            let Some(request) = Request::parse(input, &mut fields)? else {
+                return Ok(false);
             };
-            input.take(len);
-            if request.expects_continue && input.is_empty() {
+            let (body, len) = (request.body()?, request.len);
+            if request.is_11 && request.has("expect", "100-continue") && input.len() == len {
                 cx.send(conn, "HTTP/1.1 100 Continue\r\n\r\n");
             }
-            if !body.is_empty() {
-                cx.set_deadline(conn, REQUEST, BODY_TIME);
-            }
-            client.body = Some((request, body));
+            let begun = (request.keep_alive(), self.reply(cx, &request), body);
+            self.begun.insert(conn, Some(begun));
+            cx.set_deadline(conn, REQUEST, BODY_TIME);
+            input.take(len);
         }
-        let is_over = client.body.as_mut().map(|(_, body)| body.skip(input));
-        Ok(match is_over.transpose()? {
-            Some(true) => client.body.take().map(|(request, _)| request),
-            _ => None,
+        let begun = self.begun.get_mut(conn).and_then(Option::as_mut);
+        if !begun.map_or(Ok(false), |(.., body)| body.skip(input))? {
+            return Ok(false);
+        }
+        let begun = self.begun.remove(conn).flatten();
+        Ok(begun.is_some_and(|(keep_alive, reply, _)| self.send(cx, conn, keep_alive, reply)))
+    }
+
+    fn reply(&mut self, cx: &Context, request: &Request) -> Reply {
+        let reply = match request.method {
+            "GET" | "HEAD" if request.path == "/stats" && request.is_11 => Ok(stats(cx)),
+            "GET" | "HEAD" => self.file(cx, request),
+            "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" | "TRACE" => {
+                Err("405 Method Not Allowed\r\nAllow: GET, HEAD".into())
+            }
+            _ => Err("501 Not Implemented".into()),
+        };
+        let reply = reply.unwrap_or_else(|why| refused(&why));
+        match request.method == "HEAD" || reply.0.starts_with("304") {
+            true => (reply.0, Bytes::new(), None),
+            false => reply,
+        }
+    }
+
+    /// A file, or as much of it as is wanted.
+    fn file(&mut self, cx: &Context, request: &Request) -> Answer<Reply> {
+        let entity = self.root.find(request, cx.wall_clock())?;
+        let (status, part) = request.wants(&entity)?;
+        let (start, end) = (part.start as usize, part.end as usize);
+        let length = format!("\r\nContent-Length: {}", part.end - part.start);
+        let lines = status + &entity.fields + &length;
+        Ok(match &entity.content {
+            Ok(bytes) => (lines, bytes.slice(start..end), None),
+            Err(file) => (lines, Bytes::new(), Some(Source::file(file.clone(), part))),
         })
     }
 
-    fn answer(&mut self, cx: &mut Context, conn: ConnId, request: &Request) {
-        match (request.method.as_str(), request.path.as_str()) {
-            ("GET" | "HEAD", "/stats") => self.stats(cx, conn, request),
-            ("GET" | "HEAD", path) => match self.root.find(path, cx.wall_clock()) {
-                Ok(entity) => self.give(cx, conn, request, &entity),
-                Err(status) => self.say(cx, conn, request, status, ""),
-            },
-            ("POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" | "TRACE", _) => {
-                self.say(cx, conn, request, 405, "Allow: GET, HEAD\r\n");
-            }
-            _ => self.say(cx, conn, request, 501, ""),
-        }
-        if !request.keep_alive {
+    /// Sends an answer. Says whether the next request may come.
+    fn send(&mut self, cx: &mut Context, conn: ConnId, keep_alive: bool, reply: Reply) -> bool {
+        let (lines, bytes, source) = reply;
+        let date = HttpDate::from(cx.wall_clock());
+        let how = if keep_alive { "keep-alive" } else { "close" };
+        let head = format!("HTTP/1.1 {lines}\r\nDate: {date}\r\nConnection: {how}\r\n\r\n");
+        cx.send(conn, (head, bytes));
+        source.map(|source| cx.send_from(conn, source));
+        if !keep_alive {
             cx.close(conn);
         } else if cx.is_waiting(conn) {
             // The answer takes its time: the next request waits, and so does its deadline.
             cx.clear_deadline(conn, REQUEST);
             cx.pause_until_drained(conn);
         } else {
-            cx.set_deadline(conn, REQUEST, Duration::from_secs(self.args.head));
+            cx.set_deadline(conn, REQUEST, self.head_time);
         }
-    }
-
-    /// Gives a file, or as much of it as is wanted.
-    fn give(&mut self, cx: &mut Context, conn: ConnId, request: &Request, entity: &Entity) {
-        let (tag, date, len) = (&*entity.etag, &*entity.modified, entity.len);
-        let mut more = format!("ETag: {tag}\r\nLast-Modified: {date}\r\n");
-        if matches!(entity.content, Content::Directory) {
-            more = format!("Location: {}/\r\n", request.target);
-            return self.say(cx, conn, request, 301, &more);
-        }
-        let wanted = request.get("if-match");
-        if wanted.is_some_and(|tags| !names(tags, tag)) {
-            return self.say(cx, conn, request, 412, &more);
-        }
-        let is_known = match request.get("if-none-match") {
-            Some(tags) => names(tags, tag),
-            None => request.get("if-modified-since") == Some(date),
-        };
-        if is_known {
-            more.push_str("\r\n");
-            let head = self.head(request, 304, &more);
-            cx.send(conn, head);
-            return;
-        }
-        let is_same = |it| it == tag || it == date;
-        let range = request.get("range").and_then(|range| part_of(range, len));
-        let range = range.filter(|_| request.get("if-range").is_none_or(is_same));
-        let (status, part) = (
-            if range.is_some() { 206 } else { 200 },
-            range.unwrap_or(0..len),
-        );
-        if status == 206 && part.is_empty() {
-            more = format!("Content-Range: bytes */{len}\r\n");
-            return self.say(cx, conn, request, 416, &more);
-        } else if status == 206 {
-            let (first, last) = (part.start, part.end - 1);
-            let _ = write!(more, "Content-Range: bytes {first}-{last}/{len}\r\n");
-        }
-        let (len, kind) = (part.end - part.start, kind(&request.path));
-        let _ = write!(more, "Accept-Ranges: bytes\r\nContent-Type: {kind}\r\n");
-        let _ = write!(more, "Content-Length: {len}\r\n\r\n");
-        let head = self.head(request, status, &more);
-        match &entity.content {
-            Content::Small(bytes) if request.method == "GET" => {
-                let part = part.start as usize..part.end as usize;
-                cx.send(conn, (head, &bytes[part]));
-            }
-            Content::Large(file) if request.method == "GET" => {
-                cx.send(conn, head);
-                cx.send_from(conn, Source::file(file.clone(), part));
-            }
-            _ => drop(cx.send(conn, head)),
-        }
-    }
-
-    /// What the reactor has done, in chunks: how long it is nobody knows.
-    fn stats(&mut self, cx: &mut Context, conn: ConnId, request: &Request) {
-        let text = format!("{:#?}\n", cx.stats());
-        if !request.is_11 {
-            // The end of the connection is the end of the answer.
-            let head = self.head(&Request::default(), 200, "\r\n");
-            cx.send(conn, head + &text);
-            cx.close(conn);
-            return;
-        }
-        let more = "Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let head = self.head(request, 200, more);
-        cx.send(conn, head);
-        if request.method == "GET" {
-            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            let chunk = |line: String| format!("{:x}\r\n{line}\n\r\n", line.len() + 1);
-            let end = "0\r\n\r\n".to_owned();
-            cx.send_from(
-                conn,
-                Source::each(lines.into_iter().map(chunk).chain([end])),
-            );
-        }
-    }
-
-    /// An answer that is a status and a line of text.
-    fn say(&mut self, cx: &mut Context, conn: ConnId, request: &Request, status: u16, more: &str) {
-        let text = format!("{}\n", reason(status));
-        let len = text.len();
-        let more = format!("{more}Content-Type: text/plain\r\nContent-Length: {len}\r\n\r\n");
-        let body = if request.method == "HEAD" { "" } else { &text };
-        let head = self.head(request, status, &more);
-        cx.send(conn, head + body);
-    }
-
-    /// The head of an answer, up to its own fields.
-    fn head(&mut self, request: &Request, status: u16, more: &str) -> String {
-        let now = SystemTime::now();
-        let since = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        if self.date.0 != since.as_secs() {
-            self.date = (since.as_secs(), date(now));
-        }
-        let how = match (request.keep_alive, request.is_11) {
-            (true, true) => "",
-            (true, false) => "Connection: keep-alive\r\n",
-            (false, _) => "Connection: close\r\n",
-        };
-        let (reason, date) = (reason(status), &self.date.1);
-        format!("HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n{how}{more}")
+        keep_alive
     }
 }
 
-/// Is this tag one of the list, be it a weak one?
-fn names(list: &str, tag: &str) -> bool {
-    let mut tags = list.split(',').map(str::trim);
-    tags.any(|it| it == "*" || it.strip_prefix("W/").unwrap_or(it) == tag)
+/// What the reactor has done, in chunks: how long it is nobody knows.
+fn stats(cx: &Context) -> Reply {
+    let lines = "200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked";
+    let text = format!("{:#?}\n", cx.stats());
+    let chunks = format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len());
+    (lines.to_owned(), Bytes::new(), Some(Source::each([chunks])))
 }
 
-/// The one part that is asked for; empty: there is none of it. `None`: all of it is to be given.
-fn part_of(range: &str, len: u64) -> Option<Range<u64>> {
-    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-    let (first, last) = (first.trim(), last.trim());
-    if first.is_empty() {
-        return Some(len.saturating_sub(last.parse().ok()?)..len);
-    }
-    let first: u64 = first.parse().ok()?;
-    let end = match last {
-        "" => len,
-        last => last
-            .parse::<u64>()
-            .ok()
-            .filter(|last| first <= *last)?
-            .saturating_add(1)
-            .min(len),
-    };
-    Some(first.min(len)..end)
-}
-
-fn reason(status: u16) -> &'static str {
-    const REASONS: &str = "200 OK;206 Partial Content;301 Moved Permanently;304 Not Modified;\
-        400 Bad Request;403 Forbidden;404 Not Found;405 Method Not Allowed;408 Request Timeout;\
-        412 Precondition Failed;413 Content Too Large;416 Range Not Satisfiable;\
-        417 Expectation Failed;431 Request Header Fields Too Large;501 Not Implemented;\
-        505 HTTP Version Not Supported;503 Service Unavailable";
-    let is_it = |line: &&str| line.starts_with(&format!("{status} "));
-    REASONS.split(';').find(is_it).map_or("", |line| &line[4..])
+/// A status, and perhaps fields, instead of what was wanted.
+fn refused(why: &str) -> Reply {
+    let text = why.lines().next().unwrap_or_default()[4..].to_owned() + "\n";
+    let len = text.len();
+    let lines = format!("{why}\r\nContent-Type: text/plain\r\nContent-Length: {len}");
+    (lines, text.into(), None)
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let mut reactor = Reactor::with_messages()?;
-    let listener = reactor.listen(args.listen.as_str())?;
+    let sender = reactor.sender();
+    ctrlc::set_handler(move || _ = sender.send(()))?;
+    let listen = Listen::new(args.listen.as_str());
+    let listener = reactor.listen(listen)?;
+    let mut server = Server {
+        head_time: Duration::from_secs(args.head),
+        root: Root::new(&args.root)?,
+        begun: ConnMap::new(),
+    };
     if let Some(addr) = reactor.context().listener_addr(listener) {
         // `println` would panic if nobody can read it.
         let _ = writeln!(io::stdout(), "listening on {addr}");
     }
-    let (sender, mut signals) = (reactor.sender(), Signals::new([SIGINT, SIGTERM])?);
-    std::thread::spawn(move || signals.forever().all(|signal| sender.send(signal).is_ok()));
-    let root = Root::new(&args.root)?;
-    let mut server = Server {
-        args,
-        root,
-        clients: ConnMap::new(),
-        date: (0, String::new()),
-    };
     let report = reactor.run(&mut server)?;
     let _ = writeln!(io::stdout(), "finished: {report}");
     Ok(())

@@ -1,27 +1,152 @@
-//! Requests: their heads (RFC 9112, by `httparse`), and their bodies, which nobody wants.
+//! What a client asks for (RFC 9112, by `httparse`), and the body of it, which nobody wants.
 
-use httparse::{EMPTY_HEADER, Status, parse_chunk_size};
+use crate::files::Entity;
+use httparse::Status::{Complete, Partial};
+use httparse::{Error, Header, parse_chunk_size};
+use httpdate::HttpDate;
+use percent_encoding::percent_decode_str;
 use sockeye::Input;
+use std::{borrow::Cow, ops::Range};
 
 /// Bytes of a request's head at most.
 const HEAD_LIMIT: usize = 16 * 1024;
-/// Bytes of a request's body at most, and of the lines between its chunks.
+/// Bytes of a request's body at most, with the lines between its chunks.
 const BODY_LIMIT: u64 = 1024 * 1024;
 
+/// What is wanted; or what is said instead: a status, and perhaps fields of the answer.
+pub(crate) type Answer<T> = Result<T, Cow<'static, str>>;
+
 /// A request that could be understood.
-#[derive(Default)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    /// The path, decoded; it begins with a slash.
-    pub(crate) path: String,
-    /// The path as it came.
-    pub(crate) target: String,
-    /// HTTP/1.1, and not 1.0.
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    /// The path, as it came and decoded; both begin with a slash.
+    pub(crate) target: &'a str,
+    pub(crate) path: Cow<'a, str>,
     pub(crate) is_11: bool,
-    pub(crate) keep_alive: bool,
-    pub(crate) expects_continue: bool,
-    /// What the answer depends on, with names in small letters.
-    pub(crate) conditions: Vec<(String, String)>,
+    /// How long its head is.
+    pub(crate) len: usize,
+    fields: &'a [Header<'a>],
+}
+
+impl<'a> Request<'a> {
+    /// Understands the head of a request, with room for its fields. `None`: something is missing.
+    pub(crate) fn parse(bytes: &'a [u8], room: &'a mut [Header<'a>]) -> Answer<Option<Self>> {
+        let mut head = httparse::Request::new(room);
+        let len = match head.parse(bytes) {
+            Ok(Complete(len)) if len <= HEAD_LIMIT => len,
+            Ok(Partial) if bytes.len() <= HEAD_LIMIT => return Ok(None),
+            Ok(_) | Err(Error::TooManyHeaders) => Err("431 Request Header Fields Too Large")?,
+            Err(Error::Version) => Err("505 HTTP Version Not Supported")?,
+            Err(_) => Err("400 Bad Request")?,
+        };
+        // A host may stand in front of the path, and a query behind it.
+        let (target, is_11) = (head.path.unwrap_or_default(), head.version == Some(1));
+        let host = target
+            .strip_prefix("http://")
+            .map_or(0, |rest| rest.find('/').unwrap_or(0) + 7);
+        let target = target[host..].split(['?', '#']).next().unwrap_or_default();
+        let path = percent_decode_str(target)
+            .decode_utf8()
+            .map_err(|_| "400 Bad Request")?;
+        // Two slashes at its beginning would be a host in a `Location`.
+        let is_path = path.starts_with('/') && !path.starts_with("//") && !path.contains('\0');
+        let (method, fields) = (head.method.unwrap_or_default(), &*head.headers);
+        let request = Request {
+            method,
+            target,
+            path,
+            is_11,
+            len,
+            fields,
+        };
+        match request.values("host").count() {
+            1 if is_path => Ok(Some(request)),
+            0 if is_path && !is_11 => Ok(Some(request)),
+            _ => Err("400 Bad Request")?,
+        }
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let named = move |it: &&Header<'_>| it.name.eq_ignore_ascii_case(name);
+        // What is no UTF-8 is nothing that is known here.
+        let value = |it: &Header<'a>| std::str::from_utf8(it.value).unwrap_or("?");
+        self.fields.iter().filter(named).map(value)
+    }
+
+    pub(crate) fn has(&self, name: &str, word: &str) -> bool {
+        let mut words = self.values(name).flat_map(|value| value.split(','));
+        words.any(|it| it.trim().eq_ignore_ascii_case(word))
+    }
+
+    pub(crate) fn keep_alive(&self) -> bool {
+        (self.is_11 || self.has("connection", "keep-alive")) && !self.has("connection", "close")
+    }
+
+    /// What follows the head.
+    pub(crate) fn body(&self) -> Answer<Body> {
+        let mut codings = self.values("transfer-encoding");
+        let chunked = match codings.next() {
+            None => None,
+            Some(it) if it.eq_ignore_ascii_case("chunked") && codings.next().is_none() => Some(0),
+            _ => Err("501 Not Implemented")?,
+        };
+        let mut lengths = self.values("content-length");
+        let length = lengths.next();
+        let is_number = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
+        let left = length.map_or(0, |it| it.parse().unwrap_or(u64::MAX));
+        // Two lengths that differ, or one that is no number, hide a request in another.
+        let is_one = length.is_none_or(is_number) && lengths.all(|it| Some(it) == length);
+        if !is_one || chunked.is_some() && (length.is_some() || !self.is_11) {
+            Err("400 Bad Request")?;
+        } else if left > BODY_LIMIT {
+            Err("413 Content Too Large")?;
+        }
+        Ok(Body { left, chunked })
+    }
+
+    /// What is given of an entity, and with which status (RFC 9110, section 13.2.2).
+    pub(crate) fn wants(&self, entity: &Entity) -> Answer<(String, Range<u64>)> {
+        let (tag, date, len) = (&*entity.etag, entity.modified, entity.len);
+        let get = |name| self.values(name).next();
+        let is_named = |tags: &str, weak: &str| {
+            let mut tags = tags.split(',').map(str::trim);
+            tags.any(|it| it == "*" || it.strip_prefix(weak).unwrap_or(it) == tag)
+        };
+        if get("if-match").is_some_and(|tags| !is_named(tags, "")) {
+            Err("412 Precondition Failed")?;
+        }
+        let is_older = |since: &str| since.parse().is_ok_and(|since| date <= since);
+        let is_known = match get("if-none-match") {
+            Some(tags) => is_named(tags, "W/"),
+            None => get("if-modified-since").is_some_and(is_older),
+        };
+        let is_same = |it: &str| it == tag || it.parse().is_ok_and(|it: HttpDate| it == date);
+        let range = get("range").filter(|_| get("if-range").is_none_or(is_same));
+        let told =
+            |status: &str, range: &str| format!("{status}\r\nContent-Range: bytes {range}/{len}");
+        match range.and_then(|range| part(range, len)) {
+            _ if is_known => Ok(("304 Not Modified".to_owned(), 0..len)),
+            None => Ok(("200 OK".to_owned(), 0..len)),
+            Some(Range { start, end }) if start < end => {
+                let range = format!("{start}-{}", end - 1);
+                Ok((told("206 Partial Content", &range), start..end))
+            }
+            _ => Err(told("416 Range Not Satisfiable", "*").into()),
+        }
+    }
+}
+
+/// The part of so many bytes that is asked for; empty: there is none of it. `None`: it is not
+/// understood, or is several parts, and all is given.
+fn part(range: &str, len: u64) -> Option<Range<u64>> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    Some(match (first.trim(), last.trim()) {
+        ("", last) => len.saturating_sub(number(last)?)..len,
+        (first, "") => number(first)?.min(len)..len,
+        (first, last) if number(first)? > number(last)? => None?,
+        (first, last) => number(first)?.min(len)..number(last)?.saturating_add(1).min(len),
+    })
 }
 
 /// What is still to come of a request's body.
@@ -30,148 +155,37 @@ pub(crate) struct Body {
     left: u64,
     /// Bytes so far, if it comes in chunks.
     chunked: Option<u64>,
-    is_trailer: bool,
-}
-
-/// `None`: something is missing. An error is the status of a request that ends the connection.
-pub(crate) type Step<T = Request> = Result<Option<T>, u16>;
-
-impl Request {
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let mut found = self.conditions.iter().filter(|(other, _)| other == name);
-        found.next().map(|(_, value)| value.as_str())
-    }
-}
-
-/// Understands the head of a request: it, its body, and how long the head is.
-pub(crate) fn head(bytes: &[u8]) -> Step<(Request, Body, usize)> {
-    let mut headers = [EMPTY_HEADER; 64];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let len = match parsed.parse(bytes) {
-        Ok(Status::Complete(len)) if len <= HEAD_LIMIT => len,
-        Ok(Status::Partial) if bytes.len() <= HEAD_LIMIT => return Ok(None),
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(431),
-        Err(_) => return Err(400),
-    };
-    let is_11 = parsed.version == Some(1);
-    let target = path(parsed.path.unwrap_or_default());
-    let mut request = Request {
-        method: parsed.method.unwrap_or_default().to_owned(),
-        path: decoded(target).ok_or(400u16)?,
-        target: target.to_owned(),
-        is_11,
-        keep_alive: is_11,
-        ..Request::default()
-    };
-    let (mut hosts, mut length, mut chunked) = (0, None, None);
-    for header in parsed.headers.iter() {
-        let value = std::str::from_utf8(header.value).map_err(|_| 400u16)?;
-        let has = |word| {
-            value
-                .split(',')
-                .any(|it| it.trim().eq_ignore_ascii_case(word))
-        };
-        let name = header.name.to_ascii_lowercase();
-        match name.as_str() {
-            "host" => hosts += 1,
-            // Two lengths that differ, or one that is no number, hide a request in another.
-            "content-length" => {
-                let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-                let number = value.parse().unwrap_or(u64::MAX);
-                if !is_number || length.is_some_and(|other| other != number) {
-                    return Err(400);
-                }
-                length = Some(number);
-            }
-            "transfer-encoding" if has("chunked") && value.len() == 7 => chunked = Some(0),
-            "transfer-encoding" => return Err(501),
-            "connection" if has("close") => request.keep_alive = false,
-            "connection" if has("keep-alive") && !is_11 => request.keep_alive = true,
-            "expect" if has("100-continue") => request.expects_continue = is_11,
-            "expect" => return Err(417),
-            "range" | "if-range" | "if-match" | "if-none-match" | "if-modified-since" => {
-                request.conditions.push((name, value.to_owned()));
-            }
-            _ => {}
-        }
-    }
-    let is_two_ways = chunked.is_some() && (length.is_some() || !is_11);
-    if hosts > 1 || is_11 && hosts == 0 || is_two_ways {
-        return Err(400);
-    }
-    let left = length.unwrap_or(0);
-    if left > BODY_LIMIT {
-        return Err(413);
-    }
-    let body = Body {
-        left,
-        chunked,
-        is_trailer: false,
-    };
-    Ok(Some((request, body, len)))
-}
-
-/// The path of a target, without its host and its query.
-fn path(target: &str) -> &str {
-    let rest = target.strip_prefix("http://");
-    let path = rest.map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
-    path.split(['?', '#']).next().unwrap_or_default()
-}
-
-/// `None`: it is no path here. Two slashes at its beginning would be a host in a `Location`.
-fn decoded(path: &str) -> Option<String> {
-    let (mut raw, mut bytes) = (path.bytes(), Vec::new());
-    while let Some(byte) = raw.next() {
-        let mut digit = || char::from(raw.next()?).to_digit(16);
-        bytes.push(match byte {
-            b'%' => (digit()? * 16 + digit()?) as u8,
-            byte => byte,
-        });
-    }
-    let is_path = path.starts_with('/') && !path.starts_with("//") && !bytes.contains(&0);
-    String::from_utf8(bytes).ok().filter(|_| is_path)
 }
 
 impl Body {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.left == 0 && self.chunked.is_none()
-    }
-
     /// Throws away what has come of it. `true`: that was all.
-    pub(crate) fn skip(&mut self, input: &mut Input) -> Result<bool, u16> {
+    pub(crate) fn skip(&mut self, input: &mut Input) -> Answer<bool> {
         loop {
             let here = self.left.min(input.len() as u64);
             self.left -= input.take(here as usize).len() as u64;
-            let Some(total) = &mut self.chunked else {
+            let (Some(total), 0) = (&mut self.chunked, self.left) else {
                 return Ok(self.left == 0);
             };
-            if self.left > 0 {
-                return Ok(false);
-            }
-            // A line: a size, the end of a chunk, or of the trailer.
-            let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
-                return if input.len() > HEAD_LIMIT {
-                    Err(400)
-                } else {
-                    Ok(false)
-                };
+            // Behind a chunk there is the end of its line, and then the next size.
+            let at = if *total > 0 { 2 } else { 0 };
+            let rest = input.get(at..).unwrap_or_default();
+            let (len, size) = match parse_chunk_size(rest) {
+                Ok(Complete(line)) if input.starts_with(&b"\r\n"[..at]) => line,
+                Ok(Partial) if rest.len() <= HEAD_LIMIT => return Ok(false),
+                _ => Err("400 Bad Request")?,
             };
-            let line = input.take(end + 1);
-            let is_empty = matches!(&*line, b"\n" | b"\r\n");
-            *total += line.len() as u64;
-            if self.is_trailer && is_empty {
-                return Ok(true);
-            } else if !self.is_trailer && (!is_empty || *total == line.len() as u64) {
-                let Ok(Status::Complete((_, size))) = parse_chunk_size(&line) else {
-                    return Err(400);
-                };
-                self.is_trailer = size == 0;
-                self.left = size;
-                *total = total.saturating_add(size);
+            if size == 0 {
+                // The trailer ends with an empty line, which may be the first.
+                let end = rest[len - 2..].windows(4).position(|it| it == b"\r\n\r\n");
+                input.take(end.map_or(0, |end| at + len + end + 2));
+                return Ok(end.is_some());
             }
+            *total = total.saturating_add(size + len as u64);
             if *total > BODY_LIMIT {
-                return Err(413);
+                Err("413 Content Too Large")?;
             }
+            self.left = size;
+            input.take(at + len);
         }
     }
 }
