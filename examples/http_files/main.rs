@@ -19,7 +19,7 @@ mod request;
 use clap::Parser;
 use files::Root;
 use httparse::EMPTY_HEADER;
-use httpdate::HttpDate;
+use httpdate::fmt_http_date;
 use request::{Answer, Body, Request};
 use sockeye::bytes::Bytes;
 use sockeye::{
@@ -98,8 +98,8 @@ impl Server {
     /// Takes a request, or a part of it. `false`: something is missing, or it was the last.
     fn next(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) -> Answer<bool> {
         if self.begun.get_or_insert_with(conn, || None).is_none() {
-            let mut fields = [EMPTY_HEADER; 64];
-            let Some(request) = Request::parse(input, &mut fields)? else {
+            let mut room = [EMPTY_HEADER; 64];
+            let Some(request) = Request::parse(input, &mut room)? else {
                 return Ok(false);
             };
             let (body, len) = (request.body()?, request.len);
@@ -140,8 +140,8 @@ impl Server {
         let entity = self.root.find(request, cx.wall_clock())?;
         let (status, part) = request.wants(&entity)?;
         let (start, end) = (part.start as usize, part.end as usize);
-        let length = format!("\r\nContent-Length: {}", part.end - part.start);
-        let lines = status + &entity.fields + &length;
+        let len = (end - start).to_string();
+        let lines = [&*status, &entity.fields, "\r\nContent-Length: ", &len].concat();
         Ok(match &entity.content {
             Ok(bytes) => (lines, bytes.slice(start..end), None),
             Err(file) => (lines, Bytes::new(), Some(Source::file(file.clone(), part))),
@@ -151,10 +151,13 @@ impl Server {
     /// Sends an answer. Says whether the next request may come.
     fn send(&mut self, cx: &mut Context, conn: ConnId, keep_alive: bool, reply: Reply) -> bool {
         let (lines, bytes, source) = reply;
-        let date = HttpDate::from(cx.wall_clock());
-        let how = if keep_alive { "keep-alive" } else { "close" };
-        let head = format!("HTTP/1.1 {lines}\r\nDate: {date}\r\nConnection: {how}\r\n\r\n");
-        cx.send(conn, (head, bytes));
+        let date = fmt_http_date(cx.wall_clock());
+        let how = match keep_alive {
+            true => "\r\nConnection: keep-alive\r\n\r\n",
+            false => "\r\nConnection: close\r\n\r\n",
+        };
+        let head = ["HTTP/1.1 ", &lines, "\r\nDate: ", &date, how].concat();
+        cx.send(conn, (&head, bytes));
         source.map(|source| cx.send_from(conn, source));
         if !keep_alive {
             cx.close(conn);
@@ -191,8 +194,7 @@ fn main() -> anyhow::Result<()> {
     let mut reactor = Reactor::with_messages()?;
     let sender = reactor.sender();
     ctrlc::set_handler(move || _ = sender.send(()))?;
-    let listen = Listen::new(args.listen.as_str());
-    let listener = reactor.listen(listen)?;
+    let listener = reactor.listen(Listen::new(args.listen.as_str()))?;
     let mut server = Server {
         head_time: Duration::from_secs(args.head),
         root: Root::new(&args.root)?,

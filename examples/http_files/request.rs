@@ -105,7 +105,7 @@ impl<'a> Request<'a> {
     }
 
     /// What is given of an entity, and with which status (RFC 9110, section 13.2.2).
-    pub(crate) fn wants(&self, entity: &Entity) -> Answer<(String, Range<u64>)> {
+    pub(crate) fn wants(&self, entity: &Entity) -> Answer<(Cow<'static, str>, Range<u64>)> {
         let (tag, date, len) = (&*entity.etag, entity.modified, entity.len);
         let get = |name| self.values(name).next();
         let is_named = |tags: &str, weak: &str| {
@@ -125,11 +125,11 @@ impl<'a> Request<'a> {
         let told =
             |status: &str, range: &str| format!("{status}\r\nContent-Range: bytes {range}/{len}");
         match range.and_then(|range| part(range, len)) {
-            _ if is_known => Ok(("304 Not Modified".to_owned(), 0..len)),
-            None => Ok(("200 OK".to_owned(), 0..len)),
+            _ if is_known => Ok(("304 Not Modified".into(), 0..len)),
+            None => Ok(("200 OK".into(), 0..len)),
             Some(Range { start, end }) if start < end => {
                 let range = format!("{start}-{}", end - 1);
-                Ok((told("206 Partial Content", &range), start..end))
+                Ok((told("206 Partial Content", &range).into(), start..end))
             }
             _ => Err(told("416 Range Not Satisfiable", "*").into()),
         }
