@@ -2,8 +2,8 @@
 //! its root.
 //!
 //! It teaches *sources*: a file of any size is one line, `send_from(conn, Source::file(..))`, and
-//! the next request waits until it is out, by `pause_until_drained`. Besides: a deadline that no
-//! drip puts off, bodies that are thrown away, an answer in chunks whose length nobody knows.
+//! the next request waits until it is out. Besides: a deadline that no drip puts off, bodies that
+//! are thrown away, an answer in chunks.
 //!
 //! | file | what is in it |
 //! |---|---|
