@@ -6,7 +6,7 @@ use crate::buffer::receive::Receive;
 use crate::buffer::write_queue::SLICES;
 use crate::clock::{Tick, after};
 use crate::options::StartTls;
-use crate::transport::{Opened, Sealed, Tls, TlsInfo, Transport};
+use crate::transport::{Opened, Tls, TlsInfo, Transport};
 use std::io::{self, IoSlice};
 
 impl Conn {
@@ -79,6 +79,14 @@ impl Conn {
             receive.filled(bytes);
         }
         self.judge_opened(opened)
+    }
+
+    /// Its end was told by the session. No more comes behind that, whatever a failed write has made
+    /// of the flag; of a plain stream, another read says so.
+    pub(crate) fn expect_no_more(&mut self) {
+        if self.has(Flags::LAYERED) {
+            self.clear(Flags::READABLE);
+        }
     }
 
     /// A step of its handshake, which takes what was received before it. `Data`: it is through.
@@ -156,19 +164,11 @@ impl Conn {
             return Written::Nothing;
         };
         match tls.seal(pieces) {
-            Ok(Sealed {
-                taken,
-                moved,
-                is_full,
-            }) => {
-                if is_full {
+            Ok(sealed) => {
+                if sealed.is_full {
                     self.clear(Flags::WRITABLE);
                 }
-                match (taken, moved) {
-                    (bytes, true) => Written::Bytes(bytes),
-                    (0, false) => Written::Nothing,
-                    (bytes, false) => Written::Taken(bytes),
-                }
+                Written::Sealed(sealed)
             }
             Err(error) => self.judge(0, Err(error)),
         }
@@ -183,8 +183,8 @@ impl Conn {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = queue.gather(&mut slices);
         let written = self.write_layered(&slices[..count]);
-        if let Written::Bytes(bytes) | Written::Taken(bytes) = written {
-            queue.take(bytes);
+        if let Written::Sealed(sealed) = &written {
+            queue.take(sealed.taken);
         }
         self.queue = Some(queue);
         written

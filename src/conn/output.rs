@@ -25,11 +25,17 @@ impl Conn {
     /// Bytes that were sent and the system has not taken yet.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
-        let pending = self.queued() + self.transport.as_ref().map_or(0, Transport::held);
+        let pending = self.queued() + self.held();
         match self.has_source() {
             false => pending,
             true => pending + self.behind().0,
         }
+    }
+
+    /// Those of them that the transport has taken.
+    #[inline(always)]
+    fn held(&self) -> usize {
+        self.transport.as_ref().map_or(0, Transport::held)
     }
 
     /// Those of them that are next, with no source before them, and that the transport has not
@@ -44,7 +50,7 @@ impl Conn {
     #[inline]
     fn offered(&self) -> usize {
         let queued = self.queue.as_ref().map_or(0, |queue| queue.offered());
-        let offered = queued + self.transport.as_ref().map_or(0, Transport::held);
+        let offered = queued + self.held();
         match self.has_source() {
             false => offered,
             // The peer has no part in it, but there must be an end to it.
@@ -81,7 +87,7 @@ impl Conn {
         }
     }
 
-    /// May it borrow input: open, nothing queued, and sending as usual?
+    /// May it borrow input: open, nothing pending, and sending as usual?
     #[inline]
     pub(crate) fn can_borrow(&self) -> bool {
         use Flags as F;
@@ -93,7 +99,7 @@ impl Conn {
                 || self.has(F::IN_DIRTY)
                 || self.has_source()
         );
-        self.is(&[F::OPEN, F::WRITABLE], &unusual)
+        self.is(&[F::OPEN, F::WRITABLE], &unusual) && self.held() == 0
     }
 
     /// Queues what `push` pushes, which may be a part of the turn's block. Answers how much is
@@ -181,7 +187,7 @@ impl Conn {
 
     /// Makes a broadcast that lies here in the turn's block the next bytes to go out, if that is
     /// all there is to do: the connection sends as usual, and nothing but what lies right before it
-    /// in the block is pending. Answers how much is pending then.
+    /// in the block is to be written. Answers how much is pending then.
     #[inline]
     pub(crate) fn join_broadcast(&mut self, start: u32, end: u32) -> Option<usize> {
         use Flags as F;
@@ -197,7 +203,7 @@ impl Conn {
             self.broadcast.0 = start;
         }
         self.broadcast.1 = end;
-        Some((end - self.broadcast.0) as usize)
+        Some((end - self.broadcast.0) as usize + self.held())
     }
 
     pub(crate) fn has_broadcast(&self) -> bool {

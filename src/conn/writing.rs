@@ -5,6 +5,8 @@ use crate::backend::{Stream, is_shortage};
 use crate::buffer::outbox::Outbox;
 use crate::buffer::write_queue::{SLICES, WriteQueue};
 use crate::clock::Tick;
+#[cfg(feature = "tls")]
+use crate::transport::Sealed;
 use crate::transport::Transport;
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -12,9 +14,9 @@ use std::ops::Range;
 /// What a write did.
 pub(crate) enum Written {
     Bytes(usize),
-    /// The transport has taken so many, and moved nothing: no progress for a stall.
+    /// A transport that is not plain has taken some, and perhaps moved some.
     #[cfg(feature = "tls")]
-    Taken(usize),
+    Sealed(Sealed),
     Nothing,
     /// The system is short of memory, and no edge will tell that this is over.
     Later,
@@ -150,15 +152,13 @@ impl Conn {
         let (block, spare) = outbox.split();
         let bytes = &block[range];
         let written = self.write_slice(bytes);
-        match written {
-            Written::Bytes(count) if count == bytes.len() => {}
-            Written::Bytes(count) => self.queue_untaken(&bytes[count..], spare),
+        match &written {
+            Written::Bytes(count) if *count == bytes.len() => {}
+            Written::Bytes(count) => self.queue_untaken(&bytes[*count..], spare),
             #[cfg(feature = "tls")]
-            Written::Taken(count) => {
-                if count < bytes.len() {
-                    self.queue_untaken(&bytes[count..], spare);
-                }
-            }
+            Written::Sealed(sealed) if sealed.taken == bytes.len() => {}
+            #[cfg(feature = "tls")]
+            Written::Sealed(sealed) => self.queue_untaken(&bytes[sealed.taken..], spare),
             Written::Nothing | Written::Later | Written::Failed(_) => {
                 self.queue_untaken(bytes, spare);
             }

@@ -26,8 +26,9 @@ impl Context {
                 return count == len;
             }
             Written::Nothing => {}
+            // What is plain only.
             #[cfg(feature = "tls")]
-            Written::Taken(_) => {}
+            Written::Sealed(_) => {}
             Written::Later => {
                 let (key, conn) = self.conns.listed_key(slot);
                 self.schedule.retry_later(key, conn);
@@ -76,7 +77,7 @@ impl Context {
                 }
                 Written::Nothing => {}
                 #[cfg(feature = "tls")]
-                Written::Taken(_) => {}
+                Written::Sealed(sealed) => self.note_sealed(slot, &sealed),
                 Written::Later => {
                     let (key, conn) = self.conns.listed_key(slot);
                     self.schedule.retry_later(key, conn);

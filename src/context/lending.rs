@@ -189,8 +189,10 @@ impl Context {
                 conn.push_first(&mut self.outbox, receive.chunk_of(start + count..end));
             }
             #[cfg(feature = "tls")]
-            Written::Taken(count) => {
-                conn.push_first(&mut self.outbox, receive.chunk_of(start + count..end));
+            Written::Sealed(sealed) => {
+                let chunk = receive.chunk_of(start + sealed.taken..end);
+                conn.push_first(&mut self.outbox, chunk);
+                self.note_sealed(slot, &sealed);
             }
             Written::Nothing => conn.push_first(&mut self.outbox, receive.chunk_of(start..end)),
             Written::Later => {

@@ -141,6 +141,8 @@ impl Context {
         }
         // What made the write fail is the reason.
         if conn.has(Flags::WRITE_FAILED) {
+            #[cfg(feature = "tls")]
+            conn.expect_no_more();
             self.no_input(slot, Read::Eof);
             return None;
         }

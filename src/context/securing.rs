@@ -8,7 +8,7 @@ use crate::closed::{Deadline, Reason};
 use crate::conn::{Conn, Flags, Phase, Read};
 use crate::id::ConnId;
 use crate::options::StartTls;
-use crate::transport::TlsInfo;
+use crate::transport::{Sealed, TlsInfo};
 use std::io;
 use std::net::IpAddr;
 
@@ -207,6 +207,19 @@ impl Context {
             Phase::Handshaking | Phase::Open => self.begin_closing(slot),
             Phase::Closing => self.lists.want_flush(slot, conn),
             Phase::Connecting | Phase::Lingering | Phase::Dead => {}
+        }
+    }
+
+    /// A write through a session: what follows if anything has moved.
+    pub(super) fn note_sealed(&mut self, slot: u32, sealed: &Sealed) {
+        if sealed.moved {
+            let now = self.schedule.fresh();
+            let conn = self.conns.listed_mut(slot);
+            if conn.has_idle() {
+                conn.note_progress(now);
+            }
+            conn.restart_limit(now);
+            self.stats.wrote(sealed.out);
         }
     }
 

@@ -68,7 +68,9 @@ pub(crate) enum Opened {
 pub(crate) struct Sealed {
     /// Bytes of the connection that the transport has taken.
     pub(crate) taken: usize,
-    /// Has anything gone over the wire?
+    /// Bytes of the connection that the system has taken, whenever the transport has.
+    pub(crate) out: usize,
+    /// Has anything gone over the wire? Only that is progress for a stall.
     pub(crate) moved: bool,
     /// The next write would block.
     pub(crate) is_full: bool,

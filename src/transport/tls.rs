@@ -343,6 +343,7 @@ impl Tls {
             // What was sealed cannot be taken back. A shortage is met again by the next write.
             Err(error) if taken > 0 && is_passing(&error) => Ok(Sealed {
                 taken,
+                out: 0,
                 moved: false,
                 is_full: error.kind() == io::ErrorKind::WouldBlock,
             }),
@@ -366,6 +367,7 @@ impl Tls {
         self.plain -= count;
         Ok(Sealed {
             taken: count,
+            out: count,
             moved: count > 0,
             is_full: count < piece.len() && (count == 0 || self.stream.short_is_proof()),
         })
@@ -407,6 +409,7 @@ impl Tls {
         }
         let count = result?;
         self.out += count as u64;
+        let held = self.held;
         while let Some((at, bytes)) = self.ledger.front() {
             if *at > self.out {
                 break;
@@ -416,6 +419,7 @@ impl Tls {
         }
         Ok(Sealed {
             taken: 0,
+            out: held - self.held,
             moved: count > 0,
             is_full: count < offered && (count == 0 || self.stream.short_is_proof()),
         })
