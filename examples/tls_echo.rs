@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! openssl req -x509 -newkey ed25519 -nodes -subj /CN=localhost \
-//!     -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem
+//!     -addext subjectAltName=DNS:localhost -addext basicConstraints=CA:FALSE \
+//!     -keyout key.pem -out cert.pem
 //! cargo run --features tls --example tls_echo -- --cert cert.pem --key key.pem
 //! ```
 //!

@@ -6,6 +6,7 @@ use super::ledger::{End, Shared, Side};
 use super::more::More;
 use super::plan::{NodePlan, Role};
 use super::random::Random;
+use super::secure::{PORT, Secure};
 use super::sources::Given;
 use sockeye::sim::Clock;
 use sockeye::{
@@ -39,6 +40,7 @@ pub enum Asked {
 /// A connection as its handler must see it.
 pub struct Life {
     pub end: Option<End>,
+    pub secure: bool,
     pub role: Role,
     pub opened: bool,
     pub eof: bool,
@@ -101,6 +103,8 @@ pub struct Actor {
     /// For its choice of names, and nothing else.
     pub dials: Random,
     pub names: Names,
+    /// With whom it speaks TLS, if with anybody.
+    pub secure: Option<Secure>,
     pub fuel: usize,
     /// It does nothing of its own any more.
     pub quiet: bool,
@@ -145,7 +149,13 @@ impl Life {
 }
 
 impl Actor {
-    pub fn new(index: usize, plan: NodePlan, ledger: Shared, clock: Clock) -> Actor {
+    pub fn new(
+        index: usize,
+        plan: NodePlan,
+        ledger: Shared,
+        clock: Clock,
+        secure: Option<Secure>,
+    ) -> Actor {
         Actor {
             index,
             random: Random::new(plan.seed),
@@ -153,6 +163,7 @@ impl Actor {
             more: More::new(&plan),
             dials: Random::new(plan.seed.rotate_left(16)),
             names: Names::default(),
+            secure,
             fuel: plan.fuel,
             plan,
             quiet: false,
@@ -198,10 +209,11 @@ impl Actor {
     }
 
     /// A connection begins.
-    pub fn begin(&mut self, conn: ConnId, end: Option<End>, role: Role) {
+    pub fn begin(&mut self, conn: ConnId, end: Option<End>, secure: bool, role: Role) {
         let now = self.clock.now();
         let life = Life {
             end,
+            secure,
             role,
             opened: false,
             eof: false,
@@ -347,7 +359,10 @@ impl Actor {
             let reads = cx.wants_input(*conn);
             assert!(
                 !reads || !life.paused && !life.eof && life.asked.is_none(),
-                "{conn} wants input"
+                "{conn} wants input; paused: {}, end: {}, asked: {:?}",
+                life.paused,
+                life.eof,
+                life.asked
             );
         }
         let (accepted, lost, out) = (self.accepted, self.lost, cx.stats().bytes_out);
@@ -480,7 +495,9 @@ impl Actor {
             let peer = cx.peer_addr(conn).expect("an open connection has a peer");
             let peer = Some(peer).filter(|peer| peer.ip().is_some());
             let end = peer.map(|peer| self.ledger.borrow_mut().end(peer, Side::Server));
-            self.begin(conn, end, self.plan.role);
+            let secure = cx.local_addr(conn).and_then(|addr| addr.ip());
+            let secure = secure.is_some_and(|addr| addr.port() == PORT);
+            self.begin(conn, end, secure, self.plan.role);
         }
         assert!(cx.is_open(conn), "{conn}: on_open, and it is not");
         if origin == Origin::Connected {
@@ -569,6 +586,7 @@ impl Actor {
         self.check_reason(conn, &life, &closed.reason);
         self.has_failed_well(conn, &life, &closed.reason);
         self.sources_are_over(conn, &life.sources);
+        self.ends_well(&life, closed);
         self.was_right_to_end(conn, &life, closed);
         // A name has no address before one of its own has answered.
         let knows = cx.peer_addr(conn).is_some() || life.end.is_none();

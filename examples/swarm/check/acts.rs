@@ -3,11 +3,17 @@
 use super::actor::{Actor, Asked, Life, Note, Timer};
 use super::ledger::{End, Side};
 use super::plan::Role;
+use super::secure::{PORT, Secure};
 use sockeye::{ConnId, Connect, Context, Hold, Input, Limits, Listen, Overflow, Sent};
 use std::time::Duration;
 
 /// The second reason for which it pauses.
 const HOLD: Hold = Hold::new(3);
+
+/// Is it over? In a handshake a write may fail, and what can be read is still to say why.
+pub fn is_over(cx: &Context, conn: ConnId) -> bool {
+    !(cx.is_open(conn) || cx.wants_input(conn) || cx.is_paused(conn))
+}
 
 impl Actor {
     pub fn limits(&self) -> &Limits {
@@ -128,7 +134,7 @@ impl Actor {
                 life.waiting && overflow == Overflow::DropNewest && behind,
                 "{conn}: {len} bytes Dropped with {pending} of {hard} bytes"
             ),
-            Sent::Gone if usable && !cx.is_open(conn) => {
+            Sent::Gone if usable && is_over(cx, conn) => {
                 life.asked = Some(Asked::Gone);
                 life.over_limit = life.waiting && overflow == Overflow::Close && behind;
                 let end = life.end;
@@ -214,7 +220,7 @@ impl Actor {
             let sent = match (pending == before + frame.len(), waits) {
                 (true, waits) if waits || pending > high => Sent::Wait,
                 (true, _) => Sent::Queued,
-                (false, true) if drops && usable && behind => Sent::Dropped,
+                (false, true) if drops && usable && behind && !is_over(cx, conn) => Sent::Dropped,
                 (false, _) => Sent::Gone,
             };
             let counter = match sent {
@@ -346,7 +352,19 @@ impl Actor {
             Some((name, place)) => (Some(name), place),
             None => (None, place),
         };
+        let secure = match place.split_once(':') {
+            Some((_, "7000")) if name.is_none() => self.secure.as_mut().and_then(Secure::drawn),
+            _ => None,
+        };
+        let place = match secure {
+            Some(_) => place.replace(":7000", &format!(":{PORT}")),
+            None => place,
+        };
+        let is_secure = secure.is_some();
         let mut connect = Connect::new(place.as_str()).receive_buffer(self.plan.receive_buffer);
+        if let Some(secure) = secure {
+            connect = secure.connect(connect);
+        }
         if let Some(bytes) = self.plan.send_buffer {
             connect = connect.send_buffer(bytes);
         }
@@ -355,7 +373,7 @@ impl Actor {
         let local = cx.local_addr(conn).filter(|addr| addr.ip().is_some());
         let end: Option<End> =
             local.map(|local| self.ledger.borrow_mut().end(&local, Side::Client));
-        self.begin(conn, end, role);
+        self.begin(conn, end, is_secure, role);
         self.dials(conn, name);
         Some(conn)
     }
@@ -367,7 +385,16 @@ impl Actor {
             true => format!("unix:/sim/{number}"),
             false => format!("10.0.0.{number}:7000"),
         };
-        let mut listen = Listen::new(place.as_str())
+        self.listen_at(cx, Listen::new(place.as_str()));
+        if let Some(secure) = self.secure.as_ref().filter(|_| !unix) {
+            let place = format!("10.0.0.{number}:{PORT}");
+            let listen = secure.listen(Listen::new(place.as_str()));
+            self.listen_at(cx, listen);
+        }
+    }
+
+    fn listen_at(&mut self, cx: &mut Context, listen: Listen) {
+        let mut listen = listen
             .backlog(self.plan.backlog)
             .receive_buffer(self.plan.receive_buffer);
         if let Some(bytes) = self.plan.send_buffer {

@@ -33,6 +33,14 @@ impl Actor {
             Reason::Finished => self.finishing.is_some(),
             Reason::ConnectFailed(_) => !life.opened,
             Reason::Reset => true,
+            // Whose peer leaves in the handshake, or ends without a word.
+            #[cfg(feature = "tls")]
+            Reason::Tls(error) => {
+                let left = error.kind() == std::io::ErrorKind::UnexpectedEof;
+                life.secure && !life.opened && left
+            }
+            #[cfg(feature = "tls")]
+            Reason::Truncated => life.secure && life.opened,
             Reason::Source(_) => life.sources.iter().any(super::sources::Given::fails),
             _ => false,
         };
@@ -45,10 +53,33 @@ impl Actor {
 
     /// The scripted peer at the other end, if it means to go on, and what has passed between them.
     fn traffic(&self, life: &Life) -> Option<(Rc<Peer>, Traffic)> {
-        let peer = self.ledger.borrow_mut().peer_of(life.end?)?;
+        // Not every byte of TLS is one of the connection.
+        let end = life.end.filter(|_| !life.secure)?;
+        let peer = self.ledger.borrow_mut().peer_of(end)?;
         let alive = !peer.was_reset();
         let traffic = peer.traffic().filter(|_| alive)?;
         Some((peer, traffic))
+    }
+
+    /// A connection by TLS is over: who has left in peace has said its end, and who was not told
+    /// the other's is told so.
+    pub fn ends_well(&self, life: &Life, closed: &Closed) {
+        let Some(end) = life.end.filter(|_| life.secure && life.opened) else {
+            return;
+        };
+        let mut ledger = self.ledger.borrow_mut();
+        match closed.reason {
+            Reason::Local | Reason::Eof if closed.undelivered == 0 => ledger.said(end),
+            #[cfg(feature = "tls")]
+            Reason::Truncated => {
+                assert!(
+                    !life.eof,
+                    "{end:?}: told the end, and then that there was none"
+                );
+                ledger.cut_off(end);
+            }
+            _ => {}
+        }
     }
 
     /// `on_deadline` with `Idle`: not before its time, and not before the connection was asked.
@@ -89,8 +120,9 @@ impl Actor {
             Reason::TimedOut(_) | Reason::Finished if had_source => {}
             Reason::TimedOut(Deadline::WriteStall) => {
                 let from = life.pending_from;
+                // A session has words of its own that may stall.
                 assert!(
-                    now >= from + limits.write_stall,
+                    life.secure || now >= from + limits.write_stall,
                     "{conn}: a stall too early"
                 );
                 if let Some((_, traffic)) = self.traffic(life) {

@@ -47,6 +47,12 @@ pub struct Half {
     pub held: bool,
     /// It has closed well, and the other end is owed all that it has sent.
     pub owed: bool,
+    /// It has said its end in TLS, where nothing may be missing before it.
+    pub said: bool,
+    /// It has ended without that word, and so the other end closes.
+    pub rude: bool,
+    /// It was told that the other end has not.
+    pub cut_off: bool,
     /// It has reset the connection.
     pub reset_at: Option<Instant>,
     /// The scripted peer that plays it.
@@ -157,13 +163,38 @@ impl Ledger {
 
     /// This end was told that the other sends no more.
     pub fn ended(&mut self, end: End) {
+        let rude = self.half(end).rude;
         let from = self.other(end);
         let (seen, sent) = (from.seen, from.sent.len());
         assert!(seen == sent, "{end:?}: an end after {seen} of {sent} bytes");
         // An end that nobody was told of was refused.
         assert!(
-            from.finished || !from.known,
+            from.finished || !from.known || rude,
             "{end:?}: an end that nobody made"
+        );
+    }
+
+    /// This end has said its end, as TLS has a word for it.
+    pub fn said(&mut self, end: End) {
+        self.half(end).said = true;
+        self.nobody_is_misled(end);
+    }
+
+    /// This end was told that the other one has not.
+    pub fn cut_off(&mut self, end: End) {
+        self.half(end).cut_off = true;
+        let other = End {
+            side: end.side.other(),
+            ..end
+        };
+        self.nobody_is_misled(other);
+    }
+
+    fn nobody_is_misled(&mut self, end: End) {
+        let (said, cut_off) = (self.half(end).said, self.other(end).cut_off);
+        assert!(
+            !(said && cut_off),
+            "{end:?}: it has said its end, and the other is told that it has not"
         );
     }
 

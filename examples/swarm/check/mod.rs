@@ -15,6 +15,7 @@ mod more;
 mod plan;
 mod random;
 mod run;
+mod secure;
 mod shrink;
 mod sources;
 

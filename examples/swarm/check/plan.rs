@@ -99,6 +99,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The largest send, and the like.
     pub unit: usize,
+    /// Connections may speak TLS, if the seed says so.
+    pub secure: bool,
     /// If it was quiet, it goes on for a while.
     pub goes_on: bool,
 }
@@ -145,12 +147,14 @@ impl Plan {
             nodes,
             steps,
             unit,
+            secure: true,
             goes_on: true,
         }
     }
 
     pub fn cut(mut self, cut: &Cut) -> Plan {
         self.goes_on = !cut.ends_early;
+        self.secure = !cut.plain_sockets;
         let kept = |index: &usize| cut.steps.as_ref().is_none_or(|steps| steps.contains(index));
         let steps = std::mem::take(&mut self.steps);
         let steps = steps.into_iter().enumerate();
@@ -384,6 +388,8 @@ pub struct Cut {
     /// The faults that are kept.
     pub faults: Option<Vec<String>>,
     pub plain_link: bool,
+    /// Nobody speaks TLS.
+    pub plain_sockets: bool,
     /// It is over after its steps.
     pub ends_early: bool,
 }
@@ -410,6 +416,9 @@ impl fmt::Display for Cut {
         }
         if self.plain_link {
             parts.push("link=plain".to_owned());
+        }
+        if self.plain_sockets {
+            parts.push("tls=none".to_owned());
         }
         if self.ends_early {
             parts.push("end=early".to_owned());
@@ -440,6 +449,7 @@ impl FromStr for Cut {
                 "faults" => cut.faults = Some(words().map(str::to_owned).collect()),
                 "end" => cut.ends_early = value == "early",
                 "link" => cut.plain_link = value == "plain",
+                "tls" => cut.plain_sockets = value == "none",
                 _ => return Err(format!("a cut has no {name:?}")),
             }
         }

@@ -6,6 +6,7 @@ use super::ledger::{End, Shared, Side};
 use super::plan::ACCEPTED;
 use super::plan::{NodePlan, Plan, Step};
 use super::random::Random;
+use super::secure::{PORT, Secure, Session};
 use sockeye::Addr;
 use sockeye::sim::{Faults, Link, Node, Pace, Peer, PeerListener, World};
 use std::any::Any;
@@ -27,6 +28,8 @@ pub struct Outcome {
 struct Player {
     peer: Rc<Peer>,
     end: End,
+    /// It speaks TLS.
+    session: Option<Session>,
     heard: usize,
     deaf: bool,
     shut: bool,
@@ -47,6 +50,8 @@ struct Run {
     faults: Faults,
     link: Link,
     cuts: Vec<(IpAddr, IpAddr)>,
+    /// What peers speak TLS with, if any do.
+    secure: Option<Secure>,
 }
 
 /// Turns and connections that a seed has at least; and one fault.
@@ -103,6 +108,7 @@ impl Run {
             faults: plan.faults,
             link: plan.link,
             cuts: Vec::new(),
+            secure: plan.secure.then(|| Secure::new(plan.seed)).flatten(),
         };
         run.world.default_link(run.link.clone());
         let (first, most) = plan.send_buffers;
@@ -130,10 +136,15 @@ impl Run {
         run
     }
 
-    fn start(&mut self, plan: NodePlan) {
+    fn start(&mut self, mut plan: NodePlan) {
         let index = self.nodes.len();
+        let mut secure = self.secure.as_ref().map(|secure| secure.of_node(index));
+        if let Some(secure) = &mut secure {
+            secure.config(&mut plan.config, plan.patient);
+        }
         let config = plan.config.clone();
-        let actor = Actor::new(index, plan, self.ledger.clone(), self.world.clock());
+        let (ledger, clock) = (self.ledger.clone(), self.world.clock());
+        let actor = Actor::new(index, plan, ledger, clock, secure);
         let name = format!("n{}", index + 1);
         let node = self.world.start_with(&name, config, actor, |_| Ok(()));
         self.world.after_each_turn(node, Actor::after_turn);
@@ -185,6 +196,10 @@ impl Run {
                 self.world.faults(self.faults.clone());
             }
             assert!(more < 2000, "nobody can connect any more");
+            if more == 100 {
+                // No handshake comes through in the time that there is for one.
+                self.secure = None;
+            }
             if more % 100 == 99 {
                 let all = self.nodes.clone();
                 all.into_iter()
@@ -281,11 +296,17 @@ impl Run {
     }
 
     fn connect(&mut self, id: usize, node: usize, buffer: usize) {
-        let place = format!("10.0.0.{}:7000", node + 1);
+        let secure = self.secure.as_mut().and_then(Secure::drawn);
+        let port = if secure.is_some() { PORT } else { 7000 };
+        let session = secure.map(Secure::session);
+        let place = format!("10.0.0.{}:{port}", node + 1);
         let peer = self.world.connect_from(PEERS, place.as_str());
         peer.receive_buffer(buffer);
         let client = peer.addr();
-        self.enter(id, peer, &client, Side::Client);
+        self.enter(id, peer, &client, Side::Client, session);
+        self.on_peer(id, |player, _| {
+            player.speak();
+        });
     }
 
     /// The scripted servers accept whoever waits.
@@ -294,11 +315,18 @@ impl Run {
             let client = peer.peer_addr().expect("who is accepted has a peer");
             let id = ACCEPTED + self.accepted;
             self.accepted += 1;
-            self.enter(id, peer, &client, Side::Server);
+            self.enter(id, peer, &client, Side::Server, None);
         }
     }
 
-    fn enter(&mut self, id: usize, peer: Peer, client: &Addr, side: Side) {
+    fn enter(
+        &mut self,
+        id: usize,
+        peer: Peer,
+        client: &Addr,
+        side: Side,
+        session: Option<Session>,
+    ) {
         let end = self.ledger.borrow_mut().end(client, side);
         self.ledger.borrow_mut().half(end).live = true;
         let peer = Rc::new(peer);
@@ -306,6 +334,7 @@ impl Run {
         let player = Player {
             peer,
             end,
+            session,
             heard: 0,
             deaf: false,
             shut: false,
@@ -317,14 +346,19 @@ impl Run {
 
     fn send(&mut self, id: usize, len: usize, pace: Option<Pace>) {
         let bytes = self.random.bytes(len);
-        if let Some(player) = self.players.get(&id)
+        if let Some(player) = self.players.get_mut(&id)
             && !player.shut
             && !player.closed
             && !player.peer.was_reset()
         {
+            let sealed = player.session.as_mut().map(|session| {
+                session.sends(&bytes);
+                session.says()
+            });
+            let wire = sealed.as_ref().unwrap_or(&bytes);
             match pace {
-                None => player.peer.send(&bytes),
-                Some(pace) => player.peer.send_at(&bytes, pace),
+                None => player.peer.send(wire),
+                Some(pace) => player.peer.send_at(wire, pace),
             }
             let mut ledger = self.ledger.borrow_mut();
             ledger.sent(player.end, &bytes);
@@ -365,14 +399,20 @@ impl Run {
         }
     }
 
-    /// What the peers have received is what was sent to them.
-    fn hear_all(&mut self) {
+    /// What the peers have received is what was sent to them. Answers whether one has answered, as
+    /// TLS makes it.
+    fn hear_all(&mut self) -> bool {
+        let mut has_spoken = false;
         self.accept();
         for player in self.players.values_mut() {
             if player.closed {
                 continue;
             }
-            let bytes = player.peer.received_bytes();
+            let mut bytes = player.peer.received_bytes();
+            if let Some(session) = &mut player.session {
+                bytes = session.hears(&bytes);
+                has_spoken |= player.speak();
+            }
             let mut ledger = self.ledger.borrow_mut();
             ledger.heard(player.end, player.heard, &bytes);
             player.heard += bytes.len();
@@ -380,8 +420,19 @@ impl Run {
                 ledger.half(player.end).live = false;
             } else if player.peer.is_closed() && !player.deaf && !player.end_told {
                 player.end_told = true;
-                ledger.ended(player.end);
+                match &player.session {
+                    Some(session) if !session.has_ended() => ledger.cut_off(player.end),
+                    _ => ledger.ended(player.end),
+                }
             }
+        }
+        has_spoken
+    }
+
+    /// The peers hear what has come, and it comes to rest what they say to that.
+    fn hear_all_out(&mut self) {
+        while self.hear_all() {
+            self.world.advance(CALM);
         }
     }
 
@@ -410,7 +461,7 @@ impl Run {
         // Whom the server accepts only now has not read yet, and may have held the other end up.
         self.hear_all();
         self.world.advance(CALM);
-        self.hear_all();
+        self.hear_all_out();
         self.nobody_waits_to_be_accepted();
         dials::all_end(&mut self.world, &self.nodes);
         self.hear_all();
@@ -561,6 +612,32 @@ impl Player {
         ledger.borrow_mut().other(self.end).owed = false;
     }
 
+    /// Sends what its session has to say, and answers whether that is anything.
+    fn speak(&mut self) -> bool {
+        let Some(session) = self.session.as_mut().filter(|_| !self.shut) else {
+            return false;
+        };
+        let said = session.says();
+        if said.is_empty() || self.peer.was_reset() {
+            return false;
+        }
+        self.peer.send(said);
+        true
+    }
+
+    fn say_end(&mut self, is_polite: bool, ledger: &Shared) {
+        let Some(session) = self.session.as_mut().filter(|_| !self.shut) else {
+            return;
+        };
+        let mut ledger = ledger.borrow_mut();
+        if !session.ends(is_polite) {
+            ledger.half(self.end).rude = true;
+        } else if !self.peer.was_reset() {
+            self.peer.send(session.says());
+            ledger.said(self.end);
+        }
+    }
+
     fn listen(&mut self) {
         if !self.closed {
             self.deaf = false;
@@ -571,6 +648,7 @@ impl Player {
 
     fn shut(&mut self, ledger: &Shared) {
         if !self.closed {
+            self.say_end(true, ledger);
             self.shut = true;
             self.peer.shutdown();
             ledger.borrow_mut().half(self.end).finished = true;
@@ -581,6 +659,7 @@ impl Player {
         if !self.closed {
             self.over(ledger);
             ledger.borrow_mut().half(self.end).finished = true;
+            self.say_end(false, ledger);
             self.peer.close();
         }
     }

@@ -84,6 +84,12 @@ fn candidates(cut: &Cut) -> Vec<Cut> {
             },
         );
     }
+    if !cut.plain_sockets {
+        all.push(Cut {
+            plain_sockets: true,
+            ..cut.clone()
+        });
+    }
     if !cut.plain_link {
         all.push(Cut {
             plain_link: true,

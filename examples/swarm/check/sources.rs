@@ -2,6 +2,7 @@
 //! that the ledger knows what must arrive, and in which order.
 
 use super::actor::{Actor, Asked};
+use super::acts::is_over;
 use super::random::Random;
 use sockeye::{ConnId, Context, Output, Pull, Pulled, Sent, Source};
 use std::io;
@@ -112,7 +113,7 @@ impl Actor {
             Sent::Dropped | Sent::Gone => {
                 assert!(!given.is_active(), "{conn}: a source is kept, and {sent:?}");
                 assert!(sent == Sent::Gone || life.waiting, "{conn}: {sent:?}");
-                if sent == Sent::Gone && usable && !cx.is_open(conn) {
+                if sent == Sent::Gone && usable && is_over(cx, conn) {
                     life.asked = Some(Asked::Gone);
                     life.over_limit = life.waiting;
                     let end = life.end;
