@@ -104,57 +104,6 @@ fn a_line_may_come_in_many_records() {
     }
 }
 
-// S1: a FIN and a RST at every byte of the handshake and of what follows.
-#[test]
-fn an_end_or_a_reset_at_any_byte_is_told_as_what_it_is() {
-    let authority = Authority::new();
-    for cut in (0..600).step_by(7) {
-        for reset in [false, true] {
-            let mut world = World::new();
-            let seen = server(&mut world, &authority, Config::default());
-            let mut guest = Guest {
-                peer: world.connect(ADDR),
-                client: Client::new(authority.client()),
-            };
-            let mut left = cut;
-            let mut opened = false;
-            while left > 0 {
-                let mut said = guest.client.says();
-                if said.is_empty() {
-                    if guest.client.session.is_handshaking() {
-                        break;
-                    }
-                    said = guest.client.send(b"some words");
-                    opened = true;
-                }
-                let now = said.len().min(left);
-                guest.peer.send(&said[..now]);
-                left -= now;
-                world.settle();
-                let heard = guest.peer.received_bytes();
-                guest.client.hears(&heard).unwrap();
-            }
-            match reset {
-                true => guest.peer.reset(),
-                false => guest.peer.shutdown(),
-            }
-            world.settle();
-            let seen = seen.borrow();
-            let told = seen.iter().any(|word| word.starts_with("open"));
-            assert!(told || !opened, "{cut} {seen:?}");
-            assert!(!seen.iter().any(|word| word == "eof"), "{cut} {seen:?}");
-            let last = seen.last().cloned().unwrap_or_default();
-            match (told, reset) {
-                (false, _) => assert!(seen.is_empty(), "{cut} {seen:?}"),
-                (true, true) => assert_eq!(last, "close reset by peer", "{cut}"),
-                (true, false) => assert!(last.starts_with("close cut off"), "{cut} {seen:?}"),
-            }
-            world.advance(Duration::from_secs(60));
-            world.assert_no_leaks();
-        }
-    }
-}
-
 // S1, S2
 #[test]
 fn both_sides_are_ours_and_no_byte_is_lost_whatever_the_network_does() {

@@ -81,7 +81,7 @@ impl Conn {
         self.judge_opened(opened)
     }
 
-    /// Its end was told by the session. No more comes behind that, whatever a failed write has made
+    /// The session has told the end. No more comes behind that, whatever a failed write has made
     /// of the flag; of a plain stream, another read says so.
     pub(crate) fn expect_no_more(&mut self) {
         if self.has(Flags::LAYERED) {

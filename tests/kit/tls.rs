@@ -201,9 +201,12 @@ impl Handler for Echo {
 
 /// An echo server on TLS, and what it sees.
 pub fn server(world: &mut World, authority: &Authority, config: Config) -> Seen {
+    server_with(world, Arc::new(authority.server()), config)
+}
+
+pub fn server_with(world: &mut World, tls: Arc<ServerConfig>, config: Config) -> Seen {
     let echo = Echo::default();
     let seen = echo.seen.clone();
-    let tls = Arc::new(authority.server());
     world.start_with("server", config, echo, move |reactor| {
         reactor.listen(Listen::new(ADDR).tls(tls)).map(drop)
     });

@@ -13,6 +13,7 @@ mod judge;
 mod ledger;
 mod more;
 mod plan;
+mod player;
 mod random;
 mod run;
 mod secure;

@@ -5,6 +5,7 @@ use super::dials::{self, Names};
 use super::ledger::{End, Shared, Side};
 use super::plan::ACCEPTED;
 use super::plan::{NodePlan, Plan, Step};
+use super::player::Player;
 use super::random::Random;
 use super::secure::{PORT, Secure, Session};
 use sockeye::Addr;
@@ -23,18 +24,6 @@ pub struct Outcome {
     pub hash: u64,
     pub turns: u64,
     pub connections: usize,
-}
-
-struct Player {
-    peer: Rc<Peer>,
-    end: End,
-    /// It speaks TLS.
-    session: Option<Session>,
-    heard: usize,
-    deaf: bool,
-    shut: bool,
-    closed: bool,
-    end_told: bool,
 }
 
 struct Run {
@@ -602,65 +591,5 @@ impl Run {
             self.check(node);
         }
         self.world.assert_no_leaks();
-    }
-}
-
-impl Player {
-    fn over(&mut self, ledger: &Shared) {
-        self.closed = true;
-        ledger.borrow_mut().half(self.end).live = false;
-        ledger.borrow_mut().other(self.end).owed = false;
-    }
-
-    /// Sends what its session has to say, and answers whether that is anything.
-    fn speak(&mut self) -> bool {
-        let Some(session) = self.session.as_mut().filter(|_| !self.shut) else {
-            return false;
-        };
-        let said = session.says();
-        if said.is_empty() || self.peer.was_reset() {
-            return false;
-        }
-        self.peer.send(said);
-        true
-    }
-
-    fn say_end(&mut self, is_polite: bool, ledger: &Shared) {
-        let Some(session) = self.session.as_mut().filter(|_| !self.shut) else {
-            return;
-        };
-        let mut ledger = ledger.borrow_mut();
-        if !session.ends(is_polite) {
-            ledger.half(self.end).rude = true;
-        } else if !self.peer.was_reset() {
-            self.peer.send(session.says());
-            ledger.said(self.end);
-        }
-    }
-
-    fn listen(&mut self) {
-        if !self.closed {
-            self.deaf = false;
-            self.peer.hear();
-            self.peer.hurry();
-        }
-    }
-
-    fn shut(&mut self, ledger: &Shared) {
-        if !self.closed {
-            self.say_end(true, ledger);
-            self.shut = true;
-            self.peer.shutdown();
-            ledger.borrow_mut().half(self.end).finished = true;
-        }
-    }
-
-    fn close(&mut self, ledger: &Shared) {
-        if !self.closed {
-            self.over(ledger);
-            ledger.borrow_mut().half(self.end).finished = true;
-            self.say_end(false, ledger);
-            self.peer.close();
-        }
     }
 }

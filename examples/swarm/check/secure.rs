@@ -1,5 +1,5 @@
-//! TLS in the swarm (feature `tls`; without it nobody speaks it). Which connections have it is drawn
-//! apart, so that a seed is the same without it.
+//! TLS in the swarm (feature `tls`; without it nobody speaks it). Which connections have it is
+//! drawn apart, so that a seed is the same without it.
 //!
 //! What goes over the wire differs from run to run, for the provider draws its randomness from the
 //! system. How much, and when, does not: one group, signatures of one length, a clock that stands.
