@@ -183,6 +183,17 @@ impl Stream {
         on!(Stream, self, stream => stream.send_file(file, at, most))
     }
 
+    /// What is written is ciphertext from now on, which differs from run to run: a simulated
+    /// network notes no more of it than its length.
+    #[cfg(feature = "tls")]
+    pub(crate) fn carry_ciphertext(&mut self) {
+        match self {
+            #[cfg(feature = "sim")]
+            Stream::Sim(stream) => stream.carry_ciphertext(),
+            _ => {}
+        }
+    }
+
     /// Can it take files, without a signal? The answer never changes.
     pub(crate) fn sends_files(&self) -> bool {
         on!(Stream, self, stream => stream.sends_files())

@@ -176,7 +176,7 @@ impl World {
     }
 
     /// A number that is the same exactly if the trace is, and all that the handlers have sent: to
-    /// whom, when, and each byte.
+    /// whom, when, and each byte; by TLS, how many.
     pub fn trace_hash(&self) -> u64 {
         self.trace.hash() ^ self.net.lock().hash
     }

@@ -97,7 +97,7 @@ impl Tls {
     ///
     /// The configuration is senseless: a name that the client cannot check, for example.
     pub(crate) fn new(
-        stream: Stream,
+        mut stream: Stream,
         side: StartTls,
         plain: usize,
     ) -> Result<Box<Tls>, (Stream, io::Error)> {
@@ -115,6 +115,7 @@ impl Tls {
         };
         // What lies ahead is bounded in `seal`.
         session.set_buffer_limit(None);
+        stream.carry_ciphertext();
         Ok(Box::new(Tls {
             stream,
             session,

@@ -199,6 +199,12 @@ impl Sim {
 }
 
 impl Stream {
+    /// What is written is ciphertext from now on.
+    #[cfg(feature = "tls")]
+    pub(crate) fn carry_ciphertext(&mut self) {
+        self.net.enter().socket(self.id).is_sealed = true;
+    }
+
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.net.enter().read(self.id, buffer)
     }

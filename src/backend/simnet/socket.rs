@@ -37,6 +37,8 @@ pub(crate) struct Socket {
     pub(crate) host: IpAddr,
     /// The other end, once there is one.
     pub(crate) other: Option<SockId>,
+    /// What is written differs from run to run: the length of it is noted, and no more.
+    pub(crate) is_sealed: bool,
     /// Received, not yet read.
     pub(crate) inbox: VecDeque<u8>,
     pub(crate) inbox_limit: usize,
@@ -114,6 +116,7 @@ impl Socket {
             fin_received: false,
             error: None,
             dead: false,
+            is_sealed: false,
             starved: false,
             reset_on_close: false,
             proof: true,
