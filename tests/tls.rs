@@ -163,6 +163,10 @@ fn start_tls_seals_what_comes_after_it_and_a_command_behind_it_is_none() {
             true => {
                 assert_eq!(plain.unwrap(), b"welcome\n");
                 assert_eq!(*seen, ["open None", "starttls", "secure"]);
+                drop(seen);
+                // What there was for the handshake is over, and the time of it too.
+                world.advance(Duration::from_secs(60));
+                assert!(guest.peer.is_open(), "{}", world.trace());
             }
             false => {
                 assert!(plain.is_err(), "{seen:?} {plain:?} {}", world.trace());
