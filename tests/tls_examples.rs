@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
@@ -212,6 +212,20 @@ fn a_websocket_lies_over_tls() {
     let mut bob = files.connect(lines);
     bob.write_all(b"hello, page\n").unwrap();
     until(&mut page, b"hello, page");
+}
+
+#[cfg(unix)]
+#[test]
+fn files_are_served_by_https() {
+    let files = Files::new("https");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let (_server, addr) = files.start("http_files", &["--root", root.to_str().unwrap()]);
+    let mut client = files.connect(addr);
+    let get = b"GET /design.md HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    client.write_all(get).unwrap();
+    let answer = read_all(client);
+    let file = fs::read(root.join("design.md")).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n") && answer.ends_with(&file));
 }
 
 #[test]

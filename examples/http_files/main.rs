@@ -15,6 +15,8 @@
 
 mod files;
 mod request;
+#[path = "../tls/mod.rs"]
+mod tls;
 
 use clap::Parser;
 use files::Root;
@@ -40,6 +42,8 @@ struct Args {
     /// Seconds for the head of a request, from the first chance to send it
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     head: u64,
+    #[command(flatten)]
+    tls: tls::Server,
 }
 
 /// The one deadline of a connection: of the head that it sends, or of the body.
@@ -194,7 +198,8 @@ fn main() -> anyhow::Result<()> {
     let mut reactor = Reactor::with_messages()?;
     let sender = reactor.sender();
     ctrlc::set_handler(move || _ = sender.send(()))?;
-    let listener = reactor.listen(Listen::new(args.listen.as_str()))?;
+    let listen = args.tls.over(Listen::new(args.listen.as_str()))?;
+    let listener = reactor.listen(listen)?;
     let mut server = Server {
         head_time: Duration::from_secs(args.head),
         root: Root::new(&args.root)?,
