@@ -218,13 +218,13 @@ fn a_websocket_lies_over_tls() {
 #[test]
 fn files_are_served_by_https() {
     let files = Files::new("https");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
     let (_server, addr) = files.start("http_files", &["--root", root.to_str().unwrap()]);
     let mut client = files.connect(addr);
-    let get = b"GET /design.md HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let get = b"GET /calls.rs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     client.write_all(get).unwrap();
     let answer = read_all(client);
-    let file = fs::read(root.join("design.md")).unwrap();
+    let file = fs::read(root.join("calls.rs")).unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n") && answer.ends_with(&file));
 }
 

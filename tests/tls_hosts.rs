@@ -1,5 +1,5 @@
 //! One service, in plain and by TLS, in each kind of host, on real sockets: sources, frames,
-//! half-closes, a broadcast, a deadline and `finish` are the same to its handler and its client: S2.
+//! half-closes, a broadcast, a deadline and `finish` are the same to its handler and its client.
 #![cfg(all(
     feature = "tls",
     target_os = "linux",
@@ -225,6 +225,7 @@ fn talk(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) {
     assert_eq!(rest, "goodbye\n");
 }
 
+// S2
 #[test]
 fn a_service_is_the_same_in_plain_and_by_tls_in_every_host() {
     let mut params = CertificateParams::new(Vec::new()).unwrap();

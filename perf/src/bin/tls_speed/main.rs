@@ -146,7 +146,8 @@ fn compare(
     let (least, ratio, most) = median(ratios);
     let (ours, theirs) = (median(ours).1, median(theirs).1);
     println!(
-        "{name:<28} {ours:>10.3} {theirs:>10.3}  {ratio:.3} ({least:.3} to {most:.3})  at most {bound}{}",
+        "{name:<28} {ours:>10.3} {theirs:>10.3}  {ratio:.3} ({least:.3} to {most:.3})  \
+         at most {bound}{}",
         if ratio <= bound { "" } else { "  MISSED" }
     );
 }
@@ -300,7 +301,8 @@ fn storm(files: &Files) {
         times.sort_by(f64::total_cmp);
         let p99 = times[times.len() * 99 / 100];
         println!(
-            "storm of {COUNT}: alone {alone:.3} s (server {cost:.3} s), beside {} pings {beside:.3} s; p99 {p99:.2} ms",
+            "storm of {COUNT}: alone {alone:.3} s (server {cost:.3} s), beside {} pings {beside:.3} s; \
+             p99 {p99:.2} ms",
             times.len()
         );
         let silent: Vec<_> = (0..COUNT)
