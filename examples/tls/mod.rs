@@ -62,10 +62,12 @@ impl Server {
         let chain = certificates(cert)?;
         let pem = PrivateKeyDer::from_pem_file(key);
         let key = pem.with_context(|| key.display().to_string())?;
-        let config = rustls::ServerConfig::builder_with_provider(provider())
+        let mut config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
+        // Every suite is a good one; scanners want to see that somebody has thought of it.
+        config.ignore_client_order = true;
         Ok(listen.tls(Arc::new(config)))
     }
 }
