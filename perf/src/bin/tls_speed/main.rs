@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! cargo build --release -p perf --features tls --bin tls_speed
-//! taskset -c 0 target/release/tls_speed [WORK ...]     WORK: echo, request, stream, handshake, idle, storm
+//! taskset -c 0 target/release/tls_speed [WORK ...]
 //! ```
 //!
-//! All have one provider (nginx: OpenSSL), one suite, TLS 1.3 and an Ed25519 certificate; each runs
-//! as a process of one thread, on the second processor, in turn; the figure is the median of the
-//! rounds, with the least and the most.
+//! WORK is echo, request, stream, handshake, idle or storm. All have one provider (nginx: OpenSSL),
+//! one suite, TLS 1.3 and an Ed25519 certificate; each runs as a process of one thread, on the
+//! second processor, in turn; the figure is the median of the rounds, with the least and the most.
 
 mod certificates;
 mod load;
@@ -304,8 +304,8 @@ fn storm(files: &Files) {
         times.sort_by(f64::total_cmp);
         let p99 = times[times.len() * 99 / 100];
         println!(
-            "storm of {COUNT}: alone {alone:.3} s (server {cost:.3} s), beside {} pings {beside:.3} s; \
-             p99 {p99:.2} ms",
+            "storm of {COUNT}: alone {alone:.3} s (server {cost:.3} s), \
+             beside {} pings {beside:.3} s; p99 {p99:.2} ms",
             times.len()
         );
         let silent: Vec<_> = (0..COUNT)
