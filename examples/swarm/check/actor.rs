@@ -129,7 +129,7 @@ pub struct Actor {
     /// `lost` and `closes` when `finish` was called.
     pub at_finish: Option<(u64, u64)>,
     /// The last timer that fired: turn, time, order.
-    fired: Option<(u64, Instant, u64)>,
+    pub fired: Option<(u64, Instant, u64)>,
     inside: bool,
     pub expiring: bool,
     /// Counts callbacks, and the gaps between turns.
@@ -370,30 +370,6 @@ impl Actor {
         for conn in cx.connections() {
             assert!(self.lives.contains_key(&conn), "{conn}: nobody's");
         }
-    }
-
-    fn timer_fires(&mut self, cx: &mut Context, id: TimerId, key: u64) {
-        if self.ticks(cx, id, key) {
-            return;
-        }
-        let Some(timer) = self.timers.remove(&id) else {
-            panic!("{id}: a timer that is not set fires");
-        };
-        let turn = cx.stats().turns;
-        assert!(timer.key == key, "{id}: another timer's key");
-        assert!(cx.now() >= timer.at, "{id}: a timer fires early");
-        assert!(
-            timer.not_in != Some(turn),
-            "{id}: a timer fires in the very phase that set it"
-        );
-        let this = (turn, timer.at, timer.order);
-        if let Some(last) = self.fired {
-            assert!(
-                last.0 != turn || last < this,
-                "{id}: a timer fires after one that was due later"
-            );
-        }
-        self.fired = Some(this);
     }
 }
 

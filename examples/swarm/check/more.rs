@@ -194,6 +194,30 @@ impl Actor {
         true
     }
 
+    pub fn timer_fires(&mut self, cx: &mut Context, id: TimerId, key: u64) {
+        if self.ticks(cx, id, key) {
+            return;
+        }
+        let Some(timer) = self.timers.remove(&id) else {
+            panic!("{id}: a timer that is not set fires");
+        };
+        let turn = cx.stats().turns;
+        assert!(timer.key == key, "{id}: another timer's key");
+        assert!(cx.now() >= timer.at, "{id}: a timer fires early");
+        assert!(
+            timer.not_in != Some(turn),
+            "{id}: a timer fires in the very phase that set it"
+        );
+        let this = (turn, timer.at, timer.order);
+        if let Some(last) = self.fired {
+            assert!(
+                last.0 != turn || last < this,
+                "{id}: a timer fires after one that was due later"
+            );
+        }
+        self.fired = Some(this);
+    }
+
     pub fn cancel_intervals(&mut self, cx: &mut Context) {
         let ids: Vec<_> = self.more.ticks.keys().copied().collect();
         ids.into_iter().for_each(|id| self.cancel_interval(cx, id));
