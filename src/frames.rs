@@ -52,10 +52,12 @@ use crate::tables::conn_map::ConnMap;
 ///
 /// The loop ends when the rest of a frame has not come, and when the connection is closed or its
 /// reads are paused; then the frames behind wait in the input. What stands behind the loop is done
-/// once for each batch. What is left when the peer sends no more comes to `on_data` once more: it
-/// is a frame (`or_eof`), or [`Truncated`](CodecError::Truncated). Nothing is to be done in
-/// `on_eof`, but with [`UntilEof`](crate::codec::UntilEof) there: nothing at all is a frame too,
-/// and comes with no `on_data`, so pull in both.
+/// once for each batch; answers that are sent only there want [`try_next`](Frames::try_next), for
+/// `next` has closed before them where a frame was none. What is left when the peer sends no more
+/// comes to `on_data` once more: it is a frame (`or_eof`), or
+/// [`Truncated`](CodecError::Truncated). Nothing is to be done in `on_eof`, but with
+/// [`UntilEof`](crate::codec::UntilEof) there: nothing at all is a frame too, and comes with no
+/// `on_data`, so pull in both.
 ///
 /// Nor is anything to be done in `on_close`: a decoder is not found again once its connection is
 /// over. Its memory goes to the next connection in that place, or at once with `remove`.

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use sockeye::codec::resp::{self, Commands};
-//! use sockeye::{ConnId, Context, Frames, Handler, Input};
+//! use sockeye::{ConnId, Context, Frames, Handler, Input, Sent};
 //!
 //! struct Counter {
 //!     commands: Frames<Commands>,
@@ -17,18 +17,26 @@
 //! impl Handler for Counter {
 //!     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
 //!         let mut out = Vec::new();
-//!         while let Some(command) = self.commands.next(cx, conn, input) {
-//!             match command[..] {
-//!                 [b"INCR"] => {
-//!                     self.count += 1;
-//!                     resp::integer(&mut out, self.count);
-//!                 }
-//!                 [b"ECHO", text] => resp::bulk(&mut out, text),
-//!                 [] => {} // an empty line
-//!                 _ => resp::error(&mut out, "ERR unknown command"),
+//!         // And not by `next`, which closes before the replies so far are sent.
+//!         let error = loop {
+//!             match self.commands.try_next(cx, conn, input) {
+//!                 Ok(Some(command)) => match command[..] {
+//!                     [b"INCR"] => {
+//!                         self.count += 1;
+//!                         resp::integer(&mut out, self.count);
+//!                     }
+//!                     [b"ECHO", text] => resp::bulk(&mut out, text),
+//!                     [] => {} // an empty line
+//!                     _ => resp::error(&mut out, "ERR unknown command"),
+//!                 },
+//!                 Ok(None) => break None,
+//!                 Err(error) => break Some(error),
 //!             }
+//!         };
+//!         if cx.send(conn, out) == Sent::Wait {
+//!             cx.pause_until_drained(conn); // it does not read: neither do we
 //!         }
-//!         cx.send(conn, out);
+//!         error.map(|error| cx.close_because(conn, error));
 //!     }
 //! }
 //!
