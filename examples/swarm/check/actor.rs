@@ -49,7 +49,7 @@ pub struct Life {
     pub shut: bool,
     pub waiting: bool,
     pub paused: bool,
-    /// Paused until so many bytes of `sent` are taken.
+    /// Paused until so many bytes are taken of those that were queued in all.
     pub drains: Option<u64>,
     /// Bytes that sends took.
     pub sent: u64,
@@ -140,6 +140,11 @@ impl Life {
     /// Is it not to be read?
     pub fn is_held(&self) -> bool {
         self.paused || self.drains.is_some()
+    }
+
+    /// Bytes that sends took and sources gave.
+    pub fn queued_in_all(&self) -> u64 {
+        self.sent + self.sources.iter().map(Given::given).sum::<u64>()
     }
 
     /// Was it told, one way or the other, that the peer sends no more?
@@ -506,6 +511,8 @@ impl Actor {
         assert!(!active, "{conn}: on_drain while a source is active");
         let life = self.open_life(conn, "on_drain");
         assert!(life.waiting, "{conn}: on_drain without a wait");
+        let failed = life.sources.iter().any(Given::has_failed);
+        assert!(!failed, "{conn}: on_drain after the error of a source");
         assert!(
             pending <= low,
             "{conn}: on_drain with {pending} bytes pending"

@@ -18,6 +18,8 @@ struct State {
     /// It says "later" no more.
     calm: bool,
     fails: bool,
+    /// It has said its error.
+    failed: bool,
     drops: usize,
 }
 
@@ -38,8 +40,18 @@ impl Given {
         state.bytes.len() - state.given
     }
 
+    /// Bytes that it has given.
+    pub fn given(&self) -> u64 {
+        self.state().given as u64
+    }
+
     pub fn fails(&self) -> bool {
         self.state().fails
+    }
+
+    /// Has it said its error? Then nothing but the end of its connection is told.
+    pub fn has_failed(&self) -> bool {
+        self.state().failed
     }
 
     fn is_active(&self) -> bool {
@@ -54,10 +66,15 @@ impl Pull for Gives {
         assert!(out.room() > 0, "a source is asked, and there is no room");
         if !state.calm && state.random.percent(20) {
             state.sleeps = true;
-            return Ok(Pulled::Later);
+            // Nothing at all means the same.
+            return Ok(match state.random.percent(50) {
+                true => Pulled::Later,
+                false => Pulled::More,
+            });
         }
         let left = state.bytes.len() - state.given;
         if left == 0 {
+            state.failed = state.fails;
             return match state.fails {
                 true => Err(io::Error::other("as it was told")),
                 false => Ok(Pulled::End),
@@ -92,6 +109,7 @@ impl Actor {
             sleeps: false,
             calm: false,
             fails: self.aside.percent(5),
+            failed: false,
             drops: 0,
         })));
         let sent = cx.send_from(conn, Source::new(Gives(given.clone())));
