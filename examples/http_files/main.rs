@@ -1,15 +1,14 @@
-//! A file server: HTTP/1.1 with keep-alive, pipelining, ranges and conditions, and no way out of
-//! its root.
+//! A file server: HTTP/1.1 with keep-alive, pipelining, ranges and conditions.
 //!
 //! It teaches *sources*: a file of any size is one line, `send_from(conn, Source::file(..))`, and
-//! the next request waits until it is out. Besides: a deadline that no drip puts off, bodies that
-//! are thrown away, an answer in chunks.
+//! the next request waits until it is out. Besides: a deadline that no drip puts off, and bodies
+//! that are thrown away.
 //!
 //! | file | what is in it |
 //! |---|---|
 //! | `main.rs` | the server: its callbacks, and one method for each kind of answer |
 //! | `request.rs` | what a client asks for: heads, bodies, conditions and ranges |
-//! | `files.rs` | what a path stands for; small files are kept for a second |
+//! | `files.rs` | what a path stands for, inside the root only; small files are kept for a second |
 //!
 //! Try it: `cargo run --example http_files -- --root docs`, then `curl -v 127.0.0.1:7009/guide/`.
 
