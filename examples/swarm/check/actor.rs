@@ -142,11 +142,6 @@ impl Life {
         self.paused || self.drains.is_some()
     }
 
-    /// Bytes that sends took and sources gave.
-    pub fn queued_in_all(&self) -> u64 {
-        self.sent + self.sources.iter().map(Given::given).sum::<u64>()
-    }
-
     /// Was it told, one way or the other, that the peer sends no more?
     pub fn at_end(&self) -> bool {
         self.eof || self.last

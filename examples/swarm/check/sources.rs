@@ -1,7 +1,7 @@
 //! Sources of the swarm's handlers. All that one will give counts as sent when it is queued, so
 //! that the ledger knows what must arrive, and in which order.
 
-use super::actor::{Actor, Asked};
+use super::actor::{Actor, Asked, Life};
 use super::acts::is_over;
 use super::random::Random;
 use sockeye::{ConnId, Context, Output, Pull, Pulled, Sent, Source};
@@ -95,6 +95,13 @@ impl Pull for Gives {
 impl Drop for Gives {
     fn drop(&mut self) {
         self.0.state().drops += 1;
+    }
+}
+
+impl Life {
+    /// Bytes that sends took and sources gave.
+    pub fn queued_in_all(&self) -> u64 {
+        self.sent + self.sources.iter().map(Given::given).sum::<u64>()
     }
 }
 
