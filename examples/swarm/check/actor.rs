@@ -502,12 +502,9 @@ impl Actor {
     fn drained(&mut self, cx: &mut Context, conn: ConnId) {
         let low = self.plan.config.limits.low_watermark;
         let pending = cx.pending(conn);
-        let active = self.has_source(conn);
-        assert!(!active, "{conn}: on_drain while a source is active");
+        self.sources_have_ended(conn);
         let life = self.open_life(conn, "on_drain");
         assert!(life.waiting, "{conn}: on_drain without a wait");
-        let failed = life.sources.iter().any(Given::has_failed);
-        assert!(!failed, "{conn}: on_drain after the error of a source");
         assert!(
             pending <= low,
             "{conn}: on_drain with {pending} bytes pending"

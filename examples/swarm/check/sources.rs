@@ -50,7 +50,7 @@ impl Given {
     }
 
     /// Has it said its error? Then nothing but the end of its connection is told.
-    pub fn has_failed(&self) -> bool {
+    fn has_failed(&self) -> bool {
         self.state().failed
     }
 
@@ -146,6 +146,15 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// `on_drain` has come: all sources have ended, and none by its error.
+    pub fn sources_have_ended(&self, conn: ConnId) {
+        let active = self.has_source(conn);
+        assert!(!active, "{conn}: on_drain while a source is active");
+        let life = self.lives.get(&conn);
+        let failed = life.is_some_and(|life| life.sources.iter().any(Given::has_failed));
+        assert!(!failed, "{conn}: on_drain after the error of a source");
     }
 
     /// Has it a source that has not come to its end?
