@@ -1,6 +1,6 @@
 //! One certificate for all, and what both sides are configured with.
 
-use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
+use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,7 +16,7 @@ impl Files {
         let dir = std::env::temp_dir().join(format!("tls-speed-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory");
         let files = Files::at(&format!("{}/", dir.display()));
-        let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+        let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
         let certificate = params.self_signed(&key).expect("a certificate");
         std::fs::write(files.path("cert.pem"), certificate.pem()).expect("a file");

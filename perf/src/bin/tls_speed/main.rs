@@ -6,7 +6,7 @@
 //! ```
 //!
 //! WORK is echo, request, stream, handshake, idle or storm. All have one provider (nginx: OpenSSL),
-//! one suite, TLS 1.3 and an Ed25519 certificate; each runs as a process of one thread, on the
+//! one suite, TLS 1.3 and a certificate of P-256; each runs as a process of one thread, on the
 //! second processor, in turn; the figure is the median of the rounds, with the least and the most.
 
 mod certificates;
