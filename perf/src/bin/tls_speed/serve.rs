@@ -76,7 +76,11 @@ pub fn serve(kind: &str, work: &str, dir: &str) {
     if kind == "tokio" {
         return by_tokio(TlsAcceptor::from(config), work.to_owned());
     }
-    let mut reactor = Reactor::new().expect("a loop");
+    // A storm comes from one address here.
+    let reactor = Reactor::builder()
+        .max_handshakes(2000)
+        .max_handshakes_from_one(2000);
+    let mut reactor = reactor.build().expect("a loop");
     let listener = reactor
         .listen(Listen::new("127.0.0.1:0").tls(config))
         .expect("a listener");
