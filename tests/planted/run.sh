@@ -29,7 +29,8 @@ build() {
 
 # Prints the name of a test that fails.
 test_tls() {
-    (cd "$copy" && nice cargo test --quiet --features sim,tls --test tls --test tls_handshakes 2>&1 || :) |
+    (cd "$copy" &&
+        nice cargo test --quiet --features sim,tls --test tls --test tls_handshakes 2>&1 || :) |
         sed -n "s/^thread '\\([a-z_]*\\)'.* panicked at .*/\\1/p" | head -n 1
 }
 
