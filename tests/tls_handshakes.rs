@@ -170,11 +170,18 @@ fn handshakes_under_way_are_bounded_in_all_and_for_each_address() {
         });
         // Their time is over: others have room again.
         world.advance(Duration::from_secs(10));
-        let mut guest = Guest::new(&mut world, &authority);
-        guest.settle(&mut world).unwrap();
+        // And who is through gives up his place, for as many as come one after the other.
+        let guests: Vec<Guest> = (0..8)
+            .map(|_| {
+                let mut guest = Guest::new(&mut world, &authority);
+                guest.settle(&mut world).unwrap();
+                guest
+            })
+            .collect();
         world.with(node, |echo, cx| {
             assert_eq!(cx.stats().tls.timed_out as usize, expected);
-            assert_eq!(*echo.seen.borrow(), ["open Some(V1_3)"]);
+            assert_eq!(*echo.seen.borrow(), ["open Some(V1_3)"; 8]);
+            assert_eq!(cx.connections().count(), guests.len());
         });
     }
 }
