@@ -19,8 +19,6 @@ mod tls;
 
 use clap::Parser;
 use files::Root;
-use httparse::EMPTY_HEADER;
-use httpdate::fmt_http_date;
 use request::{Answer, Body, Request};
 use sockeye::bytes::Bytes;
 use sockeye::{
@@ -101,7 +99,7 @@ impl Server {
     /// Takes a request, or a part of it. `false`: something is missing, or it was the last.
     fn next(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) -> Answer<bool> {
         if self.begun.get_or_insert_with(conn, || None).is_none() {
-            let mut room = [EMPTY_HEADER; 64];
+            let mut room = [httparse::EMPTY_HEADER; 64];
             let Some(request) = Request::parse(input, &mut room)? else {
                 return Ok(false);
             };
@@ -154,12 +152,9 @@ impl Server {
     /// Sends an answer. Says whether the next request may come.
     fn send(&mut self, cx: &mut Context, conn: ConnId, keep_alive: bool, reply: Reply) -> bool {
         let (lines, bytes, source) = reply;
-        let date = fmt_http_date(cx.wall_clock());
-        let how = match keep_alive {
-            true => "\r\nConnection: keep-alive\r\n\r\n",
-            false => "\r\nConnection: close\r\n\r\n",
-        };
-        let head = ["HTTP/1.1 ", &lines, "\r\nDate: ", &date, how].concat();
+        let date = httpdate::fmt_http_date(cx.wall_clock());
+        let how = if keep_alive { "keep-alive" } else { "close" };
+        let head = format!("HTTP/1.1 {lines}\r\nDate: {date}\r\nConnection: {how}\r\n\r\n");
         cx.send(conn, (&head, bytes));
         source.map(|source| cx.send_from(conn, source));
         if !keep_alive {
@@ -186,8 +181,8 @@ fn stats(cx: &Context) -> Reply {
 /// A status, and perhaps fields, instead of what was wanted.
 fn refused(why: &str) -> Reply {
     let text = why.lines().next().unwrap_or_default()[4..].to_owned() + "\n";
-    let len = text.len();
-    let lines = format!("{why}\r\nContent-Type: text/plain\r\nContent-Length: {len}");
+    let fields = "\r\nContent-Type: text/plain\r\nContent-Length: ";
+    let lines = format!("{why}{fields}{}", text.len());
     (lines, text.into(), None)
 }
 
@@ -197,8 +192,7 @@ fn main() -> anyhow::Result<()> {
     let mut reactor = Reactor::with_messages()?;
     let sender = reactor.sender();
     ctrlc::set_handler(move || _ = sender.send(()))?;
-    let listen = args.tls.over(Listen::new(args.listen.as_str()))?;
-    let listener = reactor.listen(listen)?;
+    let listener = reactor.listen(args.tls.over(Listen::new(args.listen.as_str()))?)?;
     let mut server = Server {
         head_time: Duration::from_secs(args.head),
         root: Root::new(&args.root)?,

@@ -4,7 +4,6 @@ use crate::files::Entity;
 use httparse::Status::{Complete, Partial};
 use httparse::{Error, Header, parse_chunk_size};
 use httpdate::HttpDate;
-use percent_encoding::percent_decode_str;
 use sockeye::Input;
 use std::{borrow::Cow, ops::Range};
 
@@ -41,13 +40,11 @@ impl<'a> Request<'a> {
         };
         // A host may stand in front of the path, and a query behind it.
         let (target, is_11) = (head.path.unwrap_or_default(), head.version == Some(1));
-        let host = target
-            .strip_prefix("http://")
-            .map_or(0, |rest| rest.find('/').unwrap_or(0) + 7);
+        let rest = target.strip_prefix("http://");
+        let host = rest.map_or(0, |rest| rest.find('/').unwrap_or(0) + 7);
         let target = target[host..].split(['?', '#']).next().unwrap_or_default();
-        let path = percent_decode_str(target)
-            .decode_utf8()
-            .map_err(|_| "400 Bad Request")?;
+        let path = percent_encoding::percent_decode_str(target).decode_utf8();
+        let path = path.map_err(|_| "400 Bad Request")?;
         // Two slashes at its beginning would be a host in a `Location`.
         let is_path = path.starts_with('/') && !path.starts_with("//") && !path.contains('\0');
         let (method, fields) = (head.method.unwrap_or_default(), &*head.headers);
