@@ -140,6 +140,7 @@ mod stats;
 mod tables;
 mod transport;
 mod watch;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -182,6 +183,7 @@ pub use stats::{BudgetHits, ClosedStats, Report, Stats, TlsStats, Turn};
 pub use tables::conn_map::ConnMap;
 #[cfg(feature = "tls")]
 pub use transport::{TlsInfo, TlsVersion};
+pub use workers::{HandOver, Running, Team, Worker, WorkerReport, Workers, WorkersReport};
 
 /// The programs of the README are compiled too.
 #[cfg(doctest)]

@@ -88,10 +88,51 @@ impl<M> Sender<M> {
         drop(inbox);
         // The loop empties the mailbox under the lock before it sleeps, so only the message that
         // finds it empty has to wake it.
-        if first && let Some(wake) = &*self.shared.waker() {
-            wake();
+        if first {
+            self.shared.wake();
         }
         Ok(())
+    }
+}
+
+/// What the crate's own threads need besides.
+impl<M> Sender<M> {
+    /// One whose loop is still to come: what is posted waits for it.
+    pub(crate) fn detached(limit: usize) -> Sender<M> {
+        let inbox = Mutex::new(Inbox {
+            messages: VecDeque::new(),
+            closed: false,
+        });
+        Sender {
+            shared: Arc::new(Shared {
+                inbox,
+                waiting: AtomicBool::new(false),
+                stop: AtomicBool::new(false),
+                limit,
+                held: AtomicUsize::new(0),
+                wake: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// Posts all of them together, whatever the limit: one lock, and one wake at most. `false`: the
+    /// loop is gone, and they are left where they are.
+    pub(crate) fn send_all(&self, messages: &mut Vec<M>) -> bool {
+        if messages.is_empty() {
+            return true;
+        }
+        let mut inbox = self.shared.lock();
+        if inbox.closed {
+            return false;
+        }
+        let first = inbox.messages.is_empty();
+        inbox.messages.extend(messages.drain(..));
+        self.shared.waiting.store(true, Ordering::Release);
+        drop(inbox);
+        if first {
+            self.shared.wake();
+        }
+        true
     }
 }
 
@@ -108,9 +149,7 @@ impl<M> Sender<M> {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.waiting.store(true, Ordering::Release);
         drop(inbox);
-        if let Some(wake) = &*self.shared.waker() {
-            wake();
-        }
+        self.shared.wake();
         true
     }
 
@@ -157,6 +196,12 @@ impl<M> Shared<M> {
     fn waker(&self) -> MutexGuard<'_, Option<Wake>> {
         self.wake.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn wake(&self) {
+        if let Some(wake) = &*self.waker() {
+            wake();
+        }
+    }
 }
 
 /// Room for so many messages is kept when none waits.
@@ -172,20 +217,23 @@ pub(crate) struct Mailbox<M> {
 impl<M> Mailbox<M> {
     /// `wake` is called, from any thread, when a message comes into an empty mailbox.
     pub(crate) fn new(limit: usize, wake: Wake) -> Mailbox<M> {
-        let inbox = Mutex::new(Inbox {
-            messages: VecDeque::new(),
-            closed: false,
-        });
-        let waiting = AtomicBool::new(false);
+        Mailbox::attach(&Sender::detached(limit), wake)
+    }
+
+    /// The mailbox of a loop whose senders are there already, before the loop or from a loop before
+    /// it, which is gone. What waits is not lost.
+    pub(crate) fn attach(sender: &Sender<M>, wake: Wake) -> Mailbox<M> {
+        let shared = sender.shared.clone();
+        *shared.waker() = Some(wake);
+        let mut inbox = shared.lock();
+        inbox.closed = false;
+        let waits = !inbox.messages.is_empty();
+        drop(inbox);
+        if waits {
+            shared.wake();
+        }
         Mailbox {
-            shared: Arc::new(Shared {
-                inbox,
-                waiting,
-                stop: AtomicBool::new(false),
-                limit,
-                held: AtomicUsize::new(0),
-                wake: Mutex::new(Some(wake)),
-            }),
+            shared,
             batch: VecDeque::new(),
         }
     }
@@ -245,16 +293,22 @@ impl<M> Mailbox<M> {
 impl<M> Mailbox<M> {
     /// Takes no more messages, and drops those that wait.
     pub(crate) fn close(&mut self) {
-        let left = {
+        // Outside the lock: a message's destructor may itself post.
+        drop(self.close_and_take());
+    }
+
+    /// Takes no more messages, and gives back those that wait.
+    pub(crate) fn close_and_take(&mut self) -> VecDeque<M> {
+        let mut posted = {
             let mut inbox = self.shared.lock();
             inbox.closed = true;
             self.shared.waiting.store(false, Ordering::Release);
             std::mem::take(&mut inbox.messages)
         };
-        // Outside the lock: a message's destructor may itself post.
-        drop(left);
-        self.batch.clear();
         drop(self.shared.waker().take());
+        let mut all = std::mem::take(&mut self.batch);
+        all.append(&mut posted);
+        all
     }
 }
 

@@ -29,6 +29,7 @@ const MAX_README_LINES: usize = 150;
 const LAYERS: &[&[&str]] = &[
     &["guide"], // text only
     &["sim"],
+    &["workers"],
     &["reactor"],
     &["framed"],
     &["frames"],

@@ -27,6 +27,7 @@
 //!   the one that wins is given its connection's ([`Backend::promote`]).
 //! - **Whatever is dropped is closed**, without blocking, and its registration goes with it.
 
+mod handed;
 #[cfg(unix)]
 mod handing;
 mod naming;
@@ -41,6 +42,7 @@ pub(crate) mod simnet;
     not(mio_unsupported_force_poll_poll)
 ))]
 pub(crate) use os::Alarm;
+pub(crate) use os::{Thread, cores, pin_thread, pins_threads};
 pub(crate) use os::{is_exhaustion, is_lack, is_of_file, is_shortage, read_file};
 
 use crate::addr::Addr;
@@ -83,6 +85,8 @@ pub(crate) enum Stream {
 /// A socket that listens. Dropping it closes it.
 pub(crate) enum Acceptor {
     Os(os::Acceptor),
+    /// Another loop has the socket.
+    Handed(handed::Handed),
     #[cfg(test)]
     Script(script::Acceptor),
     #[cfg(feature = "sim")]
@@ -269,6 +273,7 @@ impl Acceptor {
             Acceptor::Os(acceptor) => acceptor
                 .accept()
                 .map(|(stream, addr)| (Stream::Os(stream), addr)),
+            Acceptor::Handed(handed) => handed.accept(),
             #[cfg(test)]
             Acceptor::Script(acceptor) => acceptor
                 .accept()
@@ -282,7 +287,14 @@ impl Acceptor {
 
     /// Where it listens, with the port that was chosen for port 0.
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
-        on!(Acceptor, self, acceptor => acceptor.local_addr())
+        match self {
+            Acceptor::Os(acceptor) => acceptor.local_addr(),
+            Acceptor::Handed(handed) => Ok(handed.local_addr()),
+            #[cfg(test)]
+            Acceptor::Script(acceptor) => acceptor.local_addr(),
+            #[cfg(feature = "sim")]
+            Acceptor::Sim(acceptor) => acceptor.local_addr(),
+        }
     }
 }
 

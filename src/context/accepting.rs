@@ -43,6 +43,11 @@ impl Newcomer {
         self.tls.is_some()
     }
 
+    /// The socket alone, for another loop.
+    pub(crate) fn into_socket(self) -> (Stream, Addr) {
+        (self.stream, self.peer)
+    }
+
     /// Sends it away, with its last word if there is one. What is not taken at once is not waited
     /// for; then the end is a reset, so that the peer does not take a part for the whole.
     pub(crate) fn refuse(mut self) {
@@ -110,10 +115,7 @@ impl Context {
                 }
                 AcceptFailure::Rest => {
                     note_rest(&mut self.stats, id, format_args!("cannot accept: {error}"));
-                    let timer = self.schedule.rest(slot, self.config.accept_backoff);
-                    if let Some(listener) = self.listeners.peek(slot) {
-                        listener.rest = Some(timer);
-                    }
+                    self.rest(slot);
                     return Accepted::Failed(id, tag, error);
                 }
             },
@@ -173,11 +175,20 @@ impl Context {
         // `on_accept` itself may have begun to finish.
         if let Some(finishing) = &mut self.finishing {
             finishing.to_tell.push_back(id);
+            self.end_grace_again();
         }
         if idle {
             self.schedule.arm(slot, self.conns.listed_mut(slot));
         }
         Ok(Some(id))
+    }
+
+    /// A listener rests, for there is nobody who could take more.
+    pub(crate) fn rest(&mut self, slot: u32) {
+        let timer = self.schedule.rest(slot, self.config.accept_backoff);
+        if let Some(listener) = self.listeners.peek(slot) {
+            listener.rest = Some(timer);
+        }
     }
 
     /// A listener has rested: whoever waited in its backlog meanwhile needs no new edge.

@@ -1,6 +1,7 @@
 //! Finishing: the graceful stop of the whole loop.
 
-use super::{Context, Due};
+use super::{Context, Due, Schedule};
+use crate::clock::Tick;
 use crate::closed::Reason;
 use crate::conn::Phase;
 use crate::id::{ConnId, Key, ListenerId, Tag};
@@ -17,6 +18,15 @@ pub(crate) struct Finishing {
     pub(crate) report: Report,
 }
 
+impl Finishing {
+    /// Somebody has come after the grace was over: it is over for them at this time.
+    pub(super) fn rearm(&mut self, schedule: &mut Schedule, at: Tick) {
+        if !schedule.is_set(self.grace) {
+            self.grace = schedule.set(at, Due::Grace);
+        }
+    }
+}
+
 impl Context {
     /// Begins to stop gracefully: listeners close at once, new connects fail, and every connection
     /// gets `on_finish`, whose default closes it after a flush. What is still open when the grace
@@ -28,6 +38,11 @@ impl Context {
     /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
     /// turn at the latest.
     pub fn finish(&mut self, grace: Duration) {
+        self.begin_to_finish(grace);
+    }
+
+    /// Begins to stop gracefully, alone or with all other workers.
+    pub(super) fn begin_to_finish(&mut self, grace: Duration) {
         let at = self.schedule.after(grace);
         if let Some(finishing) = &self.finishing {
             return self.schedule.bring_nearer(finishing.grace, at);
@@ -35,7 +50,9 @@ impl Context {
         log::debug!(target: "sockeye", "finishing within {grace:?}");
         let listeners: Vec<Key> = self.listeners.iter().map(|(key, _)| key).collect();
         for key in listeners {
-            self.unlisten(ListenerId(key));
+            if !self.keeps_listener(key) {
+                self.unlisten(ListenerId(key));
+            }
         }
         #[cfg(feature = "tls")]
         self.leave_handshakes();

@@ -38,6 +38,11 @@ impl Lingerers {
         }
         None
     }
+
+    /// Does anybody linger?
+    pub(super) fn is_any(&mut self, conns: &Slots<Conn>) -> bool {
+        self.longest(conns).is_some()
+    }
 }
 
 fn lingers(conns: &Slots<Conn>, key: Key) -> bool {
@@ -66,10 +71,17 @@ impl Context {
     pub(crate) fn has_room(&mut self, taken: bool) -> bool {
         // Whoever is over holds a slot until the reap phase, and nothing else.
         let alive = self.conns.len() - self.lists.over();
-        alive < self.config.max_connections
+        alive < self.config.max_connections || self.finds_room(taken)
+    }
+
+    /// One of several workers may have a place that is for all of them.
+    #[cold]
+    fn finds_room(&mut self, taken: bool) -> bool {
+        let seat = self.seat.as_mut();
+        seat.is_some_and(|seat| seat.has_place(taken))
             || match taken {
                 true => self.release_lingering(1) > 0,
-                false => self.lingerers.longest(&self.conns).is_some(),
+                false => self.lingerers.is_any(&self.conns),
             }
     }
 

@@ -3,7 +3,7 @@
 use super::naming::Place;
 use super::{Context, senseless};
 use crate::addr::Addr;
-use crate::backend::is_lack;
+use crate::backend::{Acceptor, is_lack};
 use crate::config::Limits;
 use crate::id::{Key, ListenerId};
 use crate::listener::Listener;
@@ -126,14 +126,10 @@ impl Context {
                 Err(error) => return Err(error),
             }
         }
-        let Some((first, others)) = all.split_first() else {
-            let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            return Err(lack.unwrap_or_else(none));
-        };
-        if let Some(listener) = self.listeners.get_mut(*first) {
-            listener.others = others.into();
+        match lack {
+            Some(lack) if all.is_empty() => Err(lack),
+            _ => self.join_listeners(all).map(|first| first.0),
         }
-        Ok(*first)
     }
 
     fn listen_at(
@@ -149,15 +145,63 @@ impl Context {
         let acceptor = self.backend.listen(listen, addr, key.slot)?;
         let local = acceptor.local_addr()?;
         log::debug!(target: "sockeye", "{} listens on {local}", ListenerId(key));
+        self.keep_listener(listen, acceptor, local.clone(), limits, first);
+        Ok((key, local))
+    }
+
+    fn keep_listener(
+        &mut self,
+        listen: &Listen,
+        acceptor: Acceptor,
+        local: Addr,
+        limits: &Arc<Limits>,
+        first: Option<Key>,
+    ) -> Key {
         let tag = listen.tag.unwrap_or(self.current_tag);
-        let id = ListenerId(first.unwrap_or(key));
+        let id = ListenerId(first.unwrap_or_else(|| self.listeners.next_key()));
         self.listeners.insert(Listener {
             last_word: listen.last_word.clone(),
             #[cfg(feature = "tls")]
             tls: listen.tls.clone(),
-            ..Listener::new(id, (acceptor, local.clone()), tag, limits.clone())
-        });
-        Ok((key, local))
+            ..Listener::new(id, (acceptor, local), tag, limits.clone())
+        })
+    }
+
+    /// A listener for whom another loop accepts, at these addresses.
+    pub(crate) fn listen_by(&mut self, listen: &Listen, locals: &[Addr]) -> io::Result<ListenerId> {
+        let limits = self.limits.or(&listen.limits, listen.idle);
+        let limits = limits.map_err(senseless)?;
+        let mut all: Vec<Key> = Vec::new();
+        for local in locals {
+            let acceptor = Acceptor::handed(local.clone());
+            let first = all.first().copied();
+            all.push(self.keep_listener(listen, acceptor, local.clone(), &limits, first));
+        }
+        self.join_listeners(&all)
+    }
+
+    /// Listens on these addresses, of which another worker has one socket each already.
+    pub(crate) fn listen_too(&mut self, listen: &Listen, addrs: &[Addr]) -> io::Result<ListenerId> {
+        let limits = self.limits.or(&listen.limits, listen.idle);
+        let limits = limits.map_err(senseless)?;
+        let mut all: Vec<Key> = Vec::new();
+        for addr in addrs {
+            let (key, _) = self.listen_at(listen, addr, &limits, all.first().copied())?;
+            all.push(key);
+        }
+        self.join_listeners(&all)
+    }
+
+    /// Makes sockets at several addresses one listener.
+    fn join_listeners(&mut self, all: &[Key]) -> io::Result<ListenerId> {
+        let Some((first, others)) = all.split_first() else {
+            let text = "the name has no address";
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        };
+        if let Some(listener) = self.listeners.get_mut(*first) {
+            listener.others = others.into();
+        }
+        Ok(ListenerId(*first))
     }
 
     /// Closes a listener at once: it accepts nothing more, and its id is stale. Connections that it
@@ -165,9 +209,10 @@ impl Context {
     pub fn unlisten(&mut self, listener: ListenerId) -> bool {
         let all = self.sockets_of(listener);
         for key in &all {
-            let Some(listener) = self.listeners.remove(key.slot) else {
+            let Some(mut listener) = self.listeners.remove(key.slot) else {
                 continue;
             };
+            self.pass_on(*key, &mut listener);
             log::debug!(target: "sockeye", "no longer listening on {}", listener.local);
             if let Some(timer) = listener.rest {
                 self.schedule.cancel(timer);

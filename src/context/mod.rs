@@ -20,6 +20,7 @@ mod pausing;
 mod questions;
 mod reading;
 mod schedule;
+mod seat;
 #[cfg(feature = "tls")]
 mod securing;
 mod sourcing;
@@ -38,6 +39,8 @@ pub(crate) use lists::{Lists, Ready};
 use naming::Names;
 pub(crate) use reading::{Next, Step};
 pub(crate) use schedule::{Due, Schedule};
+use seat::Seat;
+pub(crate) use seat::{Chair, Load, Mail, Order, Places, Socket};
 pub use writing::{Broadcast, Sent};
 
 use crate::backend::Backend;
@@ -115,6 +118,8 @@ pub struct Context {
     stats: Stats,
     stopping: bool,
     finishing: Option<Finishing>,
+    /// It is one of several workers.
+    seat: Option<Box<Seat>>,
     #[cfg(feature = "tls")]
     handshakes: Handshakes,
 }
@@ -173,6 +178,7 @@ impl Context {
             stats: Stats::default(),
             stopping: false,
             finishing: None,
+            seat: None,
             #[cfg(feature = "tls")]
             handshakes: Handshakes::default(),
         }

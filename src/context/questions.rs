@@ -118,6 +118,10 @@ impl Context {
         self.listener_addrs(listener).next()
     }
 
+    pub(crate) fn listener_tag(&self, listener: ListenerId) -> Option<Tag> {
+        self.listeners.get(listener.0).map(|listener| listener.tag)
+    }
+
     /// All addresses that a listener listens on: several, if it was given a name that has several.
     /// None for a stale id.
     pub fn listener_addrs(&self, listener: ListenerId) -> impl Iterator<Item = &Addr> {

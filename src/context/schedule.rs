@@ -184,6 +184,10 @@ impl Schedule {
         }
     }
 
+    pub(super) fn is_set(&self, timer: Key) -> bool {
+        self.timers.at(timer).is_some()
+    }
+
     /// `false`: it is not set.
     pub(super) fn cancel(&mut self, timer: Key) -> bool {
         self.timers.cancel(timer).is_some()

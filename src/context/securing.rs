@@ -89,6 +89,10 @@ impl Context {
 
     /// Is there room for the handshake of one who has connected? If not, the peer is refused.
     pub(crate) fn may_begin_handshake(&mut self, newcomer: &Newcomer) -> bool {
+        // One of several workers may be handed a peer late.
+        if newcomer.is_secure() && self.finishing.is_some() {
+            return false;
+        }
         let (most, from_one) = (
             self.config.max_handshakes,
             self.config.max_handshakes_from_one,

@@ -7,6 +7,7 @@ mod builder;
 ))]
 mod driver;
 mod phases;
+mod working;
 
 pub use builder::Builder;
 #[cfg(all(
@@ -104,8 +105,11 @@ impl<M> Reactor<M> {
 
     pub(crate) fn on_backend(backend: Backend, config: Config) -> Reactor<M> {
         let mailbox = Mailbox::new(config.message_limit, backend.wake());
-        let capacity = config.receive_buffer;
-        let mut cx = Context::new(backend, config);
+        Reactor::with_parts(Context::new(backend, config), mailbox)
+    }
+
+    fn with_parts(mut cx: Context, mailbox: Mailbox<M>) -> Reactor<M> {
+        let capacity = cx.parts().config.receive_buffer;
         Reactor {
             receive: Receive::new(capacity, cx.parts().lending.hidden()),
             cx,
@@ -208,6 +212,15 @@ impl<M> Reactor<M> {
     }
 
     fn pass<H: Handler<M>>(&mut self, app: &mut H, timeout: Option<Duration>) -> io::Result<()> {
+        self.pass_by(app, timeout, Reactor::phases)
+    }
+
+    fn pass_by<H: Handler<M>>(
+        &mut self,
+        app: &mut H,
+        timeout: Option<Duration>,
+        phases: impl FnOnce(&mut Self, &mut H),
+    ) -> io::Result<()> {
         if self.in_turn {
             // What the system has told is taken, or a host would be woken by it for ever.
             self.cx
@@ -220,7 +233,7 @@ impl<M> Reactor<M> {
         self.turn = Turn::default();
         self.wait(timeout)?;
         self.in_turn = true;
-        let phases = AssertUnwindSafe(|| self.phases(app));
+        let phases = AssertUnwindSafe(|| phases(self, app));
         if let Err(panic) = catch_unwind(phases) {
             // Nothing will be delivered any more: other threads get their messages back.
             self.mailbox.close();

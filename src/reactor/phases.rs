@@ -358,7 +358,7 @@ impl<M> Reactor<M> {
         self.cx.flush_if_alone(conn.0.slot, before);
     }
 
-    fn call<H: Handler<M>>(&mut self, app: &mut H, tag: Tag, kind: EventKind<'_>) {
+    pub(super) fn call<H: Handler<M>>(&mut self, app: &mut H, tag: Tag, kind: EventKind<'_>) {
         self.turn.callbacks += 1;
         enter(&mut self.cx, app, tag, kind);
     }

@@ -124,6 +124,14 @@ impl<T> Slots<T> {
             (Key { slot, generation }, value)
         })
     }
+
+    /// All of them, by slot, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
+        self.slab.iter_mut().map(|(slot, (generation, value))| {
+            let (slot, generation) = (narrow(slot), *generation);
+            (Key { slot, generation }, value)
+        })
+    }
 }
 
 /// Four thousand million things do not fit into memory, so a slot fits into 32 bits.

@@ -12,6 +12,7 @@ mod lost_peers;
 mod resolve;
 mod route;
 mod sockets;
+mod threads;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -27,6 +28,7 @@ pub(crate) use files::{is_of_file, read_file};
 pub(super) use handing::check_stream;
 pub(super) use resolve::{SystemNames, addresses, interface};
 pub(super) use sockets::{Acceptor, Stream};
+pub(crate) use threads::{Thread, cores, pin_thread, pins_threads};
 
 #[cfg(unix)]
 use unix as system;

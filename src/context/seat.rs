@@ -1,0 +1,384 @@
+//! A loop that is one of several workers: its mail from the loop that accepts for all of them, what
+//! it tells back, and what all of them share, which is counters.
+
+use super::Context;
+use crate::addr::Addr;
+use crate::backend::{Stream, Wake};
+use crate::id::{Key, ListenerId};
+use crate::listener::Listener;
+use crate::mailbox::{Mailbox, Sender};
+use crate::stats::Report;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A peer that was accepted, and is to be opened by a worker: who that is may change.
+pub(crate) struct Socket {
+    /// The listener, as all workers know it.
+    pub(crate) listener: Key,
+    pub(crate) stream: Stream,
+    pub(crate) peer: Addr,
+}
+
+/// What a worker is told.
+pub(crate) enum Mail {
+    Socket(Socket),
+    /// Nobody can be accepted for a while: the handler of one of them is told.
+    AcceptFailed(Key, io::Error),
+    /// Descriptors are short: somebody who lingers is to give way.
+    GiveWay,
+    /// All finish.
+    Finish(Duration),
+    /// All have finished.
+    End,
+}
+
+impl Mail {
+    pub(crate) fn into_socket(self) -> Option<Socket> {
+        match self {
+            Mail::Socket(socket) => Some(socket),
+            _ => None,
+        }
+    }
+}
+
+/// What a worker tells the loop that accepts.
+pub(crate) enum Order {
+    /// It takes no more of this listener: these are for others.
+    Quits(usize, Key, Vec<Socket>),
+    /// It has ended, and will be back or not: these are for others.
+    Gone {
+        worker: usize,
+        sockets: Vec<Socket>,
+        returns: bool,
+    },
+    /// It is there again, with a fresh handler.
+    Back(usize),
+    /// It finishes, and has no connection left. It has been handed so many sockets.
+    Over(usize, u32),
+    /// From the application: all are to finish.
+    Finish(Duration),
+}
+
+/// How many connections a worker has. The worker alone writes it, once a turn.
+#[repr(align(128))] // no other on its line of the cache, nor on the one that is fetched with it
+#[derive(Default)]
+pub(crate) struct Load(AtomicU64);
+
+/// A look at a [`Load`]: all of it is of one moment.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Sockets that it has taken of those that it was handed, as a count that wraps.
+    pub(crate) taken: u32,
+    /// Connections that it has.
+    pub(crate) open: u32,
+    /// One of them at least waits for nothing but its peer's end.
+    pub(crate) lingers: bool,
+}
+
+impl Load {
+    pub(crate) fn see(&self) -> Seen {
+        let word = self.0.load(Ordering::Relaxed);
+        Seen {
+            taken: (word >> 32) as u32,
+            open: (word as u32) >> 1,
+            lingers: word & 1 == 1,
+        }
+    }
+
+    pub(crate) fn show(&self, seen: Seen) {
+        let low = seen.open << 1 | u32::from(seen.lingers);
+        let word = u64::from(seen.taken) << 32 | u64::from(low);
+        self.0.store(word, Ordering::Relaxed);
+    }
+}
+
+/// Places for the connections of all workers together: `Config::max_connections`.
+pub(crate) struct Places {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+impl Places {
+    pub(crate) fn new(most: usize) -> Places {
+        let taken = AtomicUsize::new(0);
+        Places { taken, most }
+    }
+
+    pub(crate) fn are_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) >= self.most
+    }
+
+    fn take(&self) -> bool {
+        let more = |taken| (taken < self.most).then_some(taken + 1);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.taken.fetch_update(set, fetch, more).is_ok()
+    }
+
+    fn give_back(&self, count: usize) {
+        self.taken.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+/// A worker's place among the others.
+pub(crate) struct Seat {
+    number: usize,
+    mail: Mailbox<Mail>,
+    front: Sender<Order>,
+    load: Arc<Load>,
+    shown: Seen,
+    /// `None`: there is no cap.
+    places: Option<Arc<Places>>,
+    /// The places that it holds. Those whom it has not are given back at the end of a turn.
+    held: usize,
+    /// Sockets that it was handed, as a count that wraps.
+    received: u32,
+    failures: Vec<(ListenerId, io::Error)>,
+    /// All finish, and it ends with the others.
+    finishing: bool,
+    /// All have finished.
+    ended: bool,
+    /// What it has told of itself while all finish.
+    told: Option<u32>,
+}
+
+/// What a seat is made of, and made of again for a worker that is restarted.
+#[derive(Clone)]
+pub(crate) struct Chair {
+    pub(crate) number: usize,
+    pub(crate) mail: Sender<Mail>,
+    pub(crate) front: Sender<Order>,
+    pub(crate) load: Arc<Load>,
+    pub(crate) places: Option<Arc<Places>>,
+}
+
+impl Seat {
+    pub(crate) fn new(chair: &Chair, wake: Wake) -> Seat {
+        let chair = chair.clone();
+        let shown = chair.load.see();
+        Seat {
+            number: chair.number,
+            mail: Mailbox::attach(&chair.mail, wake),
+            front: chair.front,
+            load: chair.load,
+            shown,
+            places: chair.places,
+            held: 0,
+            // One that is restarted goes on counting: what is on its way to it may be older.
+            received: shown.taken,
+            failures: Vec::new(),
+            finishing: false,
+            ended: false,
+            told: None,
+        }
+    }
+
+    /// Is there a place for one more? It may be taken at once.
+    pub(super) fn has_place(&mut self, taken: bool) -> bool {
+        let Some(places) = &self.places else {
+            return true;
+        };
+        match taken {
+            true => {
+                let found = places.take();
+                self.held += usize::from(found);
+                found
+            }
+            false => !places.are_taken(),
+        }
+    }
+
+    fn show(&mut self, seen: Seen) {
+        if seen != self.shown {
+            self.shown = seen;
+            self.load.show(seen);
+        }
+        let open = seen.open as usize;
+        if let Some(places) = self.places.as_ref().filter(|_| self.held > open) {
+            places.give_back(self.held - open);
+            self.held = open;
+        }
+    }
+}
+
+impl Context {
+    /// Makes it one of several.
+    pub(crate) fn sit(&mut self, chair: &Chair) {
+        self.seat = Some(Box::new(Seat::new(chair, self.backend.wake())));
+        if chair.places.is_some() {
+            // None of its own: each has to be asked for.
+            self.config.max_connections = 0;
+        }
+    }
+
+    /// What wakes the loop.
+    pub(crate) fn wake(&self) -> Wake {
+        self.backend.wake()
+    }
+
+    /// It has been woken, and needs not remember it: it looks for itself.
+    pub(crate) fn forget_wake(&mut self) {
+        self.lists.begin_seldom_work();
+    }
+
+    /// Reads the mail of a worker. Sockets wait behind their listeners then, as in a backlog.
+    pub(crate) fn take_mail(&mut self) {
+        let seat = self.seat.as_ref();
+        let waiting = seat.map_or(0, |seat| seat.mail.waiting());
+        for _ in 0..waiting {
+            match self.seat.as_mut().and_then(|seat| seat.mail.take()) {
+                Some(Mail::Socket(socket)) => self.receive(socket),
+                Some(Mail::AcceptFailed(listener, error)) => {
+                    if let Some(seat) = &mut self.seat {
+                        seat.failures.push((ListenerId(listener), error));
+                    }
+                }
+                Some(Mail::GiveWay) => drop(self.release_lingering(1)),
+                Some(Mail::Finish(grace)) => {
+                    if let Some(seat) = &mut self.seat {
+                        seat.finishing = true;
+                    }
+                    self.begin_to_finish(grace);
+                }
+                Some(Mail::End) => {
+                    if let Some(seat) = &mut self.seat {
+                        seat.ended = true;
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn receive(&mut self, socket: Socket) {
+        if let Some(seat) = &mut self.seat {
+            seat.received = seat.received.wrapping_add(1);
+        }
+        let (listener, slot) = (socket.listener, socket.listener.slot);
+        if let Some(state) = self.listeners.get_mut(listener)
+            && let Some(handed) = state.acceptor.as_handed()
+        {
+            handed.push(socket.stream, socket.peer);
+            state.ready = true;
+            self.lists.want_accept(slot, state);
+            return;
+        }
+        self.quit(listener, vec![socket]);
+    }
+
+    /// This worker takes no more of this listener.
+    fn quit(&mut self, listener: Key, sockets: Vec<Socket>) {
+        if let Some(seat) = &self.seat {
+            // With nobody to hear it, all is over.
+            drop(
+                seat.front
+                    .send(Order::Quits(seat.number, listener, sockets)),
+            );
+        }
+    }
+
+    /// A listener is closed: those who wait in it go to others.
+    pub(super) fn pass_on(&mut self, key: Key, listener: &mut Listener) {
+        if let Some(handed) = listener.acceptor.as_handed() {
+            let waiting = handed.take_all();
+            self.quit(key, sockets(key, waiting));
+        }
+    }
+
+    /// All finish: who waits in the mail is still opened, and told of it.
+    pub(super) fn keeps_listener(&mut self, key: Key) -> bool {
+        let seat = self.seat.as_ref();
+        let listener = self.listeners.get_mut(key);
+        let Some(listener) = listener.filter(|_| seat.is_some_and(|seat| seat.finishing)) else {
+            return false;
+        };
+        let keeps = listener.acceptor.as_handed().is_some();
+        if keeps {
+            listener.paused = false;
+            self.lists.want_accept(key.slot, listener);
+        }
+        keeps
+    }
+
+    /// What the handler is to be told of the listeners of all.
+    pub(crate) fn take_failures(&mut self) -> Vec<(ListenerId, io::Error)> {
+        let seat = self.seat.as_mut();
+        seat.map_or_else(Vec::new, |seat| std::mem::take(&mut seat.failures))
+    }
+
+    /// A turn of a worker is over. Answers the report, if the worker is.
+    pub(crate) fn end_turn_of_worker(&mut self) -> Option<Report> {
+        let is_over = self.is_over();
+        let lingers = self.lingerers.is_any(&self.conns);
+        let open = self.conns.len() - self.lists.over();
+        let waiting = self.listeners.iter();
+        let waiting: usize = waiting.map(|(_, one)| one.acceptor.handed_len()).sum();
+        let seat = self.seat.as_mut()?;
+        seat.show(Seen {
+            taken: seat.received.wrapping_sub(waiting as u32),
+            open: open as u32,
+            lingers,
+        });
+        if !is_over {
+            return None;
+        }
+        if !seat.finishing || seat.ended {
+            return self.take_report();
+        }
+        // Somebody may still be handed to it, who waited in the mail of one that has ended.
+        if waiting == 0 && seat.told.replace(seat.received) != Some(seat.received) {
+            let told = seat.front.send(Order::Over(seat.number, seat.received));
+            seat.ended = told.is_err();
+        }
+        match seat.ended {
+            true => self.take_report(),
+            false => None,
+        }
+    }
+
+    /// The worker is over: no more comes to it, and what waits in its mail is for others.
+    pub(crate) fn leave(&mut self) -> Vec<Socket> {
+        let mut left = Vec::new();
+        for (key, listener) in self.listeners.iter_mut() {
+            if let Some(handed) = listener.acceptor.as_handed() {
+                left.extend(sockets(key, handed.take_all()));
+            }
+        }
+        if let Some(seat) = &mut self.seat {
+            let mail = seat.mail.close_and_take().into_iter();
+            let unread = mail.filter_map(Mail::into_socket);
+            let read = left.len();
+            left.extend(unread);
+            let unread = (left.len() - read) as u32;
+            seat.show(Seen {
+                taken: seat.received.wrapping_add(unread),
+                ..Seen::default()
+            });
+        }
+        left
+    }
+
+    /// Do all finish, or has this one been asked to?
+    pub(crate) fn finishes(&self) -> bool {
+        self.finishing.is_some()
+    }
+
+    /// Grace that is over ends those too who came after it.
+    pub(super) fn end_grace_again(&mut self) {
+        let at = self.schedule.fresh();
+        if let Some(finishing) = &mut self.finishing {
+            finishing.rearm(&mut self.schedule, at);
+        }
+    }
+}
+
+fn sockets(listener: Key, waiting: Vec<(Stream, Addr)>) -> Vec<Socket> {
+    let all = waiting.into_iter();
+    let all = all.map(|(stream, peer)| Socket {
+        listener,
+        stream,
+        peer,
+    });
+    all.collect()
+}
