@@ -118,7 +118,7 @@ pub struct Context {
     stats: Stats,
     stopping: bool,
     finishing: Option<Finishing>,
-    /// It is one of several workers.
+    /// What one of several workers has; `None`: there is only this one.
     seat: Option<Box<Seat>>,
     #[cfg(feature = "tls")]
     handshakes: Handshakes,

@@ -45,17 +45,17 @@ impl Mail {
 
 /// What a worker tells the loop that accepts.
 pub(crate) enum Order {
-    /// It takes no more of this listener: these are for others.
+    /// Nothing more of this listener is wanted by this worker: these are for others.
     Quits(usize, Key, Vec<Socket>),
-    /// It has ended, and will be back or not: these are for others.
+    /// A worker has ended, and will be back or not: these are for others.
     Gone {
         worker: usize,
         sockets: Vec<Socket>,
         returns: bool,
     },
-    /// It is there again, with a fresh handler.
+    /// A worker begins, at first or again.
     Back(usize),
-    /// It finishes, and has no connection left. It has been handed so many sockets.
+    /// A worker that finishes has no connection left, and was handed so many sockets.
     Over(usize, u32),
     /// From the application: all are to finish.
     Finish(Duration),
@@ -73,7 +73,7 @@ pub(crate) struct Seen {
     pub(crate) taken: u32,
     /// Connections that it has.
     pub(crate) open: u32,
-    /// One of them at least waits for nothing but its peer's end.
+    /// Somebody waits for nothing but its peer's end.
     pub(crate) lingers: bool,
 }
 
@@ -217,7 +217,7 @@ impl Context {
         self.backend.wake()
     }
 
-    /// It has been woken, and needs not remember it: it looks for itself.
+    /// This loop has been woken, and needs not remember it: it looks for itself.
     pub(crate) fn forget_wake(&mut self) {
         self.lists.begin_seldom_work();
     }

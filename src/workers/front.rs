@@ -31,7 +31,7 @@ pub(crate) struct Front {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Is {
     Here,
-    /// It is being restarted.
+    /// Ended, and about to begin again.
     Away,
     Gone,
 }
@@ -48,7 +48,7 @@ struct Mate {
     batch: Vec<Mail>,
     /// Listeners of which it takes no more.
     quit: Vec<Key>,
-    /// It finishes, and had no connection left when it had been handed so many.
+    /// When it had no connection left, at a finish, it had been handed so many.
     over: Option<u32>,
 }
 
@@ -75,7 +75,7 @@ impl Mate {
         self.handed.wrapping_sub(self.load.see().taken)
     }
 
-    /// Its connections, with those that are on their way to it.
+    /// How many connections it has, with those that are on their way to it.
     fn has(&self) -> u32 {
         let seen = self.load.see();
         seen.open

@@ -57,7 +57,7 @@ pub struct Workers {
     front: Context,
     /// The context of each worker, with the listeners so far.
     contexts: Vec<Context>,
-    /// Its listeners, and what the workers call them.
+    /// The listeners of the loop that accepts, and what the workers call them.
     listeners: Vec<(ListenerId, Key)>,
     hand_over: HandOver,
     pin: bool,
