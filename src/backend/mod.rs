@@ -336,7 +336,7 @@ impl Backend {
     /// timeout of zero it does not sleep. A slot may be told of twice, and events in any order.
     /// What did not fit into the batch comes with the next one. An error is one of the
     /// waiting itself, and ends the turn.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,

@@ -79,6 +79,7 @@ fn gives_way(error: &io::Error) -> bool {
 
 impl Context {
     /// Accepts one connection from a listener of the list.
+    #[inline(always)]
     pub(crate) fn accept(&mut self, slot: u32) -> Accepted {
         let Some(listener) = self.listeners.peek(slot) else {
             return Accepted::Nothing;

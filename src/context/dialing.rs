@@ -193,6 +193,7 @@ impl Context {
     pub(crate) fn do_seldom_work(&mut self, receive: &mut Receive) {
         self.lists.begin_seldom_work();
         self.read_mail();
+        self.take_mail();
         // They may be through, or have failed.
         for attempt in self.lists.take_attempts() {
             self.look_at_attempt(attempt);

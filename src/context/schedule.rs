@@ -228,6 +228,7 @@ impl Schedule {
     }
 
     /// How long until the earliest timer, as the clock is now.
+    #[inline(always)]
     pub(crate) fn until_next(&self) -> Option<Duration> {
         let at = self.timers.next().filter(|at| *at != NEVER)?;
         Some(Duration::from_nanos(at.saturating_sub(self.fresh())))

@@ -222,6 +222,12 @@ impl Context {
         self.lists.begin_seldom_work();
     }
 
+    /// The wait of the loop that accepts: a copy of its own, so that others have theirs in line.
+    #[inline(never)]
+    pub(crate) fn wait_apart(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        self.wait(timeout)
+    }
+
     /// Reads the mail of a worker. Sockets wait behind their listeners then, as in a backlog.
     pub(crate) fn take_mail(&mut self) {
         let seat = self.seat.as_ref();
@@ -307,8 +313,19 @@ impl Context {
         seat.map_or_else(Vec::new, |seat| std::mem::take(&mut seat.failures))
     }
 
+    /// A turn is over. Answers the report, if a graceful stop has come to its end.
+    #[inline(always)]
+    pub(crate) fn end_turn(&mut self) -> Option<Report> {
+        if self.seat.is_some() {
+            return self.end_turn_of_worker();
+        }
+        self.finishing.as_ref()?;
+        self.take_report()
+    }
+
     /// A turn of a worker is over. Answers the report, if the worker is.
-    pub(crate) fn end_turn_of_worker(&mut self) -> Option<Report> {
+    #[inline(never)]
+    fn end_turn_of_worker(&mut self) -> Option<Report> {
         let is_over = self.is_over();
         let lingers = self.lingerers.is_any(&self.conns);
         let open = self.conns.len() - self.lists.over();

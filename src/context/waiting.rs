@@ -9,6 +9,7 @@ use std::time::Duration;
 
 impl Context {
     /// Waits, and turns each event into state. Answers the number of events.
+    #[inline(always)]
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         self.schedule.forget();
         #[cfg(feature = "tls")]

@@ -164,7 +164,7 @@ impl<M> Reactor<M> {
             if std::mem::take(self.cx.parts().stopping) {
                 return Ok(Report::default());
             }
-            if let Some(report) = self.take_report() {
+            if let Some(report) = self.cx.end_turn() {
                 return Ok(report);
             }
         }
@@ -212,15 +212,6 @@ impl<M> Reactor<M> {
     }
 
     fn pass<H: Handler<M>>(&mut self, app: &mut H, timeout: Option<Duration>) -> io::Result<()> {
-        self.pass_by(app, timeout, Reactor::phases)
-    }
-
-    fn pass_by<H: Handler<M>>(
-        &mut self,
-        app: &mut H,
-        timeout: Option<Duration>,
-        phases: impl FnOnce(&mut Self, &mut H),
-    ) -> io::Result<()> {
         if self.in_turn {
             // What the system has told is taken, or a host would be woken by it for ever.
             self.cx
@@ -233,7 +224,7 @@ impl<M> Reactor<M> {
         self.turn = Turn::default();
         self.wait(timeout)?;
         self.in_turn = true;
-        let phases = AssertUnwindSafe(|| phases(self, app));
+        let phases = AssertUnwindSafe(|| self.phases(app));
         if let Err(panic) = catch_unwind(phases) {
             // Nothing will be delivered any more: other threads get their messages back.
             self.mailbox.close();
@@ -258,7 +249,7 @@ impl<M> Reactor<M> {
             self.expire(app);
         }
         if self.cx.parts().lists.have_seldom_work() {
-            self.cx.do_seldom_work(&mut self.receive);
+            self.do_seldom_work(app);
         }
         // A block of broadcasts is to be cleared, too.
         let parts = self.cx.parts();

@@ -129,7 +129,7 @@ impl Front {
                 (timeout, timer) => timeout.or(timer),
             },
         };
-        self.cx.wait(sleep)?;
+        self.cx.wait_apart(sleep)?;
         self.cx.forget_wake();
         // Who is there, before somebody is chosen.
         self.read_orders();

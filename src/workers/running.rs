@@ -222,11 +222,7 @@ impl<M> Life<M> {
             reactor,
             team: &self.team,
         });
-        loop {
-            if let Some(report) = reactor.work(&mut app, None)? {
-                return Ok(report);
-            }
-        }
+        reactor.run(&mut app)
     }
 
     /// What waits for it goes to others.

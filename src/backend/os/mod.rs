@@ -149,7 +149,7 @@ impl Os {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,
