@@ -10,6 +10,7 @@
 //! | [`names`] | connecting by name; listeners and streams that come from elsewhere |
 //! | [`timers`] | timers, deadlines, and every time that a connection is given |
 //! | [`threads`] | messages from other threads, long work, signals |
+//! | [`workers`] | more than one core: who gets a connection, and state that all share |
 //! | [`embedding`] | the reactor in a loop of yours |
 //! | [`endings`] | every reason for `on_close`, and what the peer sees |
 //! | `websocket` | both sides of RFC 6455 (feature `websocket`) |
@@ -44,6 +45,7 @@ page!(frames, "frames.md");
 page!(names, "names.md");
 page!(timers, "timers.md");
 page!(threads, "threads.md");
+page!(workers, "workers.md");
 page!(embedding, "embedding.md");
 page!(endings, "endings.md");
 page!(how_to, "how_to.md");

@@ -57,6 +57,7 @@
 //! | [`Config`], [`Limits`] | every number that the loop goes by, with its reason |
 //! | [`Builder`] | a reactor with some of these numbers changed |
 //! | [`Sender`] | posts messages from other threads |
+//! | [`Workers`], [`Team`] | several reactors, one a thread; a message to all of them |
 //! | [`Event`], [`Tag`] | several protocols in one loop |
 //! | [`Stats`], [`Report`], [`Turn`] | what the reactor has done |
 //!
@@ -64,6 +65,7 @@
 //! [backpressure](guide::backpressure), [sources](guide::sources),
 //! [half-close](guide::half_close), [frames](guide::frames),
 //! [timers and deadlines](guide::timers), [messages from other threads](guide::threads),
+//! [more than one core](guide::workers),
 //! [embedding](guide::embedding), [endings](guide::endings), `simulation` (with the feature
 //! `sim`), and [from a socket how-to](guide::how_to).
 //!
@@ -84,7 +86,7 @@
 //!
 //! # Limits and platforms
 //!
-//! - One thread. To use several cores, run several reactors ([`Listen::reuse_port`]).
+//! - A reactor is one thread. For several cores there are [`Workers`], which share nothing.
 //! - Stream sockets only: no UDP. [`Context::connect`] looks host names up off the loop;
 //!   [`Context::listen`] blocks while it does.
 //! - What a peer may make the loop hold is bounded for each connection: see [`Limits`]. The number

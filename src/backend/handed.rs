@@ -13,6 +13,7 @@ pub(crate) struct Handed {
 }
 
 impl Handed {
+    #[inline(never)]
     pub(super) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
         let first = self.waiting.pop_front();
         first.ok_or_else(|| io::ErrorKind::WouldBlock.into())

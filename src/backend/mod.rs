@@ -268,6 +268,7 @@ impl Acceptor {
     /// not all at once. `ConnectionAborted` is an error of one peer, whatever the system calls it,
     /// and does not come for ever; any other error is the listener's, which then rests, and is
     /// asked again without an event.
+    #[inline(always)]
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
         match self {
             Acceptor::Os(acceptor) => acceptor

@@ -276,6 +276,7 @@ impl Acceptor {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
         match self {
             Acceptor::Tcp(listener, heirs) => {
