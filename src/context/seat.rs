@@ -355,7 +355,7 @@ impl Context {
     }
 
     /// The worker is over: no more comes to it, and what waits in its mail is for others.
-    pub(crate) fn leave(&mut self) -> Vec<Socket> {
+    pub(crate) fn leave(&mut self, returns: bool) {
         let mut left = Vec::new();
         for (key, listener) in self.listeners.iter_mut() {
             if let Some(handed) = listener.acceptor.as_handed() {
@@ -372,8 +372,13 @@ impl Context {
                 taken: seat.received.wrapping_add(unread),
                 ..Seen::default()
             });
+            // With nobody to hear it, all is over.
+            drop(seat.front.send(Order::Gone {
+                worker: seat.number,
+                sockets: left,
+                returns,
+            }));
         }
-        left
     }
 
     /// Do all finish, or has this one been asked to?

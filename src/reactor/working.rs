@@ -1,7 +1,7 @@
 //! A reactor that is one of several workers.
 
 use super::Reactor;
-use crate::context::{Context, Socket};
+use crate::context::Context;
 use crate::handler::{EventKind, Handler};
 use crate::mailbox::{Mailbox, Sender};
 
@@ -24,8 +24,18 @@ impl<M> Reactor<M> {
     }
 
     /// The worker is over: what waits in its mail is for others.
-    pub(crate) fn leave(&mut self) -> Vec<Socket> {
-        self.cx.leave()
+    pub(crate) fn leave(&mut self, returns: bool) {
+        self.cx.leave(returns);
+    }
+
+    /// A turn of a worker is over that others turn. Answers whether the worker is over, too.
+    #[cfg(feature = "sim")]
+    pub(crate) fn end_turn_of_worker(&mut self) -> bool {
+        let is_over = self.cx.end_turn().is_some();
+        if is_over {
+            self.leave(false);
+        }
+        is_over
     }
 
     /// Is it finishing?

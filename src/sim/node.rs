@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 /// Names a handler of a world, with its type. Two are equal if they name the same.
 pub struct Node<H, M = ()> {
     index: usize,
+    /// The place of the node whose host it is on: its own, but for workers.
+    host: usize,
     /// The world that the node is in.
     world: u64,
     of: PhantomData<fn() -> (H, M)>,
@@ -46,9 +48,10 @@ impl<H, M> fmt::Debug for Node<H, M> {
 }
 
 impl<H, M> Node<H, M> {
-    pub(super) fn new(world: u64, index: usize) -> Node<H, M> {
+    pub(super) fn new(world: u64, index: usize, host: usize) -> Node<H, M> {
         Node {
             index,
+            host,
             world,
             of: PhantomData,
         }
@@ -61,9 +64,9 @@ impl<H, M> Node<H, M> {
         self.index
     }
 
-    /// The address of the node's host: 10.0.0.1 for the first.
+    /// The address of the node's host: 10.0.0.1 for the first. Workers have one for all.
     pub fn host(self) -> IpAddr {
-        std::net::Ipv4Addr::from(0x0a00_0001 + self.index as u32).into()
+        std::net::Ipv4Addr::from(0x0a00_0001 + self.host as u32).into()
     }
 }
 
@@ -87,6 +90,8 @@ pub(super) struct Running<H, M> {
     idle_turns: usize,
     stats: Stats,
     check: Option<Check<H>>,
+    /// It is one of several, and has not ended.
+    is_worker: bool,
 }
 
 /// What must hold after every turn.
@@ -112,15 +117,32 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
         let poller = sim.poller();
         let mut reactor = Reactor::on_backend(Backend::Sim(sim), config);
         let app = make(&mut reactor)?;
-        Ok(Running {
+        Ok(Running::of(
             reactor,
-            app: Traced::new(app, trace, net.clone()),
+            Traced::new(app, trace, net.clone()),
+            poller,
+        ))
+    }
+
+    fn of(reactor: Reactor<M>, app: Traced<H>, poller: usize) -> Running<H, M> {
+        Running {
+            reactor,
+            app,
             poller,
             asleep: None,
             idle_turns: 0,
             stats: Stats::default(),
             check: None,
-        })
+            is_worker: false,
+        }
+    }
+
+    /// One of several workers.
+    pub(super) fn worker(reactor: Reactor<M>, app: Traced<H>, poller: usize) -> Running<H, M> {
+        Running {
+            is_worker: true,
+            ..Running::of(reactor, app, poller)
+        }
     }
 
     pub(super) fn app(&self) -> &H {
@@ -168,6 +190,9 @@ impl<H: Handler<M> + 'static, M: 'static> AnyNode for Running<H, M> {
     fn turn(&mut self) -> Result<(), String> {
         let result = self.reactor.turn(&mut self.app, Some(Duration::ZERO));
         let turn = result.expect("a simulated wait does not fail");
+        if self.is_worker && self.reactor.end_turn_of_worker() {
+            self.is_worker = false;
+        }
         self.asleep = Some(self.reactor.next_turn());
         if let Some(check) = &mut self.check {
             check(&mut self.app.inner, self.reactor.questions());

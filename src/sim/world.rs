@@ -2,6 +2,7 @@
 
 mod nodes;
 mod time;
+mod workers;
 
 use super::node::AnyNode;
 use super::peer::{Peer, PeerListener};

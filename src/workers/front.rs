@@ -145,6 +145,15 @@ impl Front {
         self.cx.has_work() || self.orders.has_messages()
     }
 
+    /// When a turn has something to do.
+    #[cfg(feature = "sim")]
+    pub(crate) fn next_turn(&self) -> Option<std::time::Instant> {
+        match self.has_work() {
+            true => Some(self.cx.schedule().created()),
+            false => self.cx.schedule().next(),
+        }
+    }
+
     /// As the loop of a worker accepts: the listeners in turn, within the budget.
     fn accept(&mut self) {
         for _ in 0..self.cx.parts().config.accepts_per_turn {

@@ -4,6 +4,7 @@ mod front;
 mod running;
 mod team;
 
+pub(crate) use front::Front;
 pub use running::{Running, WorkerReport, WorkersReport};
 pub use team::{Team, Worker};
 
@@ -15,7 +16,6 @@ use crate::handler::Handler;
 use crate::id::{Key, ListenerId};
 use crate::mailbox::{Mailbox, Sender};
 use crate::options::{Listen, ToListen};
-use front::Front;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -331,7 +331,7 @@ impl Workers {
 /// What workers are made of, before they have threads.
 pub(crate) struct Parts<M> {
     blueprint: Blueprint,
-    front: Front,
-    seats: Vec<(Chair, Context)>,
-    team: Team<M>,
+    pub(crate) front: Front,
+    pub(crate) seats: Vec<(Chair, Context)>,
+    pub(crate) team: Team<M>,
 }

@@ -190,7 +190,8 @@ impl<M> Life<M> {
                     returns = report.panics.len() <= self.restarts && !reactor.finishes();
                 }
             }
-            self.leave(&mut reactor, returns);
+            // What waits for it goes to others.
+            reactor.leave(returns);
             // Before it is there again: its mailbox is closed with it.
             drop(reactor);
             if !returns {
@@ -223,16 +224,6 @@ impl<M> Life<M> {
             team: &self.team,
         });
         reactor.run(&mut app)
-    }
-
-    /// What waits for it goes to others.
-    fn leave(&self, reactor: &mut Reactor<M>, returns: bool) {
-        let sockets = reactor.leave();
-        self.tell(Order::Gone {
-            worker: self.chair.number,
-            sockets,
-            returns,
-        });
     }
 
     fn tell(&self, order: Order) {

@@ -88,7 +88,7 @@ impl World {
             Err(error) => panic!("{name} does not start: {error}"),
         }
         self.names.push(name.to_owned());
-        Node::new(self.id, index)
+        Node::new(self.id, index, index)
     }
 
     /// The handler of a node, to look at.
