@@ -90,7 +90,7 @@ pub(super) struct Running<H, M> {
     idle_turns: usize,
     stats: Stats,
     check: Option<Check<H>>,
-    /// It is one of several, and has not ended.
+    /// One of several workers, which has not ended.
     is_worker: bool,
 }
 
