@@ -256,3 +256,38 @@ fn who_asks_for_key_updates_and_says_nothing_is_left() {
     assert!(last.starts_with("close tls: "), "{last}");
     world.assert_no_leaks();
 }
+
+// S4
+#[test]
+fn a_listener_of_workers_speaks_tls_in_each_of_them() {
+    let authority = Authority::new();
+    let mut world = World::new();
+    let config = Arc::new(authority.server());
+    let (nodes, team) = world.start_workers(
+        "server",
+        (2, Config::default()),
+        |mut workers| {
+            workers.listen(Listen::new(ADDR).tls(config))?;
+            Ok(workers)
+        },
+        |_| Echo::default(),
+    );
+    let mut guests: Vec<Guest> = (0..4).map(|_| Guest::new(&mut world, &authority)).collect();
+    for guest in &mut guests {
+        guest.settle(&mut world).unwrap();
+        let hello = guest.client.send(b"hello");
+        guest.peer.send(hello);
+        assert_eq!(guest.settle(&mut world).unwrap(), b"hello");
+    }
+    for node in nodes {
+        assert_eq!(world.reactor(node).context().connections().count(), 2);
+    }
+    // A handshake that is under way when all finish is left, as in a single loop.
+    let late = world.connect(ADDR);
+    team.finish(Duration::from_secs(1));
+    world.advance(Duration::from_secs(60));
+    assert!(late.is_closed());
+    guests.iter().for_each(|guest| guest.peer.close());
+    world.advance(Duration::from_secs(60));
+    world.assert_no_leaks();
+}
