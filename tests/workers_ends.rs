@@ -60,6 +60,25 @@ fn what_waits_in_the_mail_of_a_worker_that_ends_goes_to_the_next() {
 
 // K1
 #[test]
+fn what_waits_behind_a_paused_listener_goes_to_the_next_when_its_worker_gives_up() {
+    for say in [Say::Panic, Say::Finish, Say::Unlisten] {
+        let kit = Kit::new(2);
+        kit.team()[0].send(Say::Pause).ok().unwrap();
+        drop(kit.block(0));
+        let mut peers: Vec<_> = (0..20).map(|_| peer(kit.addr)).collect();
+        until("the other has its share", || kit.seen.shares()[1] == 10);
+        // The second block is seen a turn after the mail that came before the first.
+        (0..2).for_each(|_| drop(kit.block(0)));
+        kit.team()[0].send(say).ok().unwrap();
+        for peer in &mut peers {
+            assert_eq!(read_n(peer, 1), b"1");
+        }
+        kit.finish();
+    }
+}
+
+// K1
+#[test]
 fn with_no_worker_left_that_takes_them_nobody_is_accepted() {
     let kit = Kit::new(2);
     assert_eq!(kit.team().broadcast(Say::Unlisten), 2);
