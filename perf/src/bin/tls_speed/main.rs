@@ -60,10 +60,9 @@ impl Server {
             .and_then(|n| n.parse().ok())
             .expect("a number");
         let stat = read("stat").expect("its time");
-        let fields = stat.rsplit(") ").next().expect("fields").split(' ');
+        let mut fields = stat.rsplit(") ").next().expect("fields").split(' ');
         let user: f64 = fields
-            .skip(11)
-            .next()
+            .nth(11)
             .and_then(|n| n.parse().ok())
             .expect("a number");
         (all / 1e9, user / 100.0)
@@ -329,7 +328,8 @@ fn main() {
         return serve::serve(kind, work, dir);
     }
     let files = Files::new();
-    let works: [(&str, fn(&Files)); 6] = [
+    type Work = fn(&Files);
+    let works: [(&str, Work); 6] = [
         ("echo", echo),
         ("request", request),
         ("stream", stream),
