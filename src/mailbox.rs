@@ -307,6 +307,7 @@ impl<M> Mailbox<M> {
         };
         drop(self.shared.waker().take());
         let mut all = std::mem::take(&mut self.batch);
+        self.note_held();
         all.append(&mut posted);
         all
     }

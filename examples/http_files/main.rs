@@ -1,8 +1,7 @@
 //! A file server: HTTP/1.1 with keep-alive, pipelining, ranges and conditions.
 //!
 //! It teaches *sources*: a file of any size is one line, `send_from(conn, Source::file(..))`, and
-//! the next request waits until it is out. Besides: a deadline that no drip puts off, and bodies
-//! that are thrown away.
+//! the next request waits until it is out. Besides: a deadline that no drip puts off.
 //!
 //! | file | what is in it |
 //! |---|---|
@@ -18,7 +17,6 @@ mod request;
 mod tls;
 
 use clap::Parser;
-use files::Root;
 use request::{Answer, Body, Request};
 use sockeye::bytes::Bytes;
 use sockeye::{
@@ -56,7 +54,7 @@ type Begun = Option<(bool, Reply, Body)>;
 
 struct Server {
     head_time: Duration,
-    root: Root,
+    root: files::Root,
     begun: ConnMap<Begun>,
 }
 
@@ -195,7 +193,7 @@ fn main() -> anyhow::Result<()> {
     let listener = reactor.listen(args.tls.over(Listen::new(args.listen.as_str()))?)?;
     let mut server = Server {
         head_time: Duration::from_secs(args.head),
-        root: Root::new(&args.root)?,
+        root: files::Root::new(&args.root)?,
         begun: ConnMap::new(),
     };
     if let Some(addr) = reactor.context().listener_addr(listener) {

@@ -166,18 +166,24 @@ impl Body {
             // Behind a chunk there is the end of its line, and then the next size.
             let at = if *total > 0 { 2 } else { 0 };
             let rest = input.get(at..).unwrap_or_default();
+            let begins = input.starts_with(&b"\r\n"[..at]);
+            // It has a digit, and one end: else others on the way might find requests in it.
+            let is_one = |it: &[u8]| it[0].is_ascii_hexdigit() && !it[..it.len() - 1].contains(&10);
             let (len, size) = match parse_chunk_size(rest) {
-                Ok(Complete(line)) if input.starts_with(&b"\r\n"[..at]) => line,
+                Ok(Complete(line)) if begins && is_one(&rest[..line.0]) => line,
                 Ok(Partial) if rest.len() <= HEAD_LIMIT => return Ok(false),
                 _ => Err("400 Bad Request")?,
             };
             if size == 0 {
                 // The trailer ends with an empty line, which may be the first.
                 let end = rest[len - 2..].windows(4).position(|it| it == b"\r\n\r\n");
+                if end.is_none() && rest.len() > HEAD_LIMIT {
+                    Err("431 Request Header Fields Too Large")?;
+                }
                 input.take(end.map_or(0, |end| at + len + end + 2));
                 return Ok(end.is_some());
             }
-            *total = total.saturating_add(size + len as u64);
+            *total = total.saturating_add(size).saturating_add(len as u64);
             if *total > BODY_LIMIT {
                 Err("413 Content Too Large")?;
             }

@@ -228,6 +228,8 @@ impl Store {
                 resp::bulk(out, text.as_bytes());
             }
             [] => {} // an empty line
+            // A page has told its browser to write to us by HTTP: nothing behind it is obeyed.
+            [b"POST" | b"HOST:", ..] => drop(cx.close(conn)),
             _ => return Err(UNKNOWN),
         }
         Ok(())

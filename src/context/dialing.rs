@@ -254,7 +254,8 @@ impl Context {
             .and_then(|dialing| dialing.connect.tls.clone())
             && let Err(error) = conn.secure(side, 0)
         {
-            let failed = ConnectError::new(ConnectStep::Dial, 1, error);
+            let tried = conn.dialing().map_or(1, |dialing| dialing.dial.begun());
+            let failed = ConnectError::new(ConnectStep::Dial, tried, error);
             self.end(slot, Reason::ConnectFailed(failed));
             return Ok(());
         }

@@ -252,8 +252,16 @@ impl Context {
                         seat.ended = true;
                     }
                 }
-                None => return,
+                None => break,
             }
+        }
+        // What came after the look, and before the first was taken, wakes nobody.
+        if self
+            .seat
+            .as_ref()
+            .is_some_and(|seat| seat.mail.has_messages())
+        {
+            self.lists.want_mail();
         }
     }
 

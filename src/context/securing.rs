@@ -57,7 +57,8 @@ impl Context {
     /// # Errors
     ///
     /// No such connection, or one that is not open, or that sends or receives no more; one that
-    /// speaks TLS already; a configuration that makes no sense. Nothing has changed then.
+    /// speaks TLS already, or has a source that is not at its end; a configuration that makes no
+    /// sense. Nothing has changed then.
     pub fn start_tls(&mut self, id: ConnId, side: StartTls) -> io::Result<()> {
         let slot = id.0.slot;
         let lent = self.lending.lent_to(slot);
@@ -70,6 +71,10 @@ impl Context {
         if conn.has_any(Flags::SHUT_ASKED, Flags::EOF) || !conn.takes_output() {
             let text = "it sends or receives no more";
             return Err(io::Error::new(io::ErrorKind::NotConnected, text));
+        }
+        if conn.has_source() {
+            let text = "a source has not come to its end: what it gives would be cut in two";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         conn.secure(side, lent)?;
         conn.bound_handshake(now);

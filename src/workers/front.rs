@@ -208,7 +208,15 @@ impl Front {
         let mut takers = in_turn.filter(|number| self.mates[*number].takes(listener));
         let is_full = |mate: &Mate| mate.places.as_ref().is_some_and(|all| all.are_taken());
         let chosen = match self.hand_over {
-            HandOver::RoundRobin => takers.next(),
+            // Who is behind is passed over, unless all are.
+            HandOver::RoundRobin => {
+                let first = takers.next();
+                let has_room = |number: &usize| self.mates[*number].waiting() < WAITING;
+                first
+                    .filter(has_room)
+                    .or_else(|| takers.find(has_room))
+                    .or(first)
+            }
             // With no place left, who lingers gives way, and only its own worker can see to that.
             _ => takers.min_by_key(|number| {
                 let mate = &self.mates[*number];
