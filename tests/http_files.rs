@@ -296,7 +296,10 @@ fn bodies_have_their_answers() {
         (format!("{post}{chunked}\r\nffffffffffffffff\r\n"), 413),
         (format!("{post}{chunked}\r\n;x\r\n\r\n"), 400),
         (format!("{post}{chunked}\r\n1;a\nb\r\na\r\n0\r\n\r\n"), 400),
-        (format!("{post}{chunked}\r\n0\r\na: {}", "b".repeat(20_000)), 431),
+        (
+            format!("{post}{chunked}\r\n0\r\na: {}", "b".repeat(20_000)),
+            431,
+        ),
         (format!("{post}Content-Length: 2000000\r\n\r\n{long}"), 413),
         (format!("{post}{chunked}\r\n{many}0\r\n\r\n"), 413),
     ];

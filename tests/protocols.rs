@@ -55,7 +55,8 @@ fn ask(mut stream: &TcpStream, commands: &str, replies: &str) {
 #[test]
 fn the_small_redis_knows_its_commands() {
     let mut server = Process::start("resp", &["--listen", ANY]);
-    let stream = peer(server.ip());
+    let addr = server.ip();
+    let stream = peer(addr);
     ask(&stream, "PING\nping a\nECHO b\n", "+PONG\n$1\na\n$1\nb\n");
     ask(
         &stream,
@@ -110,6 +111,13 @@ fn the_small_redis_knows_its_commands() {
         "*2\n$4\nsave\n$0\n\n*0\n+OK\n-ERR unknown command or wrong number of arguments\n",
     );
     expires_and_ends(&stream);
+    // A browser that a page tells to write here is obeyed in nothing.
+    let mut browser = peer(addr);
+    browser
+        .write_all(b"POST / HTTP/1.1\r\nSET browser 1\r\n")
+        .unwrap();
+    assert_eq!(read_all(&browser), b"");
+    ask(&peer(addr), "GET browser\n", "$-1\n");
     ends_on_sigterm(server);
 }
 

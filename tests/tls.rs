@@ -10,7 +10,7 @@ use sockeye::codec::Lines;
 use sockeye::sim::{Faults, World, seeds};
 use sockeye::{
     Chunk, Config, ConnId, Connect, Context, FrameHandler, Framed, Handler, Input, Listen, Origin,
-    StartTls,
+    Reactor, Source, StartTls,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +131,32 @@ fn both_sides_are_ours_and_no_byte_is_lost_whatever_the_network_does() {
         assert_eq!(last.as_deref(), Some("close peer closed"), "{seed}");
         world.assert_no_leaks();
     }
+}
+
+/// Sends a file, and then wants the rest sealed: the session would cut it in two.
+struct Cutting(StartTls);
+
+impl Handler for Cutting {
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        input.take_all();
+        cx.send_from(conn, Source::each(["plain"; 3]));
+        let refused = cx.start_tls(conn, self.0.clone()).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::Unsupported);
+        cx.close(conn);
+    }
+}
+
+// S5
+#[test]
+fn start_tls_waits_for_the_end_of_a_source() {
+    let mut world = World::new();
+    let side = StartTls::server(Arc::new(Authority::new().server()));
+    let listens = |reactor: &mut Reactor| reactor.listen(ADDR).map(drop);
+    world.start("server", Cutting(side), listens);
+    let peer = world.connect(ADDR);
+    peer.send("go");
+    world.settle();
+    assert_eq!(peer.received_bytes(), b"plainplainplain");
 }
 
 // S5
