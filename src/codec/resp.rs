@@ -66,7 +66,8 @@ const DIGITS: usize = 10;
 /// Words that need no memory: those of nearly all commands.
 const FEW: usize = 8;
 
-/// Commands: arrays of words, or lines of words as one types them; with a maximum of bytes.
+/// Commands: arrays of words, or lines of words as one types them, without quotes; with a maximum
+/// of bytes.
 ///
 /// A word of an array may have any bytes, and where it ends is known: none of them is looked at.
 /// What is claimed takes no memory before it comes.

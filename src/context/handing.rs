@@ -87,8 +87,8 @@ impl Context {
     ///
     /// A connection that is not open (stale, connecting, closing) has nothing to give; one that
     /// speaks TLS, or has output to come from a source, is more than its socket and bytes; one in a
-    /// simulation has no socket. The text says which;
-    /// nothing is changed then.
+    /// simulation has no socket. The text says which; nothing is changed then. If it fails before
+    /// the turn ends, or is aborted, `on_close` has that reason, and the socket is lost.
     pub fn release(&mut self, id: ConnId) -> io::Result<()> {
         let refuse = |kind, text: &str| Err(io::Error::new(kind, text));
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {

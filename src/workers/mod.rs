@@ -267,7 +267,7 @@ impl Workers {
     ///
     /// # Errors
     ///
-    /// What the system says: no threads, mostly. Then nothing has been started.
+    /// What the system says: no threads, mostly. Workers that had a thread already end then.
     pub fn start<M, H, F>(self, factory: F) -> io::Result<Running<M>>
     where
         M: Send + 'static,

@@ -62,8 +62,9 @@ impl<M> Team<M> {
 
     /// Stops all workers gracefully, as [`Context::finish`] does one: first nobody is accepted any
     /// more, and then each connection gets `on_finish`, those too that were accepted and not open
-    /// yet. When no worker has a connection left, all of them are over. A second call can only
-    /// shorten the grace. `false`: they are over already.
+    /// yet; but who is in a handshake of TLS, or before it, is dropped, as at any finish. When no
+    /// worker has a connection left, all of them are over. A second call can only shorten the grace.
+    /// `false`: they are over already.
     ///
     /// [`Context::finish`] called by a handler is for its own worker alone: it ends, the others go
     /// on, and what was in its mail comes to them.
@@ -72,7 +73,8 @@ impl<M> Team<M> {
     }
 
     /// Stops all workers at once, as [`Sender::stop`] does one: their connections end with no word
-    /// to anybody. `false`: they are over already.
+    /// to anybody. `false`: they are over already. One that begins again at that moment, after a
+    /// panic, does not hear it.
     pub fn stop(&self) -> bool {
         // Each is told, whatever the one before it says.
         self.iter().filter(|worker| worker.stop()).count() > 0
