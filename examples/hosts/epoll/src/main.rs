@@ -1,6 +1,8 @@
 //! A bare epoll loop, level-triggered, or edge-triggered with `--edge`.
 
+use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::retry_on_intr;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
@@ -17,7 +19,8 @@ fn host(mut net: Net, how: EventFlags) -> io::Result<()> {
     }
     let mut events = Vec::with_capacity(8);
     loop {
-        epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None)?;
+        // A signal ends a wait, Ctrl-Z and `fg` too.
+        retry_on_intr(|| epoll::wait(&epoll, spare_capacity(&mut events), None))?;
         for event in events.drain(..) {
             if event.data.u64() == 1 {
                 rustix::io::read(&ticks, &mut [0; 8])?;

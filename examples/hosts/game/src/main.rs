@@ -1,6 +1,7 @@
 //! A game's loop of 60 frames a second. Between two frames it waits for the network.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use scenario::Net;
 use std::io;
 use std::process::ExitCode;
@@ -17,7 +18,10 @@ fn host(mut net: Net) -> io::Result<()> {
         let left = next.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
         let mut fds = [PollFd::new(&net.driver, PollFlags::IN)];
-        let (mut more, start) = (poll(&mut fds, Some(&timeout))? > 0, Instant::now());
+        let (mut more, start) = (
+            retry_on_intr(|| poll(&mut fds, Some(&timeout)))? > 0,
+            Instant::now(),
+        );
         while more && start.elapsed() < SHARE {
             let turn = net.driver.turn(&mut net.room)?;
             if turn.report.is_some() {

@@ -1,6 +1,7 @@
 //! winit, which waits for no descriptor of others: a thread waits for it and wakes the loop.
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use scenario::{Net, TICK};
 use std::io;
 use std::os::fd::AsFd;
@@ -47,7 +48,7 @@ fn host(net: Net) -> io::Result<()> {
     let (look_again, looks) = channel();
     let waiter = thread::spawn(move || {
         // One look for each turn, or the loop would be flooded.
-        while poll(&mut [PollFd::new(&fd, PollFlags::IN)], None).is_ok()
+        while retry_on_intr(|| poll(&mut [PollFd::new(&fd, PollFlags::IN)], None)).is_ok()
             && proxy.send_event(()).is_ok()
             && looks.recv().is_ok()
         {}
