@@ -63,8 +63,8 @@ impl<M> Team<M> {
     /// Stops all workers gracefully, as [`Context::finish`] does one: first nobody is accepted any
     /// more, and then each connection gets `on_finish`, those too that were accepted and not open
     /// yet; but who is in a handshake of TLS, or before it, is dropped, as at any finish. When no
-    /// worker has a connection left, all of them are over. A second call can only shorten the grace.
-    /// `false`: they are over already.
+    /// worker has a connection left, all of them are over. A second call can only shorten the
+    /// grace. `false`: they are over already.
     ///
     /// [`Context::finish`] called by a handler is for its own worker alone: it ends, the others go
     /// on, and what was in its mail comes to them.
