@@ -225,7 +225,6 @@ fn storm(addr: SocketAddr, ends: Arc<AtomicUsize>) -> (usize, usize, usize) {
 
 // K1
 #[test]
-#[cfg_attr(mio_unsupported_force_poll_poll, ignore = "it stalls there")]
 fn nothing_that_was_accepted_is_lost_in_twenty_finishes_under_load() {
     for round in 0..20 {
         let kit = Kit::new(1 + round % 3);
@@ -258,7 +257,6 @@ fn nothing_that_was_accepted_is_lost_in_twenty_finishes_under_load() {
 
 // K3
 #[test]
-#[cfg_attr(mio_unsupported_force_poll_poll, ignore = "it stalls there")]
 fn a_worker_that_panics_under_load_is_there_again_and_the_others_never_went() {
     let workers = Workers::with_config(2, config())
         .unwrap()

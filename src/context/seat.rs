@@ -252,17 +252,15 @@ impl Context {
                         seat.ended = true;
                     }
                 }
-                None => break,
+                None => return,
             }
         }
-        // What came after the look, and before the first was taken, wakes nobody.
-        if self
-            .seat
-            .as_ref()
-            .is_some_and(|seat| seat.mail.has_messages())
-        {
-            self.lists.want_mail();
-        }
+    }
+
+    #[inline]
+    pub(super) fn has_mail_of_workers(&self) -> bool {
+        let seat = self.seat.as_ref();
+        seat.is_some_and(|seat| seat.mail.has_messages())
     }
 
     fn receive(&mut self, socket: Socket) {
