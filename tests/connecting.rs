@@ -18,17 +18,6 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-trait Closing {
-    fn until_closed(&mut self, conn: ConnId);
-}
-
-impl<F: FnMut(&mut Context, EventKind<'_>)> Closing for Kit<F> {
-    #[track_caller]
-    fn until_closed(&mut self, conn: ConnId) {
-        self.until("it closes", |log| log.is_closed(conn));
-    }
-}
-
 /// What a connect to a Unix path ends with where there is no file.
 const NO_SUCH_PATH: ErrorKind = match cfg!(unix) {
     true => ErrorKind::NotFound,

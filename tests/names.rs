@@ -5,7 +5,7 @@ mod kit;
 
 use kit::places::{black_hole, in_own_process, is_own_process, refusing};
 use kit::{Kit, default, descriptors};
-use sockeye::{ConnId, Connect, ConnectStep, Context, EventKind, Lookup, Reason, Resolver};
+use sockeye::{ConnId, Connect, ConnectStep, EventKind, Lookup, Reason, Resolver};
 use sockeye::{Source, StaticNames};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -27,17 +27,6 @@ struct Held(mpsc::Sender<Lookup>);
 impl Resolver for Held {
     fn look_up(&mut self, lookup: Lookup) {
         self.0.send(lookup).unwrap();
-    }
-}
-
-trait Closing {
-    fn until_closed(&mut self, conn: ConnId);
-}
-
-impl<F: FnMut(&mut Context, EventKind<'_>)> Closing for Kit<F> {
-    #[track_caller]
-    fn until_closed(&mut self, conn: ConnId) {
-        self.until("it closes", |log| log.is_closed(conn));
     }
 }
 

@@ -159,7 +159,7 @@ fn a_pause_in_on_data_holds_at_once_and_the_end_waits_too() {
             assert!(ended || now.len() == callbacks + 1, "{now:?}");
             callbacks = now.len();
             if ended {
-                kit.until("it closes", |log| log.is_closed(conn));
+                kit.until_closed(conn);
             }
         }
         let life = kit.log().life(conn);
@@ -221,7 +221,7 @@ fn a_pause_in_on_open_holds() {
     for conn in kit.log().ids.clone() {
         nothing_happens(&mut kit, conn);
         kit.cx().resume_reads(conn);
-        kit.until("it closes", |log| log.is_closed(conn));
+        kit.until_closed(conn);
         let life = kit.log().life(conn);
         assert_eq!(life.callbacks, ["open", "data", "eof", "close"]);
     }
@@ -240,7 +240,7 @@ fn a_paused_connection_whose_peer_closes_does_not_spin_and_its_end_is_not_lost()
         nothing_happens(&mut kit, conn);
         assert!(kit.cx().is_open(conn));
         kit.cx().resume_reads(conn);
-        kit.until("it closes", |log| log.is_closed(conn));
+        kit.until_closed(conn);
         let life = kit.log().life(conn);
         assert_eq!(life.callbacks, ["open", "data", "eof", "close"]);
         assert_eq!(life.received, b"last words");

@@ -148,7 +148,7 @@ impl Handler for Cutting {
 
 // S5
 #[test]
-fn start_tls_waits_for_the_end_of_a_source() {
+fn start_tls_is_refused_while_a_source_has_something_to_give() {
     let mut world = World::new();
     let side = StartTls::server(Arc::new(Authority::new().server()));
     let listens = |reactor: &mut Reactor| reactor.listen(ADDR).map(drop);

@@ -5,12 +5,15 @@
 #![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "kit/authority.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a part of each test file")]
+mod authority;
 mod process;
 
+use authority::Authority;
 use process::{Process, peer, read_all};
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -24,7 +27,7 @@ const ANY: &str = "127.0.0.1:0";
 /// A root, and a certificate of `localhost` with its key, as files.
 struct Files {
     dir: PathBuf,
-    roots: RootCertStore,
+    client: Arc<ClientConfig>,
 }
 
 impl Files {
@@ -32,18 +35,13 @@ impl Files {
         let name = format!("sockeye-tls-{}-{test}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir).unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        fs::write(dir.join("ca.pem"), issuer.pem()).unwrap();
-        fs::write(dir.join("cert.pem"), certificate.pem()).unwrap();
-        fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(issuer.der().clone()).unwrap();
-        Files { dir, roots }
+        let authority = Authority::new();
+        let names = ["ca.pem", "cert.pem", "key.pem"];
+        for (name, pem) in names.iter().zip(authority.pem("localhost")) {
+            fs::write(dir.join(name), pem).unwrap();
+        }
+        let client = Arc::new(authority.client());
+        Files { dir, client }
     }
 
     fn path(&self, name: &str) -> String {
@@ -61,14 +59,8 @@ impl Files {
 
     /// A client of rustls.
     fn connect(&self, addr: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
-        let session = ClientConnection::new(Arc::new(config), name).unwrap();
+        let session = ClientConnection::new(self.client.clone(), name).unwrap();
         StreamOwned::new(session, peer(addr))
     }
 }

@@ -7,11 +7,13 @@
 ))]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+#[path = "kit/authority.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a part of each test file")]
+mod authority;
+
+use authority::Authority;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustls::crypto::ring;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use sockeye::codec::Lines;
 use sockeye::{
     Chunk, Closed, Config, ConnId, Context, Deadline, FrameHandler, Framed, Listen, Origin,
@@ -151,8 +153,7 @@ impl Client {
         BufReader::new(match tls {
             None => Client::Plain(stream),
             Some(tls) => {
-                let name = ServerName::try_from("localhost").unwrap();
-                let session = ClientConnection::new(tls.clone(), name).unwrap();
+                let session = ClientConnection::new(tls.clone(), authority::name()).unwrap();
                 Client::Tls(Box::new(StreamOwned::new(session, stream)))
             }
         })
@@ -228,29 +229,8 @@ fn talk(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) {
 // S2
 #[test]
 fn a_service_is_the_same_in_plain_and_by_tls_in_every_host() {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &issuer).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(issuer.der().clone()).unwrap();
-    let provider = Arc::new(ring::default_provider());
-    let client = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let client = Arc::new(client);
-    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    let server = Arc::new(server);
+    let authority = Authority::new();
+    let (server, client) = (Arc::new(authority.server()), Arc::new(authority.client()));
     for host in [Host::Run, Host::BusyPoll, Host::Driver] {
         for secure in [false, true] {
             let listen = Listen::new("127.0.0.1:0");

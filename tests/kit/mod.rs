@@ -344,6 +344,12 @@ impl<F: FnMut(&mut Context, EventKind<'_>)> Kit<F> {
         peer.join().unwrap()
     }
 
+    /// Turns until it is closed.
+    #[track_caller]
+    pub fn until_closed(&mut self, conn: ConnId) {
+        self.until("it closes", |log| log.is_closed(conn));
+    }
+
     /// Turns until everything seen so far is closed.
     #[track_caller]
     pub fn until_all_closed(&mut self) {
