@@ -286,6 +286,7 @@ mod tests {
             gave_up,
         }
     }
+
     /// Every list of so many out of these.
     fn lists<T: Copy>(of: &[T], length: usize) -> Vec<Vec<T>> {
         (0..length).fold(vec![Vec::new()], |lists, _| {
