@@ -7,11 +7,13 @@ mod kit;
 mod workers;
 
 use kit::{PATIENCE, peer, read_all, read_n, spawn, write};
-use sockeye::{ConnId, Context, Handler, Input, Listen, Origin, Workers};
+use sockeye::{
+    ConnId, Context, Handler, Input, Listen, ListenerId, Origin, Running, Workers, WorkersReport,
+};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 use workers::{Kit, Say, config, has_panicked, until, waiting_in_backlog};
 
@@ -189,6 +191,71 @@ fn a_factory_that_panics_is_a_worker_that_has() {
     running.team().finish(PATIENCE);
     let report = running.join();
     assert_eq!(report.workers[0].panics, ["not today"; 4]);
+}
+
+/// The end, which must come.
+fn end_of<M: Send + 'static>(running: Running<M>) -> WorkersReport {
+    let (sender, end) = mpsc::channel();
+    spawn(move || sender.send(running.join()));
+    end.recv_timeout(PATIENCE).expect("it ends")
+}
+
+// K3
+#[test]
+fn nobody_begins_again_once_all_are_told_to_end() {
+    struct Broken;
+    impl Handler for Broken {
+        fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+        fn on_message(&mut self, _: &mut Context, (): ()) {
+            panic!("by a message");
+        }
+    }
+    for round in 0..100 {
+        let workers = Workers::new(2).unwrap().restarts(usize::MAX);
+        let running = workers.start(|_| Broken).unwrap();
+        running.team().broadcast(());
+        match round % 2 {
+            0 => running.team().stop(),
+            _ => running.team().finish(PATIENCE),
+        };
+        end_of(running);
+    }
+    let workers = Workers::new(1).unwrap().restarts(usize::MAX);
+    let running = workers.start(|_| -> Broken { panic!("at once") }).unwrap();
+    running.team().finish(PATIENCE);
+    end_of(running);
+}
+
+// K1
+#[test]
+fn a_listener_that_is_paused_in_a_finish_holds_it_up_for_nobody() {
+    struct Pausing(ListenerId, Arc<Mutex<mpsc::Receiver<()>>>);
+    impl Handler for Pausing {
+        fn on_open(&mut self, _: &mut Context, _: ConnId, _: Origin) {
+            // The first holds the worker up until all is said; later ones find nobody who speaks.
+            _ = self.1.lock().unwrap().recv();
+        }
+        fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
+            cx.pause_accepts(self.0);
+            cx.close(conn);
+        }
+        fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+    }
+    let mut config = config();
+    config.accepts_per_turn = 1;
+    let mut workers = Workers::with_config(1, config).unwrap();
+    let listener = workers.listen("127.0.0.1:0").unwrap();
+    let addr = workers.listener_addr(listener).unwrap().ip().unwrap();
+    let (go, wait) = mpsc::channel();
+    let wait = Arc::new(Mutex::new(wait));
+    let running = workers.start(move |_| Pausing(listener, wait.clone()));
+    let running = running.unwrap();
+    let peers: Vec<_> = (0..20).map(|_| peer(addr)).collect();
+    until("all are accepted", || waiting_in_backlog(addr) == 0);
+    running.team().finish(PATIENCE);
+    drop(go);
+    assert_eq!(end_of(running).report.closed, 20);
+    drop(peers);
 }
 
 #[test]

@@ -224,11 +224,15 @@ impl Context {
     /// Accepts nobody from a listener until `resume_accepts`. Who connects meanwhile waits in its
     /// backlog, and is connected as far as the peer can tell; what the backlog has no room for, the
     /// system turns away or lets wait, as for a server that is slow. No callback tells of a pause.
-    /// `false`: the id is stale.
+    /// `false`: the id is stale. When all [`Workers`](crate::Workers) finish there is no pause: who
+    /// was accepted and waits is opened, and told.
     pub fn pause_accepts(&mut self, listener: ListenerId) -> bool {
         let all = self.sockets_of(listener);
         for key in &all {
-            if let Some(state) = self.listeners.get_mut(*key) {
+            // Opened by a finish already, it stays so: the end would wait for those behind it.
+            if !self.keeps_listener(*key)
+                && let Some(state) = self.listeners.get_mut(*key)
+            {
                 state.paused = true;
             }
         }

@@ -18,8 +18,10 @@ impl<M> Reactor<M> {
     pub(super) fn do_seldom_work<H: Handler<M>>(&mut self, app: &mut H) {
         self.cx.do_seldom_work(&mut self.receive);
         for (listener, error) in self.cx.take_failures() {
-            let tag = self.cx.listener_tag(listener).unwrap_or_default();
-            self.call(app, tag, EventKind::AcceptError { listener, error });
+            // Closed here meanwhile, it has no more to tell.
+            if let Some(tag) = self.cx.listener_tag(listener) {
+                self.call(app, tag, EventKind::AcceptError { listener, error });
+            }
         }
     }
 

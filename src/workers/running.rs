@@ -187,13 +187,18 @@ impl<M> Life<M> {
                     let text = text(&*panic);
                     log::error!(target: "sockeye", "worker {number} panicked: {text}");
                     report.panics.push(text);
-                    returns = report.panics.len() <= self.restarts && !reactor.finishes();
+                    returns = report.panics.len() <= self.restarts;
+                    returns &= !reactor.finishes() && !self.team.is_ending();
                 }
             }
             // What waits for it goes to others.
             reactor.leave(returns);
-            // Before it is there again: its mailbox is closed with it.
-            drop(reactor);
+            // Before it is there again: its mailbox is closed with it. What it holds of a user's
+            // may panic in that, and is no reason for the others to wait for this one.
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(reactor)));
+            report
+                .panics
+                .extend(dropped.err().map(|panic| text(&*panic)));
             if !returns {
                 return report;
             }
@@ -217,6 +222,10 @@ impl<M> Life<M> {
         H: Handler<M>,
         F: Fn(&mut Worker<'_, M>) -> H,
     {
+        // One that was away when all were told to stop has not heard it.
+        if self.team.is_stopping() {
+            return Ok(Report::default());
+        }
         self.tell(Order::Back(self.chair.number));
         let mut app = factory(&mut Worker {
             number: self.chair.number,

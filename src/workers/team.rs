@@ -6,6 +6,7 @@ use crate::reactor::Reactor;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 /// All workers, to be told something: from any thread, also from their handlers. Clone it freely.
@@ -14,6 +15,14 @@ use std::time::Duration;
 pub struct Team<M> {
     senders: Arc<[Sender<M>]>,
     front: Sender<Order>,
+    ending: Arc<Ending>,
+}
+
+/// What all were told, for one that is between two lives and hears nothing.
+#[derive(Default)]
+struct Ending {
+    finishes: AtomicBool,
+    stops: AtomicBool,
 }
 
 impl<M> Clone for Team<M> {
@@ -21,6 +30,7 @@ impl<M> Clone for Team<M> {
         Team {
             senders: self.senders.clone(),
             front: self.front.clone(),
+            ending: self.ending.clone(),
         }
     }
 }
@@ -43,7 +53,21 @@ impl<M> Deref for Team<M> {
 
 impl<M> Team<M> {
     pub(super) fn new(senders: Arc<[Sender<M>]>, front: Sender<Order>) -> Team<M> {
-        Team { senders, front }
+        Team {
+            senders,
+            front,
+            ending: Arc::default(),
+        }
+    }
+
+    /// Were all told to end? Then nobody begins again.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.finishes.load(SeqCst) || self.is_stopping()
+    }
+
+    /// Were all told to stop? A mailbox that was closed at that moment does not know.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.ending.stops.load(SeqCst)
     }
 
     /// Posts a message to every worker, also to the one that calls it: each has a clone, which for
@@ -64,18 +88,19 @@ impl<M> Team<M> {
     /// more, and then each connection gets `on_finish`, those too that were accepted and not open
     /// yet; but who is in a handshake of TLS, or before it, is dropped, as at any finish. When no
     /// worker has a connection left, all of them are over. A second call can only shorten the
-    /// grace. `false`: they are over already.
+    /// grace. Nobody begins again from then on. `false`: they are over already.
     ///
     /// [`Context::finish`] called by a handler is for its own worker alone: it ends, the others go
     /// on, and what was in its mail comes to them.
     pub fn finish(&self, grace: Duration) -> bool {
+        self.ending.finishes.store(true, SeqCst);
         self.front.send(Order::Finish(grace)).is_ok()
     }
 
     /// Stops all workers at once, as [`Sender::stop`] does one: their connections end with no word
-    /// to anybody. `false`: they are over already. One that begins again at that moment, after a
-    /// panic, does not hear it.
+    /// to anybody. `false`: they are over already.
     pub fn stop(&self) -> bool {
+        self.ending.stops.store(true, SeqCst);
         // Each is told, whatever the one before it says.
         self.iter().filter(|worker| worker.stop()).count() > 0
     }
