@@ -22,7 +22,8 @@
 // The pages link to each other as files. Here the same links lead to modules: the first definition
 // of a link is the one that counts.
 macro_rules! page {
-    ($name:ident, $file:literal) => {
+    // The condition is given to the module itself, so that its page names the feature.
+    ($(#[$when:meta])* $name:ident, $file:literal) => {
         #[doc = "[backpressure]: crate::guide::backpressure\n"]
         #[doc = "[sources]: crate::guide::sources\n"]
         #[doc = "[half-close]: crate::guide::half_close\n"]
@@ -33,6 +34,7 @@ macro_rules! page {
         #[doc = "[endings]: crate::guide::endings\n"]
         #[doc = "[how-to]: crate::guide::how_to\n\n"]
         #[doc = include_str!(concat!("../docs/guide/", $file))]
+        $(#[$when])*
         pub mod $name {}
     };
 }
@@ -49,9 +51,18 @@ page!(workers, "workers.md");
 page!(embedding, "embedding.md");
 page!(endings, "endings.md");
 page!(how_to, "how_to.md");
-#[cfg(feature = "tls")]
-page!(tls, "tls.md");
-#[cfg(feature = "websocket")]
-page!(websocket, "websocket.md");
-#[cfg(feature = "sim")]
-page!(simulation, "simulation.md");
+page!(
+    #[cfg(feature = "tls")]
+    tls,
+    "tls.md"
+);
+page!(
+    #[cfg(feature = "websocket")]
+    websocket,
+    "websocket.md"
+);
+page!(
+    #[cfg(feature = "sim")]
+    simulation,
+    "simulation.md"
+);
