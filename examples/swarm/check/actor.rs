@@ -106,6 +106,8 @@ pub struct Actor {
     /// With whom it speaks TLS, if with anybody.
     pub secure: Option<Secure>,
     pub fuel: usize,
+    /// So many callbacks that come next take long.
+    pub slow_ones: usize,
     /// It does nothing of its own any more.
     pub quiet: bool,
     /// It was told to finish, and the grace ends then.
@@ -165,6 +167,7 @@ impl Actor {
             names: Names::default(),
             secure,
             fuel: plan.fuel,
+            slow_ones: 0,
             plan,
             quiet: false,
             finishing: None,

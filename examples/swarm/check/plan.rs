@@ -252,6 +252,14 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
         let millis = aside.range(300, 2_000) as u64;
         config.limits.connect_timeout = Duration::from_millis(millis);
     }
+    // By itself once more: who falls idle beside callbacks that take long.
+    let mut aside = Random::new(random.clone().next().rotate_left(32));
+    let falls_idle = !patient && aside.percent(25);
+    if falls_idle {
+        let limits = &mut config.limits;
+        limits.idle = Some(Duration::from_millis(aside.range(1, 300) as u64));
+        limits.write_stall = Duration::from_secs(60);
+    }
     NodePlan {
         role,
         config,
@@ -261,7 +269,7 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
         busy: *random.pick(&[0, 5, 20, 50]),
         fuel: FUEL,
         patient,
-        slow: random.percent(40),
+        slow: random.percent(40) || falls_idle,
         gives_way,
         exact: false,
         seed: random.next(),
