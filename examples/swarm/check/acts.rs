@@ -560,7 +560,10 @@ impl Actor {
         // Whoever asks for the time has the turn remember it, however long the turn takes.
         let asked = self.aside.percent(50).then(|| cx.now());
         self.clock.spend(Duration::from_micros(micros));
-        assert!(asked.is_none_or(|then| then == cx.now()), "a turn of two times");
+        assert!(
+            asked.is_none_or(|then| then == cx.now()),
+            "a turn of two times"
+        );
     }
 
     fn act_alone(&mut self, cx: &mut Context) {
