@@ -1,9 +1,9 @@
 //! A single-threaded, callback-driven reactor for non-blocking sockets.
 //!
 //! One thread, one loop, every socket. sockeye owns listeners and connections (TCP and Unix
-//! stream sockets) with their read and write buffers, and calls your program back when something
-//! has happened. It is a library of callbacks: your program needs no `async`, no `Arc<Mutex>`, no
-//! `'static` bound and no lifetime in its types.
+//! stream sockets, plain or with TLS) with their read and write buffers, and calls your program
+//! when something has happened. Your program needs no `async`, no `Arc<Mutex>`, no `'static` bound
+//! and no lifetime in its types.
 //!
 //! # An echo server
 //!
@@ -45,9 +45,9 @@
 //! | [`Handler`] | the callbacks: your program implements it; only `on_data` has no default |
 //! | [`Context`] | the commands (`send`, `close`, `connect`, …) and the questions |
 //! | [`Reactor`] | the loop: [`run`](Reactor::run), or [`turn`](Reactor::turn) in a loop of yours |
-//! | `Driver` | the reactor behind one descriptor, in a loop of somebody else's (Linux) |
+//! | `Driver` | the reactor behind one descriptor, for use in another event loop (Linux) |
 //! | [`Input`], [`Chunk`] | what was received and not yet consumed, and what you take of it |
-//! | [`InputBuffer`] | an input of your own, to try a decoder on |
+//! | [`InputBuffer`] | an input of your own, for testing a decoder |
 //! | [`Frames`], [`Framed`], [`codec`] | whole messages instead of bytes: lines, prefixes, … |
 //! | [`Payload`], [`Sent`] | what `send` takes, and what became of it |
 //! | [`Source`], [`Pull`] | what `send_from` takes: output that the loop asks for |
@@ -55,29 +55,25 @@
 //! | [`ConnId`], [`ConnMap`] | the name of a connection, and your state for each |
 //! | [`Listen`], [`Connect`] | options of a listener, and of an outbound connection |
 //! | [`Config`], [`Limits`] | every number that the loop goes by, with its reason |
-//! | [`Builder`] | a reactor with some of these numbers changed |
+//! | [`Builder`] | makes a reactor with some of these numbers changed |
 //! | [`Sender`] | posts messages from other threads |
 //! | [`Workers`], [`Team`] | several reactors, one a thread; a message to all of them |
 //! | [`Event`], [`Tag`] | several protocols in one loop |
 //! | [`Stats`], [`Report`], [`Turn`] | what the reactor has done |
 //!
-//! The [`guide`] explains one idea a page: [first steps](guide::echo),
-//! [backpressure](guide::backpressure), [sources](guide::sources),
-//! [half-close](guide::half_close), [frames](guide::frames),
-//! [timers and deadlines](guide::timers), [messages from other threads](guide::threads),
-//! [more than one core](guide::workers),
-//! [embedding](guide::embedding), [endings](guide::endings), `simulation` (with the feature
-//! `sim`), and [from a socket how-to](guide::how_to).
+//! The [`guide`] explains one idea a page. It begins with [first steps](guide::echo), and has pages
+//! for those who come [from a socket how-to](guide::how_to) or
+//! [from libuv, asyncio, tokio or mio](guide::coming_from).
 //!
 //! # The architecture in brief
 //!
 //! A *turn* is one pass of the loop: wait, accept, read, deliver, expire, flush, reap. Each phase
-//! is bounded, and what it leaves over goes on a list; then the next wait does not sleep. The
-//! doc comment of [`Reactor::turn`] says which callbacks belong to which phase.
+//! is bounded. What it leaves over goes on a list, and then the next wait does not sleep.
+//! [`Reactor::turn`] says which callbacks belong to which phase.
 //!
 //! Each socket is registered once, edge-triggered, for both directions. Readiness is kept as
 //! state: an edge sets a flag, and only a call that would block clears it (or one that moves less
-//! than asked, where that proves the same). Slots are freed in the last phase only, so an event
+//! than asked, where that proves the same). Slots are freed only in the last phase, so an event
 //! never reaches the wrong connection.
 //!
 //! Everything that is a socket, a thread or a clock is behind one internal edge. The rest is
@@ -86,12 +82,12 @@
 //!
 //! # Limits and platforms
 //!
-//! - A reactor is one thread. For several cores there are [`Workers`], which share nothing.
+//! - A reactor uses one thread. For several cores there are [`Workers`], which share nothing.
 //! - Stream sockets only: no UDP. [`Context::connect`] looks host names up off the loop;
 //!   [`Context::listen`] blocks while it does.
-//! - What a peer may make the loop hold is bounded for each connection: see [`Limits`]. The number
-//!   of connections is not, unless [`Config::max_connections`] is set, and neither is the number of
-//!   waiting messages, unless [`Config::message_limit`] is.
+//! - The memory that a peer can use is bounded for each connection: see [`Limits`]. The number of
+//!   connections is bounded only by [`Config::max_connections`], and the number of waiting messages
+//!   only by [`Config::message_limit`]; by default both are unlimited.
 //! - Tested on Linux, with epoll and with mio's poll(2) selector
 //!   (`--cfg mio_unsupported_force_poll_poll`). For Windows it compiles, and the unit tests have
 //!   passed under wine. Unix sockets, `Context::watch` and the reactor's own descriptor (`AsFd`)

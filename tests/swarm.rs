@@ -12,7 +12,7 @@ use std::thread;
 /// Seeds that CI runs, each twice.
 const SEEDS: u64 = 300;
 
-/// Seeds that find a bug of the loop that was there once (docs/simulation.md), and their cuts. They
+/// Seeds that find a bug of the loop that was there once (docs/results.md), and their cuts. They
 /// bite as long as the plans stay as they are; each bug has a test of its own, too.
 const KEPT: &[(u64, &str)] = &[
     // The question before a deadline took a connection off its lists by its flags alone.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Proves that the swarm bites: applies each patch of this folder, a deliberate bug, to a copy of the
-# tree, and counts the seeds that the swarm needs to find it. Prints the table of docs/simulation.md.
+# tree, and counts the seeds that the swarm needs to find it. Prints the table of docs/results.md.
 # A bug with `tls` in its name is looked for with TLS among the connections, and, if the swarm does
 # not find it (no handler of it calls `start_tls`), by the tests of TLS.
 #
