@@ -7,7 +7,7 @@ use sockeye::{Closed, ConnId, Context, Handler, Input, Origin, Reactor};
 use std::io::{self, Write};
 
 #[derive(Parser)]
-#[command(about = "Sends each line to everybody. Try it with several: nc 127.0.0.1 7005")]
+#[command(about = "Sends each line to all clients. Try it with several: nc 127.0.0.1 7005")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7005")]

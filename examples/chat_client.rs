@@ -20,12 +20,12 @@ use std::thread;
 use std::time::Duration;
 
 #[derive(Parser)]
-#[command(about = "Sends what you type, a line each, and prints what comes. Ctrl-D leaves.")]
+#[command(about = "Sends each line that you type, and prints what it receives. Ctrl-D leaves.")]
 struct Args {
     /// Where the server listens: NAME:PORT, IP:PORT or unix:PATH
     #[arg(default_value = "127.0.0.1:7004")]
     server: String,
-    /// Milliseconds until it connects again; each failure in a row doubles them, up to 30 s
+    /// Milliseconds before it reconnects; doubled after each failure in a row, up to 30 s
     #[arg(long, value_name = "MS", default_value = "500")]
     retry: u64,
     #[command(flatten)]

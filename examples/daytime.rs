@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 #[derive(Parser)]
-#[command(about = "Tells the time to whoever connects. Try it with: nc 127.0.0.1 7013")]
+#[command(about = "Sends the time to each client. Try it with: nc 127.0.0.1 7013")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7013")]

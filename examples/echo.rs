@@ -7,12 +7,12 @@ use sockeye::{ConnId, Context, Handler, Input, Reactor, Sent, Workers};
 use std::io::{self, Write};
 
 #[derive(Parser)]
-#[command(about = "Sends back what it gets. Try it with: nc 127.0.0.1 7000")]
+#[command(about = "Sends back what it receives. Try it with: nc 127.0.0.1 7000")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7000")]
     listen: String,
-    /// How many threads serve, each with a reactor of its own
+    /// Number of threads, each with a reactor of its own
     #[arg(long, default_value_t = 1)]
     workers: usize,
 }

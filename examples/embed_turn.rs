@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[derive(Parser)]
-#[command(about = "Shows a ball that moves to every client. Try it with: nc 127.0.0.1 7011")]
+#[command(about = "Shows a moving ball to every client. Try it with: nc 127.0.0.1 7011")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7011")]

@@ -14,15 +14,15 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 #[derive(Parser)]
-#[command(about = "Sets and asks for counters. Serve with: length_prefixed --serve")]
+#[command(about = "Sets and reads counters. Serve with: length_prefixed --serve")]
 struct Args {
-    /// Keep the counters instead
+    /// Serve the counters instead
     #[arg(long)]
     serve: bool,
     /// Where the server listens: NAME:PORT, IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7003")]
     listen: String,
-    /// NAME asks for a counter, NAME=NUMBER sets it
+    /// NAME reads a counter, NAME=NUMBER sets it
     #[arg(required_unless_present = "serve")]
     requests: Vec<String>,
 }

@@ -13,7 +13,7 @@ use sockeye::{Reactor, Sent};
 use std::io::{self, Write};
 
 #[derive(Parser)]
-#[command(about = "Joins whoever connects with a server. Try it with: nc 127.0.0.1 7001")]
+#[command(about = "Forwards each client to a server. Try it with: nc 127.0.0.1 7001")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7001")]

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 #[derive(Parser)]
 #[command(about = "Sends a request and prints the reply. Serve with: request_reply --serve")]
 struct Args {
-    /// Answer requests instead, with what came, the other way round
+    /// Serve instead: answer each request with its bytes in reverse order
     #[arg(long)]
     serve: bool,
     /// Where the server listens: NAME:PORT, IP:PORT or unix:PATH

@@ -41,15 +41,15 @@ mod things {
     use std::time::Duration;
 
     #[derive(Parser)]
-    #[command(about = "Runs a command, and tells what is typed, printed, signalled and changed.")]
+    #[command(about = "Runs a command, and reports what is typed, printed, signalled and changed.")]
     struct Args {
         /// Where to listen: IP:PORT or unix:PATH
         #[arg(long, default_value = "127.0.0.1:7014")]
         listen: String,
-        /// The directory whose changes are told
+        /// The directory to watch for changes
         #[arg(long, default_value = ".")]
         dir: PathBuf,
-        /// The command, which gets what is typed
+        /// The command, which reads what you type
         #[arg(trailing_var_arg = true, default_value = "cat")]
         command: Vec<String>,
     }

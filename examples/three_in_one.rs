@@ -15,13 +15,13 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(about = "A chat with news. Try it with: nc 127.0.0.1 7007")]
 struct Args {
-    /// Where to chat: IP:PORT or unix:PATH
+    /// Where to listen for members: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7007")]
     listen: String,
-    /// Where to administrate
+    /// Where to listen for administrators: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7008")]
     admin: String,
-    /// Where the news come from: a server that says something and closes
+    /// The news server, which sends something and closes: NAME:PORT, IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7013")]
     news: String,
 }

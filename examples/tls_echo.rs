@@ -23,21 +23,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(Parser)]
-#[command(about = "Sends back what it gets, over TLS")]
+#[command(about = "Sends back what it receives, over TLS")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7443")]
     listen: String,
-    /// The certificate and those that lead to a root, PEM
+    /// Certificate chain, PEM
     #[arg(long)]
     cert: PathBuf,
-    /// Its key, PEM
+    /// Private key, PEM
     #[arg(long)]
     key: PathBuf,
-    /// Protocols to choose from, the best first (ALPN)
+    /// ALPN protocols, the preferred one first
     #[arg(long)]
     alpn: Vec<String>,
-    /// Clients must show a certificate that one of these has signed, PEM
+    /// Require a client certificate signed by one of these, PEM
     #[arg(long)]
     client_ca: Option<PathBuf>,
 }

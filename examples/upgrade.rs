@@ -38,12 +38,12 @@ mod upgrade {
     use std::time::Duration;
 
     #[derive(Parser)]
-    #[command(about = "Sends back what it gets, and gives way to a new program at SIGHUP.")]
+    #[command(about = "Sends back what it receives, and hands over to a new program at SIGHUP.")]
     struct Args {
         /// Where to listen, if no listener is handed over: IP:PORT
         #[arg(long, default_value = "127.0.0.1:7015")]
         listen: String,
-        /// Seconds for those who are connected when a new program has taken over
+        /// Seconds for which open connections are served after a new program has taken over
         #[arg(long, value_name = "S", default_value = "60")]
         grace: u64,
         /// Say on standard input, which is a socket, that the listener is taken over

@@ -17,12 +17,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 #[derive(Parser)]
-#[command(about = "A WebSocket that says everything again: ws://127.0.0.1:7021")]
+#[command(about = "Sends back each WebSocket message: ws://127.0.0.1:7021")]
 struct Args {
     /// Where to listen: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7021")]
     listen: String,
-    /// MiB of a message at most
+    /// Largest message, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 16)]
     max: usize,
     #[command(flatten)]

@@ -77,7 +77,7 @@ impl Addr {
     pub(crate) fn check_peer(&self) -> io::Result<()> {
         match self.ip() {
             Some(addr) if addr.port() == 0 => {
-                let text = format!("{addr}: nobody listens on port 0");
+                let text = format!("{addr}: cannot connect to port 0");
                 Err(io::Error::new(InvalidInput, text))
             }
             _ => self.check(),
@@ -91,10 +91,15 @@ impl Addr {
         };
         let path = path.as_deref().unwrap_or(Path::new(""));
         let (kind, text) = match path.as_os_str().as_encoded_bytes() {
-            [] => (Unsupported, "a Unix socket without a path"),
+            [] => (Unsupported, "a Unix socket needs a path"),
             [0, ..] if cfg!(any(target_os = "linux", target_os = "android")) => return Ok(()),
-            [0, ..] => (Unsupported, "abstract names (a NUL in front) are for Linux"),
-            bytes if bytes.contains(&0) => (InvalidInput, "a Unix path ends at a NUL"),
+            [0, ..] => (
+                Unsupported,
+                "abstract names (with a leading NUL) exist only on Linux",
+            ),
+            bytes if bytes.contains(&0) => {
+                (InvalidInput, "a Unix socket path must not contain a NUL")
+            }
             _ => return Ok(()),
         };
         Err(io::Error::new(kind, text))
@@ -169,7 +174,7 @@ impl fmt::Display for AddrParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no address: write IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH",
+            "{:?} is not an address: expected IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH",
             self.0
         )
     }
@@ -258,9 +263,9 @@ pub struct AnyAddr(pub(crate) Target);
 /// sockeye::Connect::new(7000); // error: `{integer}` is no address
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no address",
-    label = "no address",
-    note = "write \"127.0.0.1:7000\", (\"127.0.0.1\", 7000) or \"unix:/run/chat.sock\"; \
+    message = "`{Self}` is not an address",
+    label = "not an address",
+    note = "expected \"127.0.0.1:7000\", (\"127.0.0.1\", 7000) or \"unix:/run/chat.sock\"; \
             or give a `SocketAddr`, a `Path` or an `Addr`"
 )]
 pub trait ToAddr: Into<AnyAddr> {}

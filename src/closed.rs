@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// What `on_close` is told: why the connection ended, and what was lost by it.
+/// The argument of `on_close`: why the connection ended, and what was lost.
 #[derive(Debug)]
 pub struct Closed {
     /// Why. The first error wins; see [`Reason`].
@@ -21,7 +21,7 @@ impl Closed {
     }
 }
 
-/// `peer closed`, `reset by peer, 512 bytes undelivered`.
+/// `closed by peer`, `reset by peer, 512 bytes undelivered`.
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reason.fmt(f)?;
@@ -43,8 +43,8 @@ impl fmt::Display for Discreet<'_> {
             undelivered,
         } = self.0;
         match reason {
-            Reason::Protocol(_) => f.write_str("closed because of a broken rule"),
-            Reason::Source(_) => f.write_str("a source failed"),
+            Reason::Protocol(_) => f.write_str("closed because of a protocol error"),
+            Reason::Source(_) => f.write_str("source failed"),
             reason => reason.fmt(f),
         }?;
         match undelivered {
@@ -56,13 +56,12 @@ impl fmt::Display for Discreet<'_> {
 
 /// Why a connection ended.
 ///
-/// The first error wins: what went wrong first is reported, also when more went wrong afterwards.
-/// `Local` and `Eof` are no errors: an error that keeps a close from being carried out replaces
-/// them.
+/// The first error wins: what went wrong first is reported, even if more went wrong afterwards.
+/// `Local` and `Eof` are not errors: an error that prevents a close from completing replaces them.
 ///
-/// What the peer sees: a reset (RST) where pending bytes were dropped, so that it does not take a
-/// part for the whole (`Aborted`, `PendingLimit`, `TimedOut` of a write stall or close flush,
-/// `Source`, `Finished`); else its data and then an end. Unix sockets have no reset.
+/// What the peer sees: a reset (RST) if pending bytes were dropped, so that it does not take a part
+/// for the whole (`Aborted`, `PendingLimit`, `TimedOut` of a write stall or close flush, `Source`,
+/// `Finished`); otherwise its data and then an end. Unix sockets have no reset.
 /// [`guide::endings`](crate::guide::endings) has the table.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -71,15 +70,15 @@ pub enum Reason {
     Local,
     /// `abort` was called.
     Aborted,
-    /// The peer sent its end (`recv` gave 0 bytes), and then this side closed too.
+    /// The peer sent its end (`recv` returned 0 bytes), and then this side closed, too.
     Eof,
     /// The peer reset the connection (RST: `ECONNRESET` or `EPIPE`).
     Reset,
-    /// A deadline passed. For `Set` and `Idle`: and then the handler called
+    /// A deadline passed. For `Set` and `Idle`, the handler then called
     /// [`close_timed_out`](crate::Context::close_timed_out), as `on_deadline` does by default.
     TimedOut(Deadline),
-    /// `connect` failed: at which step, after how many attempts, and the error, `ECONNREFUSED` for
-    /// example.
+    /// `connect` failed: at which step, after how many attempts, and with which error, for example
+    /// `ECONNREFUSED`.
     ConnectFailed(Box<ConnectError>),
     /// `connect` took longer than [`Limits::connect_timeout`](crate::Limits::connect_timeout), from
     /// the look-up of a name to the answer of one of its addresses.
@@ -87,7 +86,7 @@ pub enum Reason {
     /// The handler left more input unconsumed than
     /// [`Limits::input_limit`](crate::Limits::input_limit). What is pending was sent first.
     InputLimit,
-    /// Something was sent after a `Sent::Wait`, the peer had left more of what came before than
+    /// Something was sent after a `Sent::Wait` to a peer that had left more unread than
     /// [`Limits::hard_limit`](crate::Limits::hard_limit) allows, and the policy is `Close`.
     PendingLimit,
     /// `close_because` was called; the caller's own error.
@@ -95,7 +94,7 @@ pub enum Reason {
     /// A source of [`send_from`](crate::Context::send_from) failed or panicked, or its file has
     /// become shorter. The peer sees a reset, so that it does not take a part for the whole.
     Source(io::Error),
-    /// The grace of `finish` ended before the connection did.
+    /// The grace period of `finish` ended before the connection did.
     Finished,
     /// TLS failed: a certificate that is no good, a peer that speaks no TLS or refuses ours, a
     /// broken record (feature `tls`). The error says what, and the peer was told by an alert.
@@ -107,12 +106,13 @@ pub enum Reason {
     /// belongs to it.
     #[cfg(unix)]
     Released(Box<Released>),
-    /// Any other error of the operating system, a keep-alive that got no answer (`ETIMEDOUT`) too.
+    /// Any other error of the operating system, such as a keep-alive without an answer
+    /// (`ETIMEDOUT`).
     Io(io::Error),
 }
 
 impl Reason {
-    /// `Local`, `Eof` or `Released`: somebody wished it so.
+    /// Did one side intend it: `Local`, `Eof` or `Released`?
     pub fn is_clean(&self) -> bool {
         #[cfg(unix)]
         if matches!(self, Reason::Released(_)) {
@@ -136,23 +136,23 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Local => f.write_str("closed here"),
-            Reason::Aborted => f.write_str("aborted here"),
-            Reason::Eof => f.write_str("peer closed"),
+            Reason::Local => f.write_str("closed locally"),
+            Reason::Aborted => f.write_str("aborted locally"),
+            Reason::Eof => f.write_str("closed by peer"),
             Reason::Reset => f.write_str("reset by peer"),
             Reason::TimedOut(which) => write!(f, "timed out ({which})"),
             Reason::ConnectFailed(error) => error.fmt(f),
             Reason::ConnectTimedOut => f.write_str("connect timed out"),
-            Reason::InputLimit => f.write_str("unconsumed input above its limit"),
-            Reason::PendingLimit => f.write_str("pending output above its limit"),
+            Reason::InputLimit => f.write_str("unconsumed input exceeds `input_limit`"),
+            Reason::PendingLimit => f.write_str("pending output exceeds `hard_limit`"),
             Reason::Protocol(error) => write!(f, "closed because: {error}"),
-            Reason::Source(error) => write!(f, "a source failed: {error}"),
-            Reason::Finished => f.write_str("still open at the end of the grace"),
-            Reason::Tls(error) => write!(f, "tls: {error}"),
-            Reason::Truncated => f.write_str("cut off: an end without close_notify"),
+            Reason::Source(error) => write!(f, "source failed: {error}"),
+            Reason::Finished => f.write_str("still open when the grace period ended"),
+            Reason::Tls(error) => write!(f, "TLS: {error}"),
+            Reason::Truncated => f.write_str("truncated: end of stream without close_notify"),
             #[cfg(unix)]
             Reason::Released(_) => f.write_str("released"),
-            Reason::Io(error) => write!(f, "i/o error: {error}"),
+            Reason::Io(error) => write!(f, "I/O error: {error}"),
         }
     }
 }
@@ -193,7 +193,7 @@ pub struct ConnectError {
     /// How many addresses were tried: a name may have several.
     pub attempts: u8,
     /// The error of the system or of the resolver. Of several attempts it is the first error that
-    /// says something of the peer, and not only that this machine has no such network.
+    /// says something about the peer, and not only that this machine has no such network.
     pub error: io::Error,
 }
 
@@ -201,8 +201,8 @@ pub struct ConnectError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectStep {
-    /// Nothing was tried, for it was refused here: no address, no name, senseless limits or
-    /// options, `max_connections`, or `finish` has begun.
+    /// Nothing was tried, because it was refused locally: an invalid address or name, invalid
+    /// limits or options, `max_connections`, or `finish` has begun.
     Begin,
     /// The name was looked up, and has no address.
     LookUp,
@@ -277,7 +277,7 @@ impl fmt::Display for Deadline {
             Deadline::Idle => f.write_str("idle"),
             Deadline::WriteStall => f.write_str("write stall"),
             Deadline::CloseFlush => f.write_str("close flush"),
-            Deadline::Handshake => f.write_str("tls handshake"),
+            Deadline::Handshake => f.write_str("TLS handshake"),
         }
     }
 }

@@ -7,8 +7,17 @@ use std::time::Duration;
 /// What a reactor is made with. Start from `Config::default()` and change what you need, by its
 /// fields or by the setters of the same names.
 ///
-/// Senseless values (a budget of zero, a low mark above the high one) are refused by
+/// Invalid values (a budget of zero, a low watermark above the high one) are refused by
 /// [`Reactor::with_config`](crate::Reactor::with_config) with a message that names them.
+///
+/// ```
+/// use sockeye::{Config, Limits, Reactor};
+///
+/// let limits = Limits::default().at_most_pending(256 * 1024);
+/// let reactor = Reactor::with_config(Config::default().max_connections(10_000).limits(limits))?;
+/// # drop(reactor);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -186,8 +195,18 @@ impl Limits {
 }
 
 /// The limits of one connection; a listener or a connect may have its own.
+///
+/// ```
+/// use sockeye::{Limits, Listen};
+/// use std::time::Duration;
+///
+/// let limits = Limits::default().idle(Some(Duration::from_secs(300)));
+/// let listen = Listen::new("127.0.0.1:7000").limits(limits);
+/// # drop(listen);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[doc(alias("backpressure", "watermark", "timeout"))]
 pub struct Limits {
     /// Pending bytes above which `send` answers `Wait`; default 64 KiB: a stream that `on_drain`
     /// refills costs 2.5 times as much with 8 KiB, and 0.65 times with 256 KiB
@@ -273,20 +292,20 @@ pub enum Overflow {
     DropNewest,
 }
 
-/// A value of [`Config`] or [`Limits`] that makes no sense.
+/// An invalid value of [`Config`] or [`Limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "senseless configuration: {}", self.0)
+        write!(f, "invalid configuration: {}", self.0)
     }
 }
 
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Says which value makes no sense, if any.
+    /// Says which value is invalid, if any.
     pub fn check(&self) -> Result<(), ConfigError> {
         let budgets = [
             ("accepts_per_turn", self.accepts_per_turn),
@@ -301,12 +320,12 @@ impl Config {
             ("message_limit", self.message_limit),
         ];
         for (name, value) in budgets {
-            not_zero(name, value == 0)?;
+            at_least_one(name, value)?;
         }
         // Both are allocated at once, and an allocation that cannot be is a panic.
-        at_most("events_per_wait", self.events_per_wait, MAX_EVENTS)?;
-        at_most("receive_buffer", self.receive_buffer, MAX_RECEIVE_BUFFER)?;
-        not_zero("accept_backoff", self.accept_backoff.is_zero())?;
+        below("events_per_wait", self.events_per_wait, MAX_EVENTS)?;
+        below("receive_buffer", self.receive_buffer, MAX_RECEIVE_BUFFER)?;
+        not_zero("accept_backoff", self.accept_backoff)?;
         self.limits.check()
     }
 }
@@ -327,7 +346,7 @@ impl Limits {
         Ok(Arc::new(limits))
     }
 
-    /// Says which value makes no sense, if any.
+    /// Says which value is invalid, if any.
     pub fn check(&self) -> Result<(), ConfigError> {
         let Limits {
             low_watermark: low,
@@ -335,40 +354,49 @@ impl Limits {
             hard_limit: hard,
             ..
         } = *self;
-        if low > high {
-            return Err(ConfigError(format!(
-                "low_watermark {low} above high_watermark {high}"
-            )));
-        }
-        if high > hard {
-            return Err(ConfigError(format!(
-                "high_watermark {high} above hard_limit {hard}"
-            )));
-        }
-        not_zero("idle", self.idle.is_some_and(|idle| idle.is_zero()))?;
-        not_zero("connect_timeout", self.connect_timeout.is_zero())?;
-        not_zero("write_stall", self.write_stall.is_zero())?;
-        not_zero("close_flush", self.close_flush.is_zero())?;
-        not_zero("close_time", self.close_time.is_zero())?;
-        not_zero("linger_silence", self.linger_silence.is_zero())
+        at_most("low_watermark", low, "high_watermark", high)?;
+        at_most("high_watermark", high, "hard_limit", hard)?;
+        not_zero("idle", self.idle.unwrap_or(Duration::MAX))?;
+        not_zero("connect_timeout", self.connect_timeout)?;
+        not_zero("write_stall", self.write_stall)?;
+        not_zero("close_flush", self.close_flush)?;
+        not_zero("close_time", self.close_time)?;
+        not_zero("linger_silence", self.linger_silence)
     }
 }
 
 const MAX_EVENTS: usize = 1 << 20;
 const MAX_RECEIVE_BUFFER: usize = 1 << 30;
 
-fn at_most(name: &str, value: usize, most: usize) -> Result<(), ConfigError> {
+fn at_most(name: &str, value: usize, limit: &str, most: usize) -> Result<(), ConfigError> {
     match value > most {
-        true => Err(ConfigError(format!("{name} {value} above {most}"))),
+        true => Err(ConfigError(format!(
+            "`{name}` ({value}) must not exceed `{limit}` ({most})"
+        ))),
         false => Ok(()),
     }
 }
 
-fn not_zero(name: &str, is_zero: bool) -> Result<(), ConfigError> {
-    match is_zero {
+fn below(name: &str, value: usize, most: usize) -> Result<(), ConfigError> {
+    match value > most {
         true => Err(ConfigError(format!(
-            "{name} is zero: nothing would ever be done"
+            "`{name}` ({value}) must be at most {most}"
         ))),
+        false => Ok(()),
+    }
+}
+
+/// For a budget, without which nothing would ever be done.
+fn at_least_one(name: &str, value: usize) -> Result<(), ConfigError> {
+    match value {
+        0 => Err(ConfigError(format!("`{name}` must be at least 1"))),
+        _ => Ok(()),
+    }
+}
+
+fn not_zero(name: &str, time: Duration) -> Result<(), ConfigError> {
+    match time.is_zero() {
+        true => Err(ConfigError(format!("`{name}` must not be zero"))),
         false => Ok(()),
     }
 }
@@ -398,13 +426,16 @@ mod tests {
     }
 
     #[test]
-    fn a_senseless_value_is_refused_by_name() {
+    fn an_invalid_value_is_refused_by_name() {
         let refused = |change: fn(&mut Config), name: &str| {
             let mut config = Config::default();
             change(&mut config);
             let error = config.check().unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
+            assert!(error.contains(&format!("`{name}`")), "{error}");
         };
+        let error = Config::default().reads_per_turn(0).check().unwrap_err();
+        let text = "invalid configuration: `reads_per_turn` must be at least 1";
+        assert_eq!(error.to_string(), text);
         refused(|c| c.accepts_per_turn = 0, "accepts_per_turn");
         refused(|c| c.receive_buffer = 0, "receive_buffer");
         refused(|c| c.accept_backoff = Duration::ZERO, "accept_backoff");

@@ -148,13 +148,14 @@ impl<C: Decoder + Clone> Frames<C> {
         }
     }
 
-    /// The next frame, for who has a last word to say: as [`next`](Frames::next), but what is no
-    /// frame is told and closes nothing.
+    /// The next frame, as [`next`](Frames::next) gives it, but bytes that are not a frame are an
+    /// error and close nothing. So you can send a last word.
     ///
     /// # Errors
     ///
-    /// What has come is no frame. The decoder is then out of step: close the connection
-    /// ([`close_because`](Context::close_because) keeps the reason), or give it another one.
+    /// The bytes received are not a frame. The decoder has then lost its place: close the
+    /// connection ([`close_because`](Context::close_because) keeps the reason), or give it another
+    /// decoder.
     #[inline]
     pub fn try_next<'d, 'i>(
         &'d mut self,

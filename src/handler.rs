@@ -15,14 +15,14 @@ pub enum Accept {
     /// Keep it: `on_open` comes next.
     #[default]
     Keep,
-    /// Close it at once; it has cost nothing but the accept, and no other callback comes.
+    /// Close it at once. It has cost nothing but the accept, and no other callback comes.
     Refuse,
 }
 
 /// An application: what it does when something has happened.
 ///
-/// The loop calls these methods; they are the *callbacks*. Only [`on_data`](Handler::on_data) must
-/// be written. The life of a listener, and of a connection, as a regular expression:
+/// The loop calls these methods; they are the *callbacks*. Only [`on_data`](Handler::on_data) is
+/// required. The life of a listener, and of a connection, as a regular expression:
 ///
 /// ```text
 /// listener:    listen (on_accept | on_accept_error)* unlisten
@@ -35,91 +35,98 @@ pub enum Accept {
 /// Every connection whose id you were given ends with exactly one `on_close`, and nothing follows
 /// it. A connect that fails has no `on_open` before it.
 ///
-/// No callback is ever called while another one runs, for commands only change state. In every
-/// callback every command is legal, also one that ends the connection which the callback is for, or
-/// another one: from then on nothing but `on_close` comes for it, even if more of its bytes have
-/// been read already.
+/// No callback is ever called while another one runs, because commands only change state. In every
+/// callback every command is legal, even one that ends the callback's own connection or another
+/// one. From then on nothing but `on_close` comes for that connection, even if more of its bytes
+/// have already been read.
 ///
-/// A callback holds up all connections until it returns, so it should be quick. It must not block:
-/// give long work to another thread, and let it answer with a [`Sender`](crate::Sender).
-/// `M` is what other threads may post with one.
+/// A callback holds up all connections until it returns, so it should be quick, and it must not
+/// block. Give long work to another thread, and let that answer with a [`Sender`](crate::Sender).
+/// `M` is the type of the messages that a `Sender` posts.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no handler of bytes that a `Reactor<{M}>` could run",
-    label = "no `Handler<{M}>`",
-    note = "write `impl Handler<{M}> for {Self}`, with `on_data`; `()` are no messages",
-    note = "a `FrameHandler` runs behind its decoder: `Framed::new(codec, handler)`"
+    message = "`{Self}` is not a handler that a `Reactor<{M}>` can run",
+    label = "not a `Handler<{M}>`",
+    note = "write `impl Handler<{M}> for {Self}`, with `on_data`; `()` means no messages",
+    note = "a `FrameHandler` needs a codec: `Framed::new(codec, handler)`"
 )]
 #[allow(
     unused_variables,
     reason = "the defaults ignore most of what they are given"
 )]
 pub trait Handler<M = ()> {
-    /// A peer wants to be accepted. Once for each, before anything is allocated for it; not for
-    /// those that [`Config::max_connections`](crate::Config::max_connections) turns away.
-    /// Default: keep it.
+    /// A peer wants to be accepted. Called once for each peer, before anything is allocated for it;
+    /// not called for peers that [`Config::max_connections`](crate::Config::max_connections) turns
+    /// away. Default: keep it.
     fn on_accept(&mut self, cx: &mut Context, listener: ListenerId, peer: &Addr) -> Accept {
         Accept::Keep
     }
 
-    /// The connection is open: accepted, or connected. Once, before any data. You may send at once.
-    /// For an accepted connection it is the first that you hear of its id; set up your own state
-    /// for it here. Default: nothing.
+    /// The connection is open: accepted, or connected. Called once, before any data. You may send
+    /// at once. For an accepted connection this is the first that you hear of its id: set up your
+    /// own state for it here. Default: nothing.
+    #[doc(alias = "connection_made")]
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, origin: Origin) {}
 
-    /// Bytes have come: one call for each read of the loop, of one receive buffer at most. Take
+    /// Bytes have arrived: one call for each read of the loop, of one receive buffer at most. Take
     /// from `input` what you understand, and leave the rest: it is offered again, in front of the
     /// next bytes. A stream has no messages: two of them may come in one call, or one in pieces, so
-    /// take them in a loop. It ends by itself if you close the connection in it or pause its reads,
-    /// for the input looks empty then.
+    /// take them in a loop. The loop ends by itself if you close the connection in it or pause its
+    /// reads, because the input looks empty from then on.
     ///
-    /// What is left when the peer sends no more is offered once more, with no new bytes:
-    /// [`Input::is_ended`] says so. A loop that looks for whole messages needs not care.
+    /// When the peer sends no more, what is left is offered once more, without new bytes:
+    /// [`Input::is_ended`] says so. A loop that looks for whole messages can ignore this.
     ///
-    /// More than [`Limits::input_limit`](crate::Limits::input_limit) left, with reads not paused,
-    /// closes the connection.
+    /// If more than [`Limits::input_limit`](crate::Limits::input_limit) is left and reads are not
+    /// paused, the connection is closed.
+    #[doc(alias("recv", "read", "data_received"))]
     fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input);
 
-    /// The handshake that [`Context::start_tls`] began is through: what comes and goes from now on
-    /// is TLS, and [`Context::tls`] says what it has come to. Once for each `start_tls`, unless the
-    /// connection ends before. Default: nothing.
+    /// The handshake that [`Context::start_tls`] began has succeeded. From now on all bytes are
+    /// encrypted, and [`Context::tls`] says what was negotiated. Called once for each `start_tls`,
+    /// unless the connection ends first. Default: nothing.
     #[cfg(feature = "tls")]
     fn on_secure(&mut self, cx: &mut Context, conn: ConnId) {}
 
-    /// What was pending has fallen to the low watermark, or can never be sent because a write
-    /// failed: the wait that a [`Sent::Wait`](crate::Sent::Wait) or
-    /// [`Context::await_drain`](crate::Context::await_drain) began is over. Once for each such
-    /// wait, never from inside a `send`, and not after `close`. Default: nothing.
+    /// You may send again: the pending bytes have fallen to the low watermark, or can never be sent
+    /// because a write failed. This ends the wait that a [`Sent::Wait`](crate::Sent::Wait) or
+    /// [`Context::await_drain`](crate::Context::await_drain) began. Called once for each such wait,
+    /// never from inside a `send`, and not after `close`. Default: nothing.
+    #[doc(alias("backpressure", "writable", "EPOLLOUT", "resume_writing"))]
     fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {}
 
-    /// The peer sends no more (`recv` gave 0 bytes): it closed, or it shut its writing side
-    /// down and waits for an answer, which look the same. At most once; no `on_data` follows.
-    /// `input` is what was never consumed: mostly a truncated message. It was offered to `on_data`
-    /// once more before. Sending is still possible.
-    /// Default: close, after a flush, which is right for both if all that you have to say is queued
-    /// by now. If you go on from `on_drain`, or an answer is still to come, override it, or the
-    /// peer gets a part and a clean end.
+    /// The peer sends no more (`recv` returned 0 bytes): it closed, or it shut down its writing
+    /// side and waits for an answer, which look the same. Called at most once; no `on_data`
+    /// follows. `input` is what was never consumed, usually a truncated message, which was offered
+    /// to `on_data` once more before. Sending is still possible.
+    ///
+    /// Default: close, after a flush. That is right for both cases if all that you have to say is
+    /// queued by now. If you continue in `on_drain`, or an answer is still to come, override this,
+    /// or the peer gets only a part, followed by a clean end.
+    #[doc(alias("half-close", "recv", "FIN", "UV_EOF", "eof_received"))]
     fn on_eof(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
         cx.close(conn);
     }
 
     /// A deadline has passed: `Set` once for each `set_deadline`, with its key; `Idle` each time
-    /// that nothing has moved for the idle time; no other kind comes here. Also while connecting.
-    /// Default: close after a flush, with reason `TimedOut(which)`, whatever the key.
+    /// that nothing has moved for the idle time; no other kind comes here. It may come while the
+    /// connection is still connecting. Default: close after a flush, with reason
+    /// `TimedOut(which)`, whatever the key.
     fn on_deadline(&mut self, cx: &mut Context, conn: ConnId, which: Deadline) {
         cx.close_timed_out(conn, which);
     }
 
-    /// A graceful stop ([`Context::finish`]) has begun: say goodbye. Once for each connection,
-    /// for those that are still connecting too. It may stay open until the grace is over.
-    /// Default: close, after a flush.
+    /// A graceful stop ([`Context::finish`]) has begun: say goodbye. Called once for each
+    /// connection, even if it is still connecting. The connection may stay open until the grace
+    /// period is over. Default: close, after a flush.
     fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
         cx.close(conn);
     }
 
-    /// The connection is over: exactly once for every id handed out, always last, for connects that
-    /// failed too. `closed` says why, and what was lost; drop your own state for it here. Questions
-    /// about it still answer; commands say that it is gone; its descriptor is released as this
-    /// returns. Default: nothing.
+    /// The connection is over. Called exactly once for every id that you were given, always last,
+    /// even for connects that failed. `closed` says why, and what was lost; drop your own state for
+    /// the connection here. Questions about it still answer; commands say that it is gone. Its
+    /// descriptor is released when this returns. Default: nothing.
+    #[doc(alias("connection_lost", "disconnect"))]
     fn on_close(&mut self, cx: &mut Context, conn: ConnId, closed: Closed) {}
 
     /// A timer of [`Context::set_timer`] has fired: once, unless it was cancelled; its id is stale
@@ -130,23 +137,24 @@ pub trait Handler<M = ()> {
 
     /// A message from another thread: once for each, in the order of posting. It does not pass
     /// through `on_event`; what it creates has the default tag. Default: drop it.
+    #[doc(alias("call_soon_threadsafe", "uv_async_t"))]
     fn on_message(&mut self, cx: &mut Context, message: M) {}
 
-    /// A listener cannot accept, for want of descriptors or memory mostly. It rests for
-    /// [`Config::accept_backoff`](crate::Config::accept_backoff) and tries again by itself: once
-    /// for each rest. Default: nothing (it is logged as a warning).
+    /// A listener cannot accept, usually for lack of descriptors or memory. It pauses for
+    /// [`Config::accept_backoff`](crate::Config::accept_backoff) and tries again by itself. Called
+    /// once for each such pause. Default: nothing (it is logged as a warning).
     fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {}
 
-    /// The readiness of a descriptor of `Context::watch` has changed; once for each change, with
-    /// all that was reported since the last call. `key` is what it is watched with. Default:
+    /// The readiness of a descriptor of `Context::watch` has changed. Called once for each change,
+    /// with all that was reported since the last call. `key` is the one given to `watch`. Default:
     /// nothing.
     fn on_ready(&mut self, cx: &mut Context, watch: WatchId, key: u64, readiness: Readiness) {}
 
-    /// Everything but messages comes through here. The default calls the method above that is for
-    /// it ([`Event::dispatch`]); an application of several parts overrides it with one
-    /// `match event.tag`, and hands the event to the part's own `on_event`. What it does not hand
-    /// on it must [`dispatch`](Event::dispatch) to itself, or that event's default is lost: an end
-    /// does not close then.
+    /// Every event except messages comes through here. The default calls the method above that is
+    /// for it ([`Event::dispatch`]). An application of several parts overrides it with one
+    /// `match event.tag`, and hands the event to the part's own `on_event`. It must
+    /// [`dispatch`](Event::dispatch) every other event to itself, or that event's default is lost:
+    /// an end then does not close the connection.
     #[inline(always)]
     fn on_event(&mut self, cx: &mut Context, event: Event<'_>) {
         event.dispatch(self, cx);
@@ -217,10 +225,10 @@ impl<'a> Event<'a> {
         Event { tag, kind }
     }
 
-    /// Calls the method of the handler that is for this event, as `on_event` does by default. An
-    /// `on_event` of your own that looks at some events only hands the others on with it:
-    /// `event.dispatch(self, cx)`. Dropped instead, an event loses its default, too: an end that
-    /// nobody closes, a deadline that passes without effect.
+    /// Calls the handler's method for this event, as `on_event` does by default. If your own
+    /// `on_event` handles only some events, hand on the others: `event.dispatch(self, cx)`. If you
+    /// drop an event instead, its default is lost: an end does not close, and a deadline passes
+    /// without effect.
     #[inline(always)]
     pub fn dispatch<M, H: Handler<M> + ?Sized>(self, handler: &mut H, cx: &mut Context) {
         match self.kind {

@@ -30,7 +30,7 @@ impl Hold {
     ///
     /// With a number above 6; in a constant that is an error of the compiler.
     pub const fn new(number: u8) -> Hold {
-        assert!(number < 7, "the number of a hold is 0 to 6");
+        assert!(number < 7, "the number of a hold must be from 0 to 6");
         Hold(1 << number)
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Posts messages to a reactor from any thread; each comes to `on_message`.
 ///
 /// Clone it freely. Many messages posted while the loop is busy wake it once.
+#[doc(alias("channel", "mpsc", "uv_async_t", "eventfd", "Waker"))]
 pub struct Sender<M> {
     shared: Arc<Shared<M>>,
 }
@@ -49,7 +50,7 @@ impl<M> SendError<M> {
 impl<M> fmt::Display for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SendError::Full(_) => "the reactor's mailbox is full: try again when it has caught up",
+            SendError::Full(_) => "the mailbox is full",
             SendError::Closed(_) => "the reactor is gone",
         })
     }

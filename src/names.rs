@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Looks up the names that [`Context::connect`](crate::Context::connect) is given.
 ///
-/// The default one asks the system (getaddrinfo(3)) on up to four threads. Another one is set by
-/// [`Context::set_resolver`](crate::Context::set_resolver): [`StaticNames`] in tests, or one of
-/// yours. Literal addresses and `localhost` never come here.
+/// The default resolver asks the system (getaddrinfo(3)) on up to four threads.
+/// [`Context::set_resolver`](crate::Context::set_resolver) sets another one: [`StaticNames`] in
+/// tests, or one of yours. Literal addresses and `localhost` never come here.
 pub trait Resolver: Send {
-    /// Begins to look up a host. It must not block: the loop waits meanwhile. The answer is given
-    /// by [`Lookup::answer`], now or later, from any thread.
+    /// Begins to look up a host. It must not block, because the loop waits for it to return. Give
+    /// the answer with [`Lookup::answer`], now or later, from any thread.
     fn look_up(&mut self, lookup: Lookup);
 }
 
-/// One look-up: what is asked, and where the answer goes. Whoever drops it has answered that there
-/// is none.
+/// One look-up: what is asked, and where the answer goes. Dropping it without an answer is an
+/// error for the connect.
 pub struct Lookup {
     host: String,
     port: u16,
@@ -117,7 +117,7 @@ impl Lookup {
 impl Drop for Lookup {
     fn drop(&mut self) {
         if !self.answered {
-            let text = "the resolver has given no answer";
+            let text = "the resolver gave no answer";
             self.reply_last(Err(io::Error::other(text)));
         }
     }
@@ -164,7 +164,7 @@ impl StaticNames {
     /// The addresses of a name, if it is in the table.
     pub(crate) fn find(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let addrs = self.names.get(&plain(host));
-        let addrs = addrs.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no such name"))?;
+        let addrs = addrs.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "name not found"))?;
         Ok(addrs.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
     }
 }
@@ -203,7 +203,7 @@ impl Host<'_> {
         {
             return match scope.parse::<u32>() {
                 Ok(scope) => Ok(Host::Known(vec![scoped(ip, port, scope)])),
-                Err(_) if scope.is_empty() => Err(refuse(host, "there is no interface")),
+                Err(_) if scope.is_empty() => Err(refuse(host, "the interface is empty")),
                 Err(_) => Ok(Host::Scoped(ip, scope)),
             };
         }
@@ -228,7 +228,7 @@ fn refuse(host: &str, why: &str) -> io::Error {
     let shown: String = host.chars().take(80).collect();
     io::Error::new(
         ErrorKind::InvalidInput,
-        format!("{shown:?} is no name of a host: {why}"),
+        format!("{shown:?} is not a valid host name: {why}"),
     )
 }
 
@@ -239,11 +239,11 @@ fn check_name(host: &str) -> io::Result<()> {
     let is_odd = |c: char| c.is_ascii_control() || matches!(c, ' ' | ':' | '/' | '[' | ']' | '%');
     let why = match name {
         "" => "it is empty",
-        _ if !name.is_ascii() => "it is not ASCII; write its form that begins with xn--",
-        _ if name.contains(is_odd) => "it has a character that no name has",
+        _ if !name.is_ascii() => "it is not ASCII; use its form that begins with xn--",
+        _ if name.contains(is_odd) => "it contains an invalid character",
         _ if name.len() > 253 => "it is longer than 253 bytes",
-        _ if name.split('.').any(str::is_empty) => "a part of it is empty",
-        _ if name.split('.').any(|label| label.len() > 63) => "a part is longer than 63 bytes",
+        _ if name.split('.').any(str::is_empty) => "a label is empty",
+        _ if name.split('.').any(|label| label.len() > 63) => "a label is longer than 63 bytes",
         _ => return Ok(()),
     };
     Err(refuse(host, why))
@@ -290,7 +290,7 @@ mod tests {
         for (name, why) in [
             ("", "empty"),
             (".", "empty"),
-            ("a..b", "a part of it is empty"),
+            ("a..b", "a label is empty"),
             ("a\0b", "character"),
             ("a b", "character"),
             ("bücher.example", "xn--"),

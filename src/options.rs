@@ -38,15 +38,19 @@ impl SocketOptions {
         ];
         for (name, bytes) in buffers {
             if let Some(bytes) = bytes.filter(|bytes| i32::try_from(*bytes).is_err()) {
-                return refuse(format!("{name} {bytes} above {}", i32::MAX));
+                return refuse(format!("`{name}` ({bytes}) must be at most {}", i32::MAX));
             }
         }
         match self.keep_alive {
-            Some(times) if times.idle.is_zero() => refuse("keep_alive: idle is zero".into()),
-            Some(times) if times.interval.is_zero() => {
-                refuse("keep_alive: interval is zero".into())
+            Some(times) if times.idle.is_zero() => {
+                refuse("`keep_alive`: `idle` must not be zero".into())
             }
-            Some(times) if times.count == 0 => refuse("keep_alive: count is zero".into()),
+            Some(times) if times.interval.is_zero() => {
+                refuse("`keep_alive`: `interval` must not be zero".into())
+            }
+            Some(times) if times.count == 0 => {
+                refuse("`keep_alive`: `count` must not be zero".into())
+            }
             _ => Ok(()),
         }
     }
@@ -64,8 +68,8 @@ pub struct KeepAlive {
     pub idle: Duration,
     /// Time between two probes.
     pub interval: Duration,
-    /// Probes without an answer until the peer is given up. OpenBSD and Windows have a count of
-    /// their own, and this one is not used.
+    /// Probes without an answer until the peer is given up. OpenBSD and Windows use a count of
+    /// their own instead.
     pub count: u32,
 }
 
@@ -77,7 +81,7 @@ macro_rules! common_options {
             self
         }
 
-        /// Limits of its own instead of those in [`Config`](crate::Config).
+        /// Limits that replace those in [`Config`](crate::Config).
         pub fn limits(mut self, limits: Limits) -> Self {
             self.limits = Some(limits);
             self
@@ -89,29 +93,34 @@ macro_rules! common_options {
             self
         }
 
-        /// `TCP_NODELAY` (not for Unix sockets); default `true`: the loop itself joins what is sent
-        /// within a turn, and Nagle's algorithm would only hold back its last segment.
+        /// `TCP_NODELAY` (not for Unix sockets); default `true`: the loop itself combines what is
+        /// sent within a turn, and Nagle's algorithm would only delay the last segment.
+        #[doc(alias("TCP_NODELAY", "Nagle"))]
         pub fn nodelay(mut self, on: bool) -> Self {
             self.socket.nodelay = on;
             self
         }
 
         /// `SO_KEEPALIVE` with its three values (not for Unix sockets); default off.
+        #[doc(alias = "SO_KEEPALIVE")]
         pub fn keep_alive(mut self, keep_alive: KeepAlive) -> Self {
             self.socket.keep_alive = Some(keep_alive);
             self
         }
 
-        /// `SO_RCVBUF`, bytes, set before the handshake, for it bounds the window (tcp(7)).
-        /// Default: the system tunes it. It has bounds of its own, and keeps to them without a word
-        /// (on Linux `net.core.rmem_max`, and 2,304 bytes at least, after it has doubled the
-        /// value). More than it can be told, 2 GiB, is refused.
+        /// `SO_RCVBUF`, in bytes; set before the handshake, because it bounds the window (tcp(7)).
+        /// Default: the system tunes it. The system has bounds of its own and applies them silently
+        /// (on Linux at most `net.core.rmem_max` and at least 2,304 bytes, after doubling the
+        /// value). A value of 2 GiB or more is refused.
+        #[doc(alias = "SO_RCVBUF")]
         pub fn receive_buffer(mut self, bytes: usize) -> Self {
             self.socket.receive_buffer = Some(bytes);
             self
         }
 
-        /// `SO_SNDBUF`, bytes. Default: the system tunes it. For its bounds see `receive_buffer`.
+        /// `SO_SNDBUF`, in bytes. Default: the system tunes it. For its bounds see
+        /// `receive_buffer`.
+        #[doc(alias = "SO_SNDBUF")]
         pub fn send_buffer(mut self, bytes: usize) -> Self {
             self.socket.send_buffer = Some(bytes);
             self
@@ -119,8 +128,7 @@ macro_rules! common_options {
     };
 }
 
-/// What [`Context::listen`](crate::Context::listen) is to do; an address alone will often be
-/// enough.
+/// Options of [`Context::listen`](crate::Context::listen); often an address alone is enough.
 #[derive(Clone, Debug)]
 pub struct Listen {
     pub(crate) target: Target,
@@ -142,8 +150,9 @@ impl Listen {
     /// Listens on this address. Port 0 lets the system choose: ask
     /// [`Context::listener_addr`](crate::Context::listener_addr).
     ///
-    /// Of several servers that start on one Unix path at the same time one gets it, and the others
-    /// are told that it is in use. For that there is a file `PATH.sockeye-lock` while one starts.
+    /// If several servers start on one Unix path at the same time, one of them gets it, and the
+    /// others get the error that it is in use. To decide this, a file `PATH.sockeye-lock` exists
+    /// while one of them starts.
     pub fn new(addr: impl ToAddr) -> Listen {
         Listen {
             target: addr.into().0,
@@ -164,13 +173,13 @@ impl Listen {
 
     common_options!();
 
-    /// What a peer is told that is refused, by `on_accept` or by
+    /// What to send to a peer that is refused, by `on_accept` or by
     /// [`Config::max_connections`](crate::Config::max_connections): "503", "too many". Default:
     /// nothing.
     ///
-    /// It is one write, and the end at once: nobody waits for the peer. So it may be lost, also
-    /// when the peer has spoken first, for a close with unread input is a reset (RFC 2525, 2.17).
-    /// Who needs more accepts the peer, sends, and closes.
+    /// It is one write, followed by the end at once; the loop does not wait for the peer. So it may
+    /// be lost, especially if the peer has already sent something, because a close with unread
+    /// input is a reset (RFC 2525, 2.17). If you need more, accept the peer, send, and close.
     pub fn last_word(mut self, bytes: impl Into<Vec<u8>>) -> Listen {
         self.last_word = Some(bytes.into().into());
         self
@@ -190,9 +199,9 @@ impl Listen {
         self
     }
 
-    /// The mode of the socket's file: who may connect to it, 0o600 for this user alone (unix(7)).
-    /// Default: 0o777 without what the umask takes. Only for Unix paths. It is there before anybody
-    /// can connect, and at no moment may somebody connect whom it does not allow.
+    /// The mode of the socket's file, for Unix paths: it says who may connect, 0o600 for this user
+    /// alone (unix(7)). Default: 0o777 minus the umask. The mode is set before anybody can connect,
+    /// so at no moment can a user connect whom it does not allow.
     pub fn mode(mut self, mode: u32) -> Listen {
         self.mode = Some(mode);
         self
@@ -200,36 +209,39 @@ impl Listen {
 
     /// Connections that the system holds until they are accepted; default 1024. Linux caps it at
     /// `net.core.somaxconn` (listen(2)).
+    #[doc(alias = "SOMAXCONN")]
     pub fn backlog(mut self, connections: u32) -> Listen {
         self.backlog = i32::try_from(connections).unwrap_or(i32::MAX);
         self
     }
 
-    /// `SO_REUSEADDR` (Unix only): bind although old connections of this port are in TIME_WAIT;
+    /// `SO_REUSEADDR` (Unix only): bind even if old connections of this port are in TIME_WAIT;
     /// default `true`.
+    #[doc(alias = "SO_REUSEADDR")]
     pub fn reuse_address(mut self, on: bool) -> Listen {
         self.reuse_address = on;
         self
     }
 
     /// `SO_REUSEPORT` (Unix only): several sockets share the port, and the system spreads
-    /// connections over them; default `false`. Each has a backlog of its own: who waits in that of
-    /// a listener that closes is reset, though another could take it, unless Linux moves it there
-    /// (`net.ipv4.tcp_migrate_req`, ip-sysctl). So close one only when its process ends anyway.
+    /// connections over them; default `false`. Each socket has its own backlog: when a listener
+    /// closes, the peers waiting in its backlog are reset, even if another listener could take
+    /// them, unless Linux moves them there (`net.ipv4.tcp_migrate_req`, ip-sysctl). So close such a
+    /// listener only when its process ends anyway.
+    #[doc(alias = "SO_REUSEPORT")]
     pub fn reuse_port(mut self, on: bool) -> Listen {
         self.reuse_port = on;
         self
     }
 
-    /// `IPV6_V6ONLY`: whether `[::]` leaves IPv4 alone; default: as the system has it.
+    /// `IPV6_V6ONLY`: whether `[::]` excludes IPv4; default: the system's.
     pub fn only_v6(mut self, on: bool) -> Listen {
         self.only_v6 = Some(on);
         self
     }
 }
 
-/// What [`Context::connect`](crate::Context::connect) is to do; an address alone will often be
-/// enough.
+/// Options of [`Context::connect`](crate::Context::connect); often an address alone is enough.
 #[derive(Clone, Debug)]
 pub struct Connect {
     pub(crate) target: Target,
@@ -270,12 +282,14 @@ impl Route {
             ),
             (Some(to), Some(local)) if to.is_ipv4() != local.is_ipv4() => refuse(
                 io::ErrorKind::AddrNotAvailable,
-                format!("{local} is of another family than {to}"),
+                format!("{local} is not of the same address family as {to}"),
             ),
             _ if self.ttl.is_some_and(|ttl| !(1..=255).contains(&ttl)) => {
-                refuse(invalid, "ttl is not within 1 to 255".into())
+                refuse(invalid, "`ttl` must be from 1 to 255".into())
             }
-            _ if self.tos.is_some_and(|tos| tos > 255) => refuse(invalid, "tos above 255".into()),
+            _ if self.tos.is_some_and(|tos| tos > 255) => {
+                refuse(invalid, "`tos` must be at most 255".into())
+            }
             _ => Ok(()),
         }
     }
@@ -321,9 +335,10 @@ impl Connect {
         self
     }
 
-    /// The address of this end, and its port; 0 for the latter lets the system choose. Default: the
-    /// system chooses both. Of a name only the addresses of the same family are reached. One local
-    /// port is for one connect at a time to the same peer (`AddrInUse`, `AddrNotAvailable`).
+    /// The local address and port of the connection; port 0 lets the system choose. Default: the
+    /// system chooses both. Of a name's addresses only those of the same family are tried. One
+    /// local port can have only one connection to the same peer at a time (`AddrInUse`,
+    /// `AddrNotAvailable`).
     pub fn local_addr(mut self, addr: SocketAddr) -> Connect {
         self.route.local = Some(addr);
         self
@@ -404,8 +419,8 @@ impl Adopt {
 /// # }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no address to listen on",
-    label = "no address",
+    message = "`{Self}` is not an address to listen on",
+    label = "not an address",
     note = "write \"0.0.0.0:7000\", (\"127.0.0.1\", 7000), \"localhost:7000\" or \
             \"unix:/run/chat.sock\"; or give a `SocketAddr`, a `Path`, an `Addr` or a `Listen`"
 )]
@@ -414,9 +429,9 @@ pub trait ToListen: Into<Listen> {}
 /// What [`Context::connect`](crate::Context::connect) takes: an address in any form of
 /// [`AnyAddr`](crate::AnyAddr), or a [`Connect`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no address to connect to",
-    label = "no address",
-    note = "write \"127.0.0.1:7000\", (\"127.0.0.1\", 7000) or \"unix:/run/chat.sock\"; \
+    message = "`{Self}` is not an address to connect to",
+    label = "not an address",
+    note = "expected \"127.0.0.1:7000\", (\"127.0.0.1\", 7000) or \"unix:/run/chat.sock\"; \
             or give a `SocketAddr`, a `Path`, an `Addr` or a `Connect`"
 )]
 pub trait ToConnect: Into<Connect> {}

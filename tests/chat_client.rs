@@ -55,7 +55,7 @@ fn a_chat_client_sends_lines_prints_lines_and_connects_again() {
     let log = client.log();
     assert_eq!(log.matches("[connected to 127.0.0.1").count(), 3, "{log}");
     assert_eq!(
-        log.matches(": peer closed; again in 10ms]").count(),
+        log.matches(": closed by peer; again in 10ms]").count(),
         2,
         "{log}"
     );

@@ -146,7 +146,7 @@ fn in_a_crowd_everybody_who_behaves_hears_every_line_once_and_in_order() {
 
     // They came first, and have kept the names that they got.
     server.until_log("those who do not read are dropped", |log| {
-        (1..=DEAF).all(|n| log.contains(&format!(": guest{n} leaves: pending output above")))
+        (1..=DEAF).all(|n| log.contains(&format!(": guest{n} leaves: pending output exceeds")))
     });
     // At most what may wait for each who does not read, a round (in a vector that has doubled) for
     // each who does, and 4 MiB for the program.
@@ -194,7 +194,7 @@ fn many_who_never_read_cost_a_bounded_amount_of_memory() {
     };
     check();
     server.until_log("all are dropped", |log| {
-        log.matches("leaves: pending output above its limit")
+        log.matches("leaves: pending output exceeds `hard_limit`")
             .count()
             >= MANY
     });

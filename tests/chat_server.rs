@@ -53,11 +53,11 @@ fn a_session_goes_as_the_help_says() {
     cid.say("/nick d\nlast");
     cid.stream.shutdown(Shutdown::Write).unwrap();
     cid.hears(&["* cid is now d", ""]);
-    bob.hears(&["* cid is now d", "d: last", "* d has left: peer closed"]);
+    bob.hears(&["* cid is now d", "d: last", "* d has left: closed by peer"]);
     bob.say("/quit\nnobody hears this\n");
     bob.hears(&["* goodbye", ""]);
-    ann.hears(&["* cid is now d", "d: last", "* d has left: peer closed"]);
-    ann.hears(&["* guest3 has left: closed here"]);
+    ann.hears(&["* cid is now d", "d: last", "* d has left: closed by peer"]);
+    ann.hears(&["* guest3 has left: closed locally"]);
 
     let (report, log) = stop(server, Signal::INT);
     ann.hears(&[GOODBYE, ""]);
@@ -67,7 +67,7 @@ fn a_session_goes_as_the_help_says() {
     );
     for line in [
         "guest1 joins from 127.0.0.1",
-        "d leaves: peer closed",
+        "d leaves: closed by peer",
         "ann leaves",
     ] {
         assert!(log.contains(line), "{line}: {log}");
@@ -217,7 +217,7 @@ fn what_one_types_steers_neither_the_terminal_of_another_nor_that_of_the_log() {
 
     let (_, log) = stop(server, Signal::TERM);
     assert!(
-        log.contains("evil leaves: pending output above its limit"),
+        log.contains("evil leaves: pending output exceeds `hard_limit`"),
         "{log}"
     );
     assert!(!log.chars().any(|c| c.is_control() && c != '\n'));
@@ -354,6 +354,6 @@ fn clamour(addr: SocketAddr, listener: &mut User) {
         ignore(speaker);
     }
     for _ in 0..30 {
-        listener.until("has left: peer closed");
+        listener.until("has left: closed by peer");
     }
 }

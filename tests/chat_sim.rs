@@ -120,7 +120,7 @@ fn lines_and_frames_meet_in_one_room() {
     assert!(bob.is_closed());
     bob.close();
     world.settle();
-    assert_eq!(ann.received(), "* bob has left: closed here\n");
+    assert_eq!(ann.received(), "* bob has left: closed locally\n");
 }
 
 #[test]
@@ -218,7 +218,10 @@ fn who_does_not_read_is_dropped_and_the_others_are_not() {
     ann.received();
     let line = "x".repeat(3000);
     let mut said = 0;
-    while !world.trace().contains("pending output above its limit") {
+    while !world
+        .trace()
+        .contains("pending output exceeds `hard_limit`")
+    {
         say(&mut world, &ann, &line);
         world.advance(Duration::from_millis(100));
         said += 1;
@@ -226,7 +229,7 @@ fn who_does_not_read_is_dropped_and_the_others_are_not() {
     }
     let heard = bob.received();
     assert_eq!(heard.matches("ann: xxx").count(), said);
-    assert!(heard.contains("* slow has left: pending output above its limit\n"));
+    assert!(heard.contains("* slow has left: pending output exceeds `hard_limit`\n"));
     assert!(slow.was_reset());
     assert!(ann.is_open() && bob.is_open());
 }

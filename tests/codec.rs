@@ -171,7 +171,7 @@ fn a_line_may_have_the_maximum_and_not_one_byte_more() {
 fn a_last_line_without_an_end_is_truncated_unless_the_end_of_the_stream_ends_it() {
     let error = fails(Lines::new(8), "one\ntw", 1);
     assert!(matches!(error, CodecError::Truncated { .. }));
-    let text = r#"the end came within a frame, after 2 bytes: "tw""#;
+    let text = r#"stream ended within a frame, after 2 bytes: "tw""#;
     assert_eq!(error.to_string(), text);
     gives(Lines::new(8).or_eof(), "one\ntwo", &["one", "two"]);
     gives(Lines::new(8).or_eof(), "one\ntwo\r", &["one", "two"]);
@@ -440,7 +440,7 @@ fn what_is_no_length_is_malformed_and_shown() {
     // What a peer sends steers no terminal, and is cut.
     let evil = format!("\x1b[2J\u{202e}{}", "x".repeat(100));
     let error = fails(Lines::new(99), evil, 0).to_string();
-    assert!(error.starts_with(r#"a frame of more than 99 bytes: "\x1b[2J\xe2\x80\xaexxx"#));
+    assert!(error.starts_with(r#"frame exceeds the limit of 99 bytes: "\x1b[2J\xe2\x80\xaexxx"#));
     assert!(error.ends_with("xx\"...") && error.len() < 90, "{error}");
 }
 

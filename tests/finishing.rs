@@ -362,7 +362,7 @@ fn a_senseless_configuration_is_refused_with_the_name_of_the_value() {
         let error = Reactor::with_config(config).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
         let text = error.to_string();
-        assert!(text.starts_with("senseless configuration: "), "{text}");
+        assert!(text.starts_with("invalid configuration: "), "{text}");
         assert!(text.contains(name), "{text}");
         let inner = error.get_ref().unwrap();
         assert!(inner.is::<sockeye::ConfigError>());

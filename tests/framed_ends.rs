@@ -137,7 +137,7 @@ fn half_a_frame_at_the_end_is_truncated() {
     all_closed(&mut kit, 1);
     let life = kit.log().life(kit.log().ids[0]);
     let error = protocol_error(life.reason());
-    let text = r#"the end came within a frame, after 5 bytes: "half-""#;
+    let text = r#"stream ended within a frame, after 5 bytes: "half-""#;
     assert_eq!(error.to_string(), text);
     assert_eq!(
         (texts(&seen), seen.borrow().eofs),

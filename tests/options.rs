@@ -73,11 +73,11 @@ fn a_text_without_a_host_and_a_port_is_no_address() {
 fn a_buffer_of_more_bytes_than_the_system_can_be_told_is_refused() {
     for bytes in [1 << 40, (1 << 31), usize::MAX] {
         let (listen, connect) = (Listen::new("127.0.0.1:0"), Connect::new(NOWHERE));
-        let name = format!("receive_buffer {bytes} above 2147483647");
+        let name = format!("`receive_buffer` ({bytes}) must be at most 2147483647");
         let (listen, connect) = (listen.receive_buffer(bytes), connect.receive_buffer(bytes));
         is_refused(listen, connect, &name);
         let (listen, connect) = (Listen::new("127.0.0.1:0"), Connect::new(NOWHERE));
-        let name = format!("send_buffer {bytes} above 2147483647");
+        let name = format!("`send_buffer` ({bytes}) must be at most 2147483647");
         is_refused(listen.send_buffer(bytes), connect.send_buffer(bytes), &name);
     }
     let mut kit = Kit::new(default);
@@ -94,16 +94,19 @@ fn a_keep_alive_of_zero_is_refused_by_name() {
                 idle: Duration::ZERO,
                 ..USUAL
             },
-            "keep_alive: idle is zero",
+            "`keep_alive`: `idle` must not be zero",
         ),
         (
             KeepAlive {
                 interval: Duration::ZERO,
                 ..USUAL
             },
-            "keep_alive: interval is zero",
+            "`keep_alive`: `interval` must not be zero",
         ),
-        (KeepAlive { count: 0, ..USUAL }, "keep_alive: count is zero"),
+        (
+            KeepAlive { count: 0, ..USUAL },
+            "`keep_alive`: `count` must not be zero",
+        ),
     ];
     for (times, why) in cases {
         let listen = Listen::new("127.0.0.1:0").keep_alive(times);

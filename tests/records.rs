@@ -167,7 +167,7 @@ fn records_have_the_target_sockeye_and_never_show_payload() {
         assert!(found, "no {level} record with {part:?}: {ours:#?}");
     };
     has(Level::Debug, "listens on 127.0.0.1:");
-    has(Level::Debug, "peer closed");
+    has(Level::Debug, "closed by peer");
     has(Level::Debug, "reset by peer");
     has(Level::Debug, "connects to 127.0.0.1:");
     has(Level::Debug, "connect failed");
@@ -176,10 +176,10 @@ fn records_have_the_target_sockeye_and_never_show_payload() {
     has(Level::Warn, "took");
     // What a peer can cause again and again is no warning, and the first of those who are refused
     // is one.
-    has(Level::Debug, "unconsumed input above its limit");
-    has(Level::Debug, "pending output above its limit");
+    has(Level::Debug, "unconsumed input exceeds `input_limit`");
+    has(Level::Debug, "pending output exceeds `hard_limit`");
     has(Level::Debug, "write stall");
-    has(Level::Debug, "closed because of a broken rule");
+    has(Level::Debug, "closed because of a protocol error");
     has(Level::Warn, "max_connections reached");
     let warned = ours.iter().filter(|(level, ..)| *level == Level::Warn);
     assert_eq!(

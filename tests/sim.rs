@@ -36,7 +36,7 @@ fn an_echo_reads_like_a_transcript() {
     world.settle();
     assert!(ann.is_closed() && !ann.was_reset());
     let trace = "echo accept 10.1.0.1:40001\necho c1 open accepted\necho c1 data \"hi\"\n\
-                 echo c1 eof \"\"\necho c1 close peer closed\n";
+                 echo c1 eof \"\"\necho c1 close closed by peer\n";
     assert_eq!(world.trace(), trace);
     world.assert_no_leaks();
 }
@@ -166,7 +166,7 @@ fn a_close_long_after_the_last_turn_has_all_its_time_to_flush() {
     assert!(ann.is_closed() && !ann.was_reset());
     ann.close();
     world.settle();
-    assert_eq!(world.app(node).1.as_deref(), Some("closed here"));
+    assert_eq!(world.app(node).1.as_deref(), Some("closed locally"));
     world.assert_no_leaks();
 }
 
@@ -197,7 +197,7 @@ fn two_that_close_with_full_buffers_do_not_wait_for_each_other() {
     });
     world.settle();
     let trace = world.trace();
-    let closes = trace.matches("close closed here").count();
+    let closes = trace.matches("close closed locally").count();
     assert_eq!(closes, 2, "{trace}");
     world.assert_no_leaks();
 }
@@ -243,7 +243,7 @@ fn connections_are_numbered_as_they_come() {
         let ann = world.connect("10.0.0.1:7");
         ann.close();
         world.settle();
-        let close = format!("echo c{number} close peer closed");
+        let close = format!("echo c{number} close closed by peer");
         assert_eq!(world.trace().lines().last(), Some(&*close));
     }
 }

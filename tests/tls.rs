@@ -123,12 +123,12 @@ fn both_sides_are_ours_and_no_byte_is_lost_whatever_the_network_does() {
         assert_eq!(sender.received, total, "{seed}: {:?}", seen.borrow());
         assert_eq!(
             sender.closed.as_deref(),
-            Some("peer closed"),
+            Some("closed by peer"),
             "{seed} {}",
             world.trace()
         );
         let last = seen.borrow().last().cloned();
-        assert_eq!(last.as_deref(), Some("close peer closed"), "{seed}");
+        assert_eq!(last.as_deref(), Some("close closed by peer"), "{seed}");
         world.assert_no_leaks();
     }
 }

@@ -210,7 +210,7 @@ fn two_pieces_are_one_wherever_they_are_split() {
         world.settle();
         let seen = seen.borrow();
         let rest = &seen[seen.len() - 2..];
-        assert_eq!(rest, ["eof", "close peer closed"], "{at} {seen:?}");
+        assert_eq!(rest, ["eof", "close closed by peer"], "{at} {seen:?}");
         world.assert_no_leaks();
     });
 }

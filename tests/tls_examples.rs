@@ -101,7 +101,7 @@ fn members_of_a_chat_meet_by_tls() {
     assert_eq!(ann.line(), "* guest2 has joined");
     writeln!(bob.stdin(), "hello by TLS").unwrap(); // and its end, which is a close_notify
     assert_eq!(ann.line(), "guest2: hello by TLS");
-    assert_eq!(ann.line(), "* guest2 has left: peer closed");
+    assert_eq!(ann.line(), "* guest2 has left: closed by peer");
     assert!(bob.wait().success(), "{}", bob.log());
 
     // Another name, another root, no TLS: each fails, and those who are there hear of none.

@@ -28,7 +28,7 @@ fn a_client_of_rustls_is_answered_and_the_session_is_known() {
     guest.settle(&mut world).unwrap();
     guest.peer.shutdown();
     world.settle();
-    let expected = ["open Some(V1_3)", "data 5", "eof", "close peer closed"];
+    let expected = ["open Some(V1_3)", "data 5", "eof", "close closed by peer"];
     assert_eq!(*seen.borrow(), expected);
     world.assert_no_leaks();
 }

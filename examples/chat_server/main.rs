@@ -27,20 +27,20 @@ struct Args {
     /// Where to listen: IP:PORT or unix:PATH; may be given several times
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7004")]
     listen: Vec<String>,
-    /// Where to listen for members that say the length of each text in four bytes before it
+    /// Where to listen for members that send each text with its length in four bytes before it
     #[arg(long, value_name = "ADDR")]
     framed: Vec<String>,
-    /// Seconds that a user may say nothing before being warned
+    /// Seconds of silence before a user is warned
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     idle_warn: Duration,
-    /// Seconds from the warning until the user is dropped
+    /// Seconds from the warning until a silent user is dropped
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     idle_drop: Duration,
-    /// KiB that may wait for a user who does not read; more, and the user is dropped
+    /// KiB that may be pending for a user who does not read, before the user is dropped
     #[arg(long, value_name = "KIB", default_value_t = 1024,
           value_parser = clap::value_parser!(u32).range(64..))]
     unread: u32,
-    /// Users at most; more are turned away
+    /// Maximum number of users; more are turned away
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     max_users: usize,
     /// Seconds between two lines of statistics in the log

@@ -31,10 +31,10 @@ struct Args {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7009")]
     listen: String,
-    /// The directory
+    /// The directory to serve
     #[arg(long, value_name = "DIR", default_value = ".")]
     root: String,
-    /// Seconds for the head of a request, from the first chance to send it
+    /// Seconds that a client has to send the head of a request
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     head: u64,
     #[command(flatten)]

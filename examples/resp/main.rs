@@ -22,7 +22,7 @@ struct Args {
     /// Where to listen: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7020")]
     listen: String,
-    /// KiB that may wait for a subscriber who does not read; more, and it is cut off
+    /// KiB that may be pending for a subscriber that does not read, before it is disconnected
     #[arg(long, value_name = "KIB", default_value_t = 8192,
           value_parser = clap::value_parser!(u32).range(64..))]
     unread: u32,

@@ -14,11 +14,11 @@ use std::{path::PathBuf, sync::Arc};
 /// Of one who listens.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Server {
-    /// Speak TLS: the certificate, and those that lead to a root, PEM
+    /// Speak TLS with this certificate chain, PEM
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The certificate's key, PEM
+    /// Private key of the certificate, PEM
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
@@ -27,12 +27,12 @@ pub(crate) struct Server {
 /// Of one who connects.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Client {
-    /// Speak TLS with a server whose certificate is for this name
+    /// Speak TLS, and expect a certificate for this name
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true,
           default_missing_value = "localhost", requires = "ca")]
     tls: Option<String>,
-    /// Whose certificates are trusted, PEM
+    /// Trusted certificates, PEM
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE", requires = "tls")]
     ca: Option<PathBuf>,

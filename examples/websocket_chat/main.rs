@@ -29,17 +29,17 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(about = "A chat in the browser. Open http://127.0.0.1:7022, or: nc 127.0.0.1 7023")]
 struct Args {
-    /// Where the page and its WebSocket are: IP:PORT or unix:PATH
+    /// Where to serve the page and its WebSocket: IP:PORT or unix:PATH
     #[arg(long, default_value = "127.0.0.1:7022")]
     listen: String,
-    /// Where members connect who send lines: IP:PORT or unix:PATH
+    /// Where to listen for members that send lines: IP:PORT or unix:PATH
     #[arg(
         long = "listen-lines",
         value_name = "ADDR",
         default_value = "127.0.0.1:7023"
     )]
     listen_lines: String,
-    /// Seconds of silence after which a member is asked whether it is there
+    /// Seconds of silence before a member is pinged
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(1..))]
     ping: u64,

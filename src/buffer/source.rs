@@ -260,7 +260,7 @@ impl Source {
                     Ok(pulled) => pulled,
                     Err(panic) => {
                         drop_quietly(panic);
-                        Err(io::Error::other("a source has panicked"))
+                        Err(io::Error::other("the source panicked"))
                     }
                 }
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 /// Frames that end with a delimiter, any string of bytes, which the frame has by choice only; with
 /// a maximum of bytes without it. For lines see [`Lines`](super::Lines).
 #[derive(Clone, Debug)]
+#[doc(alias("AnyDelimiterCodec", "readuntil"))]
 pub struct Delimited {
     /// Shared by all connections.
     delimiter: Arc<memmem::Finder<'static>>,
@@ -28,7 +29,10 @@ impl Delimited {
     /// If the delimiter is empty: every input would have endless many.
     pub fn new(delimiter: impl AsRef<[u8]>, max: usize) -> Delimited {
         let delimiter = delimiter.as_ref();
-        assert!(!delimiter.is_empty(), "a delimiter of no bytes");
+        assert!(
+            !delimiter.is_empty(),
+            "a delimiter must have at least one byte"
+        );
         Delimited {
             delimiter: Arc::new(memmem::Finder::new(delimiter).into_owned()),
             max,

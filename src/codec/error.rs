@@ -85,16 +85,16 @@ impl fmt::Display for CodecError {
                 found,
             } => write!(
                 f,
-                "a frame of {claimed} bytes, and {limit} are allowed: {found}"
+                "frame of {claimed} bytes exceeds the limit of {limit}: {found}"
             ),
             CodecError::TooLong { limit, found, .. } => {
-                write!(f, "a frame of more than {limit} bytes: {found}")
+                write!(f, "frame exceeds the limit of {limit} bytes: {found}")
             }
             CodecError::Malformed { what, found } => write!(f, "{what}: {found}"),
             CodecError::Truncated { found } => {
                 write!(
                     f,
-                    "the end came within a frame, after {} bytes: {found}",
+                    "stream ended within a frame, after {} bytes: {found}",
                     found.len
                 )
             }

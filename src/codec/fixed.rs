@@ -15,7 +15,7 @@ impl Fixed {
     ///
     /// If that is 0: every input would have endless many.
     pub const fn new(len: usize) -> Fixed {
-        assert!(len > 0, "frames of no bytes");
+        assert!(len > 0, "a frame must have at least one byte");
         Fixed(len)
     }
 }

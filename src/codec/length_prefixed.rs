@@ -22,6 +22,7 @@ use crate::buffer::payload::{Header, Payload, ToPayload};
 /// length counts from `num_skip` on: its adjustment is smaller by the header's length less
 /// `num_skip`.)
 #[derive(Clone, Copy, Debug)]
+#[doc(alias("LengthDelimitedCodec", "netstring"))]
 pub struct LengthPrefixed {
     prefix: Prefix,
     max: usize,
@@ -369,7 +370,7 @@ fn decimal(digits: &[u8]) -> Result<u64, CodecError> {
     for digit in digits {
         match digit {
             b'0'..=b'9' => length = length * 10 + u64::from(digit - b'0'),
-            _ => return Err(CodecError::malformed("a length that is no number", digits)),
+            _ => return Err(CodecError::malformed("length is not a number", digits)),
         }
     }
     Ok(length)

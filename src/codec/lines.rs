@@ -12,6 +12,7 @@ use memchr::memchr;
 ///
 /// It sends lines that end with LF, or with CR LF by choice.
 #[derive(Clone, Copy, Debug)]
+#[doc(alias("readline", "LinesCodec"))]
 pub struct Lines {
     pub(super) max: usize,
     or_eof: bool,
@@ -175,7 +176,7 @@ impl Encoder for Lines {
             }
         }
         match payload.last() == Some(b'\r') {
-            true => Err(CodecError::malformed("a line that ends with CR", b"\r")),
+            true => Err(CodecError::malformed("line ends with CR", b"\r")),
             false => Ok(Payload::from((payload, self.end))),
         }
     }

@@ -162,7 +162,9 @@ impl Commands {
             match input.get(end..end + 2) {
                 None => return Ok(false),
                 Some(b"\r\n") => self.words.push((start as u32, end as u32)),
-                Some(ends) => return Err(CodecError::malformed("a word without its end", ends)),
+                Some(ends) => {
+                    return Err(CodecError::malformed("missing CR LF after a word", ends));
+                }
             }
             (self.left, self.at) = (self.left - 1, end + 2);
         }
@@ -241,9 +243,9 @@ fn length(
                     return Ok(Some((length as usize, at + index + 2)));
                 }
                 Some(b'\n') => return Err(CodecError::too_long(max, Some(length), line)),
-                Some(_) => return Err(CodecError::malformed("a length without its end", line)),
+                Some(_) => return Err(CodecError::malformed("missing CR LF after a length", line)),
             },
-            _ => return Err(CodecError::malformed("an invalid length", line)),
+            _ => return Err(CodecError::malformed("invalid length", line)),
         }
     }
     Ok(None)

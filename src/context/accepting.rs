@@ -69,7 +69,11 @@ fn note_rest(stats: &mut Stats, listener: ListenerId, why: fmt::Arguments<'_>) {
         true => log::Level::Warn,
         false => log::Level::Debug,
     };
-    log::log!(target: "sockeye", level, "{listener} rests: {why}, {times} times so far");
+    log::log!(
+        target: "sockeye",
+        level,
+        "{listener} pauses accepting: {why} ({times} times so far)"
+    );
 }
 
 /// May a descriptor that somebody gives up make this error go away?
@@ -107,7 +111,7 @@ impl Context {
                     Accepted::Nothing
                 }
                 AcceptFailure::PeerLost => {
-                    log::debug!(target: "sockeye", "{id}: a peer was lost in accept: {error}");
+                    log::debug!(target: "sockeye", "{id}: a peer was gone before accept: {error}");
                     Accepted::Nothing
                 }
                 // Who only waits for a peer's end gives its descriptor to one who comes.
@@ -172,7 +176,7 @@ impl Context {
         }
         self.stats.opened += 1;
         let id = ConnId(self.conns.insert(conn));
-        log::debug!(target: "sockeye", "{id} is open: {listener} accepted it");
+        log::debug!(target: "sockeye", "{id} is open: accepted by {listener}");
         // `on_accept` itself may have begun to finish.
         if let Some(finishing) = &mut self.finishing {
             finishing.to_tell.push_back(id);

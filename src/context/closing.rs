@@ -10,6 +10,7 @@ impl Context {
     /// Sends no more: FIN after the last pending byte (shutdown(2), `SHUT_WR`). Reading goes on;
     /// when the peer does the same, `on_close` comes with `Eof`. Sends answer `Gone` from now on.
     /// `false`: no such connection, or it is closing.
+    #[doc(alias("shutdown", "half-close", "SHUT_WR", "write_eof", "uv_shutdown"))]
     pub fn shutdown_write(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
             return false;
@@ -61,6 +62,7 @@ impl Context {
     /// exec(2) lives, it has the socket too: the RST, and the FIN of a close after the peer's end,
     /// come with the last close(2) only.
     /// `false`: no such connection, or it is over already. A closing one can be aborted.
+    #[doc(alias("RST", "reset", "uv_close", "SO_LINGER"))]
     pub fn abort(&mut self, id: ConnId) -> bool {
         let over = |phase| phase == Phase::Dead;
         if self.conns.get(id.0).is_none_or(|conn| over(conn.phase())) {
@@ -155,7 +157,7 @@ impl Context {
         // Nobody has heard of it.
         #[cfg(feature = "tls")]
         if conn.is_unseen() {
-            log::debug!(target: "sockeye", "a handshake with {}: {text}", conn.peer());
+            log::debug!(target: "sockeye", "handshake with {} failed: {text}", conn.peer());
             return None;
         }
         log::debug!(target: "sockeye", "{} {}: {text}", ConnId(key), conn.peer());

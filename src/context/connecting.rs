@@ -3,7 +3,7 @@
 use super::dialing::{is_through, take_through};
 use super::naming::Place;
 use super::reading::Next;
-use super::{Context, senseless};
+use super::{Context, invalid};
 use crate::addr::{Addr, Target};
 use crate::backend::Source;
 use crate::closed::{ConnectError, ConnectStep, Reason};
@@ -28,13 +28,14 @@ impl Context {
     /// a time, 8 in all (RFC 8305). The first that comes through is the connection, with one
     /// `on_open`; the others are closed without a callback. The timeout is for all of it. A Unix
     /// socket whose backlog is full is asked again and again, within the same timeout.
+    #[doc(alias("uv_tcp_connect", "create_connection", "getaddrinfo"))]
     pub fn connect(&mut self, connect: impl ToConnect) -> ConnId {
         let connect: Connect = connect.into();
         // Senseless limits are reported as any other failure: by `on_close`.
         let tag = connect.tag.unwrap_or(self.current_tag);
         let (limits, refused) = match self.limits.or(&connect.limits, connect.idle) {
             Ok(limits) => (limits, None),
-            Err(error) => (self.limits.clone(), Some(senseless(error))),
+            Err(error) => (self.limits.clone(), Some(invalid(error))),
         };
         let place = match refused {
             Some(error) => Err(error),
@@ -42,7 +43,7 @@ impl Context {
             None => match &connect.target {
                 Target::Host(_, 0) => Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    format!("{}: nobody listens on port 0", connect.target),
+                    format!("{}: cannot connect to port 0", connect.target),
                 )),
                 target => self.place(target),
             },
@@ -57,9 +58,7 @@ impl Context {
         let conn = Conn::connecting(peer, tag, limits, until);
         // Who lingers gives way only to one that can begin. Asked before this takes a place itself.
         let place = match place {
-            Ok(_) if !self.has_room(true) => Err(io::Error::other(
-                "as many connections as max_connections allows",
-            )),
+            Ok(_) if !self.has_room(true) => Err(io::Error::other("`max_connections` reached")),
             place => place,
         };
         let id = ConnId(self.conns.insert(conn));

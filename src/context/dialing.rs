@@ -59,7 +59,7 @@ impl Context {
                 Move::GiveUp => {
                     let attempts = dialing.dial.begun();
                     let error = dialing.dial.take_error();
-                    let none = || io::Error::new(NotFound, "the name has no address");
+                    let none = || io::Error::new(NotFound, "the name has no addresses");
                     let (step, error) = match error {
                         Some(error) => (ConnectStep::Dial, error),
                         None => (ConnectStep::LookUp, look_up.take().unwrap_or_else(none)),
@@ -147,7 +147,7 @@ impl Context {
         let connect = dialing.connect.clone();
         let attempt = self.attempts.next_key().slot;
         let at = Addr::Ip(addr);
-        log::debug!(target: "sockeye", "an attempt at {at} for {}", connect.target);
+        log::debug!(target: "sockeye", "trying {at} for {}", connect.target);
         self.stats.attempts += 1;
         let (stream, done) = self.begin(&connect, &at, Source::Attempt(attempt))?;
         self.attempts.insert(Attempt {
@@ -179,7 +179,7 @@ impl Context {
     }
 
     fn fail_attempt(&mut self, slot: u32, addr: SocketAddr, error: io::Error) {
-        log::debug!(target: "sockeye", "the attempt at {addr} has failed: {error}");
+        log::debug!(target: "sockeye", "attempt at {addr} failed: {error}");
         let about_us = is_lack(&error);
         if let Some(dialing) = self.conns.listed_mut(slot).dialing() {
             dialing.dial.failed(error, about_us);

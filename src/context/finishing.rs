@@ -37,6 +37,7 @@ impl Context {
     ///
     /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
     /// turn at the latest.
+    #[doc(alias("shutdown", "graceful shutdown"))]
     pub fn finish(&mut self, grace: Duration) {
         self.begin_to_finish(grace);
     }

@@ -1,6 +1,6 @@
 //! Handing over: sockets that come from elsewhere, and connections that are given away.
 
-use super::{Context, senseless};
+use super::{Context, invalid};
 use crate::backend::Acceptor;
 use crate::buffer::receive::Receive;
 use crate::closed::{Reason, Released};
@@ -11,21 +11,23 @@ use crate::options::Adopt;
 use std::io;
 
 impl Context {
-    /// Takes a connected stream over that was made elsewhere: std's, one that another process has
-    /// handed over, one end of a socketpair(2). Then it is as one of our own: `on_open` comes from
-    /// the next turn on, with [`Origin::Adopted`](crate::Origin::Adopted), and what has come before
-    /// is read. It is made non-blocking, which holds for all who share the open socket (fcntl(2)),
-    /// and closed by exec(2); nothing else of it is changed.
+    /// Takes over a connected stream that was made elsewhere: one of std's, one that another
+    /// process has handed over, one end of a socketpair(2). From then on it is like any other
+    /// connection: `on_open` comes from the next turn on, with
+    /// [`Origin::Adopted`](crate::Origin::Adopted), and what arrived before is read. The stream is
+    /// made non-blocking, which affects every process that shares the open socket (fcntl(2)), and
+    /// close-on-exec; nothing else about it is changed.
     ///
     /// # Errors
     ///
-    /// What is no socket, or one of datagrams, or listens, or is not connected (or not any more, or
-    /// not yet) is refused with a text that says so, and nothing of it is changed; senseless
-    /// limits; above [`Config::max_connections`](crate::Config::max_connections); after `finish`.
-    /// It is closed then: `try_clone` it before if you want to keep it.
+    /// A descriptor that is not a stream socket, or that listens, or that is not connected is
+    /// refused with a message that says so, and is not changed. Invalid limits; more connections
+    /// than [`Config::max_connections`](crate::Config::max_connections); after `finish`. In all
+    /// these cases the stream is closed: `try_clone` it first if you want to keep it.
+    #[doc(alias("from_raw_fd", "uv_tcp_open"))]
     pub fn adopt(&mut self, adopt: Adopt) -> io::Result<ConnId> {
         let limits = self.limits.or(&adopt.limits, adopt.idle);
-        let limits = limits.map_err(senseless)?;
+        let limits = limits.map_err(invalid)?;
         if self.finishing.is_some() {
             return Err(io::Error::other("the reactor is finishing"));
         }
@@ -33,7 +35,7 @@ impl Context {
         // Asked before anybody who lingers gives way to it.
         self.backend.check_stream(&adopt.socket)?;
         if !self.has_room(true) {
-            let text = "as many connections as max_connections allows";
+            let text = "`max_connections` reached";
             return Err(io::Error::other(text));
         }
         let (stream, peer) = self.backend.adopt(adopt.socket, slot)?;
@@ -51,18 +53,19 @@ impl Context {
         Ok(id)
     }
 
-    /// Takes a listener over that was made elsewhere: std's, or one that the system's manager of
-    /// services or an older process has handed over. Who waits in its backlog is accepted from the
-    /// next turn on. The file of a Unix path is not ours, and stays when the listener is closed. It
-    /// is made non-blocking and closed by exec(2), as in [`adopt`](Self::adopt).
+    /// Takes over a listener that was made elsewhere: one of std's, or one that a service manager
+    /// or an older process has handed over. Peers that wait in its backlog are accepted from the
+    /// next turn on. The file of a Unix path is not removed when the listener is closed. The
+    /// listener is made non-blocking and close-on-exec, as in [`adopt`](Self::adopt).
     ///
     /// # Errors
     ///
-    /// What does not listen for streams is refused with a text that says so, and closed; senseless
+    /// What does not listen for streams is refused with a text that says so, and closed; invalid
     /// limits; after `finish`.
+    #[doc(alias("LISTEN_FDS", "socket activation"))]
     pub fn adopt_listener(&mut self, adopt: Adopt) -> io::Result<ListenerId> {
         let limits = self.limits.or(&adopt.limits, adopt.idle);
-        let limits = limits.map_err(senseless)?;
+        let limits = limits.map_err(invalid)?;
         if self.finishing.is_some() {
             return Err(io::Error::other("the reactor is finishing"));
         }
@@ -89,20 +92,24 @@ impl Context {
     /// speaks TLS, or has output to come from a source, is more than its socket and bytes; one in a
     /// simulation has no socket. The text says which; nothing is changed then. If it fails before
     /// the turn ends, or is aborted, `on_close` has that reason, and the socket is lost.
+    #[doc(alias("detach", "into_raw_fd"))]
     pub fn release(&mut self, id: ConnId) -> io::Result<()> {
         let refuse = |kind, text: &str| Err(io::Error::new(kind, text));
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
-            return refuse(io::ErrorKind::NotFound, "there is no such connection");
+            return refuse(io::ErrorKind::NotFound, "no such connection");
         };
         if conn.phase() != Phase::Open {
-            return refuse(io::ErrorKind::NotConnected, "it is still connecting");
+            return refuse(
+                io::ErrorKind::NotConnected,
+                "the connection is not open yet",
+            );
         }
         if conn.has(Flags::LAYERED) {
-            let text = "it speaks TLS: the socket alone is of no use";
+            let text = "a TLS connection cannot be released: its session is not in the socket";
             return refuse(io::ErrorKind::Unsupported, text);
         }
         if conn.has_source() {
-            let text = "a source gives it output, which the loop cannot hand over";
+            let text = "a connection with a source cannot be released";
             return refuse(io::ErrorKind::Unsupported, text);
         }
         if !self.backend.has_descriptors() {

@@ -1,7 +1,7 @@
 //! Listeners: how one begins, pauses and ends.
 
 use super::naming::Place;
-use super::{Context, senseless};
+use super::{Context, invalid};
 use crate::addr::Addr;
 use crate::backend::{Acceptor, is_lack};
 use crate::config::Limits;
@@ -17,19 +17,19 @@ impl Context {
     /// Listens on an address, with or without options: see [`Listen`]. Connections come to
     /// `on_accept` and `on_open`, from the next turn on.
     ///
-    /// A name of a host is looked up here and now, which may take a while, and all of its addresses
-    /// are listened on, with the same port, also for port 0; an address or a family that this
-    /// machine does not have is passed over, as long as there is another. All of them are one
-    /// listener with one id, for they were one wish: [`listener_addrs`](Self::listener_addrs) has
-    /// them. `localhost` has two.
+    /// A host name is looked up at once, which may block for a while. The listener then listens on
+    /// all of its addresses with the same port, even for port 0. Addresses and families that this
+    /// machine does not have are skipped, as long as one remains. All of them are one listener with
+    /// one id; [`listener_addrs`](Self::listener_addrs) returns them. `localhost` has two.
     ///
-    /// A Unix path whose server is gone is replaced; one whose server lives is in use. Whether it
-    /// lives is found out by connecting to it: it sees a real connection, which ends at once.
+    /// A Unix path whose server is gone is replaced; one whose server is alive is in use. To find
+    /// out, the loop connects to it: a live server sees a connection that ends at once.
     ///
     /// # Errors
     ///
-    /// What the system says (`AddrInUse`, `PermissionDenied`), with the address; senseless limits;
-    /// or that `finish` has begun.
+    /// The system's error (`AddrInUse`, `PermissionDenied`), with the address; invalid limits; or
+    /// that `finish` has begun.
+    #[doc(alias("bind", "uv_listen", "create_server"))]
     pub fn listen(&mut self, listen: impl ToListen) -> io::Result<ListenerId> {
         let listen: Listen = listen.into();
         let failed = |error: io::Error| {
@@ -43,7 +43,7 @@ impl Context {
             return Err(failed(io::Error::other("the reactor is finishing")));
         }
         let limits = self.limits.or(&listen.limits, listen.idle);
-        let limits = limits.map_err(senseless).map_err(failed)?;
+        let limits = limits.map_err(invalid).map_err(failed)?;
         let addrs = self.addresses(&listen).map_err(failed)?;
         let first = self.listen_on_all(&listen, &addrs, &limits);
         first.map(ListenerId).map_err(failed)
@@ -120,7 +120,7 @@ impl Context {
                     all.push(key);
                 }
                 Err(error) if is_lack(&error) => {
-                    log::debug!(target: "sockeye", "{addr} is not here: {error}");
+                    log::debug!(target: "sockeye", "cannot listen on {addr}: {error}");
                     lack = lack.or(Some(error));
                 }
                 Err(error) => return Err(error),
@@ -170,7 +170,7 @@ impl Context {
     /// A listener for whom another loop accepts, at these addresses.
     pub(crate) fn listen_by(&mut self, listen: &Listen, locals: &[Addr]) -> io::Result<ListenerId> {
         let limits = self.limits.or(&listen.limits, listen.idle);
-        let limits = limits.map_err(senseless)?;
+        let limits = limits.map_err(invalid)?;
         let mut all: Vec<Key> = Vec::new();
         for local in locals {
             let acceptor = Acceptor::handed(local.clone());
@@ -183,7 +183,7 @@ impl Context {
     /// Listens on these addresses, of which another worker has one socket each already.
     pub(crate) fn listen_too(&mut self, listen: &Listen, addrs: &[Addr]) -> io::Result<ListenerId> {
         let limits = self.limits.or(&listen.limits, listen.idle);
-        let limits = limits.map_err(senseless)?;
+        let limits = limits.map_err(invalid)?;
         let mut all: Vec<Key> = Vec::new();
         for addr in addrs {
             let (key, _) = self.listen_at(listen, addr, &limits, all.first().copied())?;
@@ -195,7 +195,7 @@ impl Context {
     /// Makes sockets at several addresses one listener.
     fn join_listeners(&mut self, all: &[Key]) -> io::Result<ListenerId> {
         let Some((first, others)) = all.split_first() else {
-            let text = "the name has no address";
+            let text = "the name has no addresses";
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         };
         if let Some(listener) = self.listeners.get_mut(*first) {
@@ -221,11 +221,11 @@ impl Context {
         !all.is_empty()
     }
 
-    /// Accepts nobody from a listener until `resume_accepts`. Who connects meanwhile waits in its
-    /// backlog, and is connected as far as the peer can tell; what the backlog has no room for, the
-    /// system turns away or lets wait, as for a server that is slow. No callback tells of a pause.
-    /// `false`: the id is stale. When all [`Workers`](crate::Workers) finish there is no pause: who
-    /// was accepted and waits is opened, and told.
+    /// Stops accepting from a listener until `resume_accepts`. Peers that connect meanwhile wait in
+    /// its backlog; to them they look connected. If the backlog is full, the system turns peers
+    /// away or lets them wait, as for any slow server. No callback reports a pause. `false`: the id
+    /// is stale. When all [`Workers`](crate::Workers) finish there is no pause: peers that were
+    /// accepted and wait are opened, and told of the finish.
     pub fn pause_accepts(&mut self, listener: ListenerId) -> bool {
         let all = self.sockets_of(listener);
         for key in &all {
@@ -239,9 +239,9 @@ impl Context {
         !all.is_empty()
     }
 
-    /// Ends a pause of a listener: who waits in its backlog comes to `on_accept` and `on_open` from
-    /// the next turn on, with no new peer needed. Without a pause it does nothing.
-    /// `false`: the id is stale.
+    /// Ends a pause of a listener. Peers that wait in its backlog come to `on_accept` and `on_open`
+    /// from the next turn on; no new peer is needed. Without a pause it does nothing. `false`: the
+    /// id is stale.
     pub fn resume_accepts(&mut self, listener: ListenerId) -> bool {
         let all = self.sockets_of(listener);
         for key in &all {

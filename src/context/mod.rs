@@ -154,7 +154,7 @@ struct Handshakes {
 }
 
 /// Limits that make no sense, as an error of the command that they were given to.
-fn senseless(error: ConfigError) -> io::Error {
+fn invalid(error: ConfigError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
@@ -187,6 +187,7 @@ impl Context {
     /// Leaves `run` at the end of this turn; from other threads:
     /// [`Sender::stop`](crate::Sender::stop). Connections stay as they are, and `run` may be called
     /// again. Called before `run`, it is remembered: `run` then makes one turn.
+    #[doc(alias("uv_stop", "exit"))]
     pub fn stop(&mut self) {
         self.stopping = true;
     }

@@ -17,6 +17,7 @@ impl Context {
     /// [`pause_reads_for`](Self::pause_reads_for). While the peer does not take what is sent to it,
     /// [`pause_until_drained`](Self::pause_until_drained) ends by itself.
     /// `false`: no such connection, or it is closing.
+    #[doc(alias("backpressure", "pause_reading", "uv_read_stop"))]
     pub fn pause_reads(&mut self, conn: ConnId) -> bool {
         self.pause_reads_for(conn, Hold::NAMELESS)
     }
@@ -36,13 +37,15 @@ impl Context {
     }
 
     /// Pauses reads until what is pending has fallen to the low watermark, or can never be sent
-    /// because a write failed: then `on_data` and `on_eof` come again by themselves, unless another
-    /// reason holds them back. It is what a handler wants that has been answered
-    /// [`Sent::Wait`](crate::Sent::Wait) and has nothing else to send: who does not read is not
-    /// read from. The `on_drain` of a `Sent::Wait` comes as always, just before reads go on.
+    /// because a write failed. Then `on_data` and `on_eof` come again by themselves, unless another
+    /// reason holds them back. Call it when a `send` was answered
+    /// [`Sent::Wait`](crate::Sent::Wait) and you have nothing else to send: a peer that does not
+    /// read is not read from. The `on_drain` of a `Sent::Wait` comes as always, just before reads
+    /// resume.
     ///
-    /// `false`: not paused, for so little is pending that nothing would end the pause; or no such
-    /// connection, or it is closing.
+    /// `false`: not paused, because so little is pending that nothing would end the pause; or no
+    /// such connection, or it is closing.
+    #[doc(alias("backpressure", "flow control"))]
     pub fn pause_until_drained(&mut self, id: ConnId) -> bool {
         let lent = self.lending.lent_to(id.0.slot);
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.is_live()) else {
@@ -56,10 +59,11 @@ impl Context {
         true
     }
 
-    /// Ends the pause that `pause_reads` began: `on_data` comes with what was left over, then with
-    /// what has arrived meanwhile, with no new packet needed; then `on_eof`, if the peer sends no
-    /// more. A pause for another reason stays (`pause_reads_for`, `pause_until_drained`), and
-    /// without a pause it does nothing. `false`: no such connection, or it is closing.
+    /// Ends the pause that `pause_reads` began. `on_data` comes with what was left over, then with
+    /// what has arrived meanwhile; no new packet is needed. Then `on_eof`, if the peer sends no
+    /// more. A pause for another reason stays (`pause_reads_for`, `pause_until_drained`). Without a
+    /// pause it does nothing. `false`: no such connection, or it is closing.
+    #[doc(alias("resume_reading", "uv_read_start"))]
     pub fn resume_reads(&mut self, conn: ConnId) -> bool {
         self.resume_reads_for(conn, Hold::NAMELESS)
     }

@@ -32,8 +32,9 @@ impl Context {
 
     /// Bytes queued and not yet taken by the system; 0 for a stale id.
     ///
-    /// Who pauses by this number begins a wait with [`await_drain`](Context::await_drain), for
-    /// `on_drain` comes at the end of a wait only.
+    /// If you pause by this number, begin a wait with [`await_drain`](Context::await_drain),
+    /// because `on_drain` comes only at the end of a wait.
+    #[doc(alias("uv_stream_get_write_queue_size", "get_write_buffer_size"))]
     pub fn pending(&self, conn: ConnId) -> usize {
         let lent = self.lending.lent_to(conn.0.slot);
         self.conns
@@ -91,22 +92,26 @@ impl Context {
         self.conns.get(conn.0).map(Conn::origin)
     }
 
-    /// Who is at the other end (getpeername(2)); for a connect to an address, that; for a connect
-    /// to a name, the address that has answered. `None` for a stale id, and as long as none has.
+    /// The address of the other end (getpeername(2)). For a connect to an address it is that
+    /// address; for a connect to a name, the address that answered. `None` for a stale id, and
+    /// until an address has answered.
+    #[doc(alias = "getpeername")]
     pub fn peer_addr(&self, conn: ConnId) -> Option<&Addr> {
         let peer = self.conns.get(conn.0).map(Conn::peer);
         peer.filter(|peer| **peer != Addr::NONE)
     }
 
-    /// This end's address (getsockname(2)): `None` for a stale id, a connect that failed at once,
-    /// or one that lingered after its close and had to give its descriptor to another.
+    /// The address of this end (getsockname(2)). `None` for a stale id, for a connect that failed
+    /// at once, and for a connection that lingered after its close and had to give up its
+    /// descriptor.
+    #[doc(alias = "getsockname")]
     pub fn local_addr(&self, conn: ConnId) -> Option<Addr> {
         self.conns.get(conn.0)?.local_addr()
     }
 
-    /// Who is at the other end of a Unix socket: its user, group and process, as they were at the
-    /// connect. `None` for another kind of socket, a stale id, in a simulation, and where the
-    /// system does not say (all but Linux).
+    /// The user, group and process at the other end of a Unix socket, as they were at the connect.
+    /// `None` for other kinds of sockets, for a stale id, in a simulation, and on systems that do
+    /// not say (all but Linux).
     #[cfg(unix)]
     pub fn peer_credentials(&self, conn: ConnId) -> Option<Credentials> {
         self.conns.get(conn.0)?.peer_credentials()
@@ -114,6 +119,7 @@ impl Context {
 
     /// Where a listener listens, with the port that the system chose for port 0; of a name with
     /// several addresses, at the first. `None` for a stale id.
+    #[doc(alias = "getsockname")]
     pub fn listener_addr(&self, listener: ListenerId) -> Option<&Addr> {
         self.listener_addrs(listener).next()
     }

@@ -246,7 +246,7 @@ impl Context {
         conn.put_left(Some(left));
         if too_much {
             let (id, peer) = (ConnId(key), conn.peer());
-            log::debug!(target: "sockeye", "{id} {peer}: unconsumed input above its limit");
+            log::debug!(target: "sockeye", "{id} {peer}: unconsumed input exceeds `input_limit`");
             self.close_with(id, Reason::InputLimit);
         }
     }

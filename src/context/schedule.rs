@@ -165,7 +165,7 @@ impl Schedule {
         if conn.begin_shortage() {
             log::debug!(
                 target: "sockeye",
-                "{} {}: the system is short of memory; tried again later", ConnId(key), conn.peer()
+                "{} {}: the system is out of memory; will try again", ConnId(key), conn.peer()
             );
             let at = self.after(PAUSE);
             self.set(at, Due::Retry(key));

@@ -59,6 +59,7 @@ impl Context {
     /// No such connection, or one that is not open, or that sends or receives no more; one that
     /// speaks TLS already, or has a source that is not at its end; a configuration that makes no
     /// sense. Nothing has changed then.
+    #[doc(alias("starttls", "SSL", "upgrade"))]
     pub fn start_tls(&mut self, id: ConnId, side: StartTls) -> io::Result<()> {
         let slot = id.0.slot;
         let lent = self.lending.lent_to(slot);
@@ -69,11 +70,11 @@ impl Context {
             return Err(io::Error::new(io::ErrorKind::NotConnected, text));
         };
         if conn.has_any(Flags::SHUT_ASKED, Flags::EOF) || !conn.takes_output() {
-            let text = "it sends or receives no more";
+            let text = "the connection has already ended in one direction";
             return Err(io::Error::new(io::ErrorKind::NotConnected, text));
         }
         if conn.has_source() {
-            let text = "a source has not come to its end: what it gives would be cut in two";
+            let text = "a source has not ended yet: TLS would begin in the middle of its output";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         conn.secure(side, lent)?;
@@ -111,7 +112,7 @@ impl Context {
                 let (listener, refused) = (newcomer.listener, self.stats.tls.refused);
                 log::warn!(
                     target: "sockeye",
-                    "{listener} has too many handshakes under way: {refused} refused so far"
+                    "{listener}: too many handshakes in progress ({refused} refused so far)"
                 );
             }
         }
@@ -180,7 +181,7 @@ impl Context {
             return None;
         }
         self.stats.opened += 1;
-        log::debug!(target: "sockeye", "{} is open: secured", conn.peer());
+        log::debug!(target: "sockeye", "{} is open: TLS handshake done", conn.peer());
         self.schedule.arm(slot, conn);
         // `on_accept` itself may have begun to finish.
         let (key, _) = self.conns.listed_key(slot);

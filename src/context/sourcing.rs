@@ -7,35 +7,36 @@ use crate::conn::{Admission, SOURCE_WEIGHT, Sourced, Written};
 use crate::id::ConnId;
 
 impl Context {
-    /// Queues a source: the loop asks it for bytes whenever no more is pending than the low
-    /// watermark, and writes them, until it comes to its end. So a file of any size costs no more
-    /// memory than the high watermark, and nobody refills in `on_drain`.
+    /// Queues a source: the loop asks it for bytes whenever no more than the low watermark is
+    /// pending, and writes them, until the source ends. So a file of any size costs no more memory
+    /// than the high watermark, and you need not refill in `on_drain`.
     ///
     /// It begins a wait, as [`await_drain`](Self::await_drain) does, and answers [`Sent::Wait`].
-    /// `on_drain` comes once, when all sources of the connection have come to their ends and what
-    /// they gave has drained; not before. What is sent meanwhile queues behind the source, and
-    /// counts for [`Limits::hard_limit`](crate::Limits::hard_limit) at once, as each source does
-    /// with 4 KiB. [`pause_until_drained`](Self::pause_until_drained) keeps the next request
-    /// waiting until the answer is out.
+    /// `on_drain` comes once, when all sources of the connection have ended and what they gave has
+    /// drained; not before. What is sent meanwhile queues behind the source, and counts for
+    /// [`Limits::hard_limit`](crate::Limits::hard_limit) at once; each source counts as 4 KiB.
+    /// [`pause_until_drained`](Self::pause_until_drained) keeps the next request waiting until the
+    /// answer is out.
     ///
-    /// The source is dropped once: at its end, or when the connection is over or a write has
-    /// failed, before the `on_close`. If it fails or panics, the connection is reset at once, with
-    /// [`Reason::Source`](crate::Reason::Source). In one turn all sources give no more than
-    /// [`Config::source_bytes_per_turn`](crate::Config::source_bytes_per_turn); those that did not
-    /// get to give come first in the next.
+    /// The source is dropped at its end, or when the connection is over or a write has failed,
+    /// before the `on_close`. If it fails or panics, the connection is reset at once, with
+    /// [`Reason::Source`](crate::Reason::Source). In one turn all sources together give at most
+    /// [`Config::source_bytes_per_turn`](crate::Config::source_bytes_per_turn); those that had no
+    /// chance come first in the next turn.
     ///
-    /// - [`shutdown_write`](Self::shutdown_write) and [`close`](Self::close) come after its end.
-    ///   After a close it has [`Limits::close_flush`](crate::Limits::close_flush) for each step,
-    ///   and [`Limits::close_time`](crate::Limits::close_time) begins only when it has ended; one
-    ///   that never ends keeps its connection.
-    /// - [`finish`](Self::finish) closes, and resets what has not ended within the grace.
-    /// - [`abort`](Self::abort) drops it, as does a peer that is gone: what it would have given is
-    ///   not counted as lost, but the peer sees a reset.
-    /// - A pause holds back reads, and no source.
+    /// - [`shutdown_write`](Self::shutdown_write) and [`close`](Self::close) take effect after its
+    ///   end. After a close it has [`Limits::close_flush`](crate::Limits::close_flush) for each
+    ///   step, and [`Limits::close_time`](crate::Limits::close_time) begins only when it has ended;
+    ///   a source that never ends keeps its connection.
+    /// - [`finish`](Self::finish) closes, and resets what has not ended within the grace period.
+    /// - [`abort`](Self::abort) drops it, and so does a peer that is gone: what it would have given
+    ///   is not counted as lost, but the peer sees a reset.
+    /// - A pause holds back reads, not sources.
     /// - While the source has nothing, [`Limits::write_stall`](crate::Limits::write_stall) does not
     ///   run, and the idle time does.
     ///
     /// [`Sent::Gone`] and [`Sent::Dropped`]: as for `send`, and the source is dropped.
+    #[doc(alias("sendfile", "stream"))]
     pub fn send_from(&mut self, id: ConnId, source: Source) -> Sent {
         let slot = id.0.slot;
         let Some(conn) = self.conns.get_mut(id.0).filter(|conn| conn.takes_output()) else {
@@ -53,9 +54,9 @@ impl Context {
         Sent::Wait
     }
 
-    /// Has the source of a connection asked again that had nothing to give: it has something now,
-    /// or has come to its end. For one that is not asked yet, or has not run dry, it does nothing.
-    /// Another thread posts a message for it, and `on_message` calls this.
+    /// Wakes a source that had nothing to give: the loop asks it again, because it has something
+    /// now or has ended. It does nothing for a source that has not been asked yet, or that still
+    /// had something. Another thread posts a message, and `on_message` calls this.
     /// `false`: no source has waited for it.
     pub fn wake_source(&mut self, id: ConnId) -> bool {
         let slot = id.0.slot;
@@ -80,7 +81,7 @@ impl Context {
         if let (Some(limit), Some(started)) = (limit, started) {
             let took = self.schedule.clock_now().saturating_duration_since(started);
             if took > limit {
-                log::warn!(target: "sockeye", "a source took {took:?}");
+                log::warn!(target: "sockeye", "slow source: {took:?}");
             }
         }
         match sourced {

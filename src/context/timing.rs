@@ -7,9 +7,10 @@ use crate::id::{ConnId, Key, TimerId};
 use std::time::Duration;
 
 impl Context {
-    /// Calls `on_timer` once, not before `delay` has passed, with `key`, which is yours. Equal
-    /// deadlines fire in the order of setting. A delay of zero fires in the next turn at the
-    /// latest. A delay too long for the clock (`Duration::MAX`) never ends.
+    /// Calls `on_timer` once, not before `delay` has passed, with `key`, which is yours. Timers due
+    /// at the same time fire in the order in which they were set. A delay of zero fires in the next
+    /// turn at the latest. A delay too long for the clock (`Duration::MAX`) never ends.
+    #[doc(alias("setTimeout", "call_later", "uv_timer_start", "sleep"))]
     pub fn set_timer(&mut self, delay: Duration, key: u64) -> TimerId {
         let at = self.schedule.after(delay);
         TimerId(self.schedule.set(
@@ -21,41 +22,43 @@ impl Context {
         ))
     }
 
-    /// Calls `on_timer` again and again, whenever `period` has passed, with `key`, until it is
-    /// cancelled; its id stays the same. It does not drift: ticks are due at whole numbers of
-    /// periods from now, however late one of them is told. Of several that a late loop has missed
-    /// one is told, and [`missed_ticks`](Self::missed_ticks) says how many were not. A period of
-    /// zero is one nanosecond: a tick in every turn.
+    /// Calls `on_timer` whenever another `period` has passed, with `key`, until the timer is
+    /// cancelled; its id stays the same. It does not drift: ticks are due at whole periods from
+    /// now, however late one of them is reported. If a late loop has missed several ticks, one is
+    /// reported, and [`missed_ticks`](Self::missed_ticks) says how many were not. A period of zero
+    /// is one nanosecond: a tick in every turn.
+    #[doc(alias("setInterval", "uv_timer_start", "periodic"))]
     pub fn set_interval(&mut self, period: Duration, key: u64) -> TimerId {
         let tag = self.current_tag;
         TimerId(self.schedule.set_periodic(period, tag, key))
     }
 
     /// Moves a timer to `delay` from now, as if it were cancelled and set again with the same key;
-    /// its id stays. A periodic one ticks then for the first time, and goes on by its period from
-    /// there; `on_timer` reports both. `false`: it has fired, or was cancelled before, and is not
-    /// set now.
+    /// its id stays. A periodic timer ticks then for the first time, and continues by its period
+    /// from there; `on_timer` reports both. `false`: it has fired, or was cancelled before, and is
+    /// not set now.
     pub fn reset_timer(&mut self, timer: TimerId, delay: Duration) -> bool {
         let at = self.schedule.after(delay);
         self.schedule.reset(timer.0, at)
     }
 
-    /// Cancels a timer: it will not fire, also if it is due in this very turn. A periodic one may
+    /// Cancels a timer: it will not fire, even if it is due in this very turn. A periodic timer may
     /// be cancelled in its own `on_timer`.
     /// `false`: it has fired, or was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.schedule.cancel(timer.0)
     }
 
-    /// Calls `on_deadline` with `Set(key)` once, after `delay`, whatever moves meanwhile: so a peer
-    /// that sends one byte a minute cannot stretch it. It is the timer of a connection: it goes
-    /// when the connection closes, and never fires after that.
+    /// Calls `on_deadline` with `Set(key)` once, after `delay`, whatever moves meanwhile. So a peer
+    /// that sends one byte a minute cannot stretch it. It is the timer of a connection: it is
+    /// cancelled when the connection closes, and never fires after that.
     ///
-    /// `key` is yours, one for each purpose: a connection may have several deadlines, a few of
-    /// them, and to set one again moves it. By default `on_deadline` closes the connection for
-    /// every key; write an arm for those that are to do something else. Of several that are due at
-    /// once the earliest comes first, one a turn.
+    /// `key` is yours, one for each purpose: a connection may have several deadlines, and setting
+    /// one again moves it. By default `on_deadline` closes the connection for every key; write an
+    /// arm for keys that should do something else. Of several that are due at once the earliest
+    /// comes first, one in each turn.
     /// `false`: no such connection, or it is closing.
+    #[doc(alias("timeout", "settimeout"))]
     pub fn set_deadline(&mut self, conn: ConnId, key: u32, delay: Duration) -> bool {
         let at = self.schedule.after(delay);
         let Some(state) = self.conns.get_mut(conn.0).filter(|conn| conn.is_live()) else {
@@ -66,7 +69,7 @@ impl Context {
         true
     }
 
-    /// Takes back what `set_deadline` set with this key; the others stay.
+    /// Cancels the deadline that `set_deadline` set with this key; the others stay.
     /// `false`: no such connection, or it is closing.
     pub fn clear_deadline(&mut self, conn: ConnId, key: u32) -> bool {
         self.live(conn)
@@ -75,9 +78,8 @@ impl Context {
     }
 
     /// Calls `on_deadline` with `Idle` whenever no byte has moved in either direction for so long;
-    /// `None` or zero: never. It counts from now, and anew when `on_deadline` leaves the connection
-    /// open.
-    /// `false`: no such connection, or it is closing.
+    /// `None` or zero: never. It counts from now, and again when `on_deadline` leaves the
+    /// connection open. `false`: no such connection, or it is closing.
     pub fn set_idle(&mut self, conn: ConnId, idle: Option<Duration>) -> bool {
         let now = self.schedule.fresh();
         let Some(state) = self.conns.get_mut(conn.0).filter(|conn| conn.is_live()) else {

@@ -20,6 +20,7 @@ impl Context {
     ///
     /// Files that the system cannot poll are refused (`EPERM`, epoll_ctl(2)): plain files and
     /// directories are always ready, so read them without waiting.
+    #[doc(alias("add_reader", "uv_poll_start", "EventedFd"))]
     pub fn watch(&mut self, fd: impl AsFd, interest: Interest, key: u64) -> io::Result<WatchId> {
         let fd = fd.as_fd().try_clone_to_owned()?;
         let id = self.watches.next_key();

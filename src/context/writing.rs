@@ -12,6 +12,7 @@ use std::ops::Range;
 
 /// What became of a send. It may be ignored: the limits hold either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(alias("backpressure", "EAGAIN", "EWOULDBLOCK"))]
 pub enum Sent {
     /// The bytes are queued.
     Queued,
@@ -35,7 +36,7 @@ pub struct Broadcast {
     pub waiting: usize,
     /// Members that read far too slowly and do not get it ([`Sent::Dropped`]).
     pub dropped: usize,
-    /// Members that are no more ([`Sent::Gone`]).
+    /// Members that are gone ([`Sent::Gone`]).
     pub gone: usize,
 }
 
@@ -68,6 +69,7 @@ impl Context {
     /// Bytes sent while connecting go out when the connection is open. "Queued" does not mean that
     /// the peer has them: only its answer can say so.
     #[inline]
+    #[doc(alias("write", "sendall", "write_all", "uv_write"))]
     pub fn send<'a>(&mut self, conn: ConnId, payload: impl ToPayload<'a>) -> Sent {
         match payload.into().0 {
             Parts::One(Part::Chunk(chunk)) => {
@@ -95,11 +97,11 @@ impl Context {
         self.queue(conn, payload.len(), |queue, _| queue.push(payload))
     }
 
-    /// Begins a wait on purpose, as a [`Sent::Wait`] does: `on_drain` comes once, when no more is
-    /// pending than the low watermark, which may be so already; never from inside this call. Until
-    /// then sends answer `Wait`. It is for a handler that holds back below the high watermark, too:
-    /// without a wait no `on_drain` comes, however much was pending. If a wait is on, nothing
-    /// changes. `false`: no such connection, or it is closing.
+    /// Begins a wait on purpose, as a [`Sent::Wait`] does. `on_drain` comes once, when no more than
+    /// the low watermark is pending, which may be so already; never from inside this call. Until
+    /// then sends answer `Wait`. Use it if you hold back below the high watermark: without a wait
+    /// no `on_drain` comes, however much was pending. If a wait is on, nothing changes. `false`: no
+    /// such connection, or it is closing.
     pub fn await_drain(&mut self, conn: ConnId) -> bool {
         let slot = conn.0.slot;
         let Some(conn) = self.conns.get_mut(conn.0).filter(|conn| conn.is_live()) else {
@@ -112,10 +114,11 @@ impl Context {
         true
     }
 
-    /// Sends the same bytes to many, each by its own limits. The bytes are copied when few and
-    /// shared when many. A member that fails meanwhile does not keep them from the others: its
+    /// Sends the same bytes to many connections, each within its own limits. The bytes are copied
+    /// when few and shared when many. A member that fails does not keep them from the others: its
     /// `on_close` comes later. `conns` may come from [`ConnMap::ids`](crate::ConnMap::ids); an id
     /// that is in it twice gets the bytes twice.
+    #[doc(alias("fan-out", "send_all"))]
     pub fn broadcast<'a>(
         &mut self,
         conns: impl IntoIterator<Item = ConnId>,
@@ -184,7 +187,7 @@ impl Context {
     #[cold]
     pub(super) fn pending_limit(&mut self, id: ConnId) -> Sent {
         let peer = self.conns.listed(id.0.slot).peer();
-        log::debug!(target: "sockeye", "{id} {peer}: pending output above its limit");
+        log::debug!(target: "sockeye", "{id} {peer}: pending output exceeds `hard_limit`");
         self.reset(id.0.slot, Reason::PendingLimit);
         Sent::Gone
     }

@@ -12,13 +12,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-/// A reactor in a loop of somebody else's, behind one descriptor that says everything (Linux).
+/// A reactor for use in another event loop, behind one descriptor that says everything (Linux).
 ///
 /// There is one rule: **when the descriptor is readable, [`turn`](Driver::turn) once.** It is
 /// readable when the system has events, when a message has come, when a timer is due, when a turn
-/// or a command has left work over, and when a graceful stop has come to its end. Hosts that wait
-/// for a level and those that wait for edges both hear of all of it, and while there is nothing to
-/// do nobody is woken.
+/// or a command has left work over, and when a graceful stop has ended. This works for hosts that
+/// wait for levels and for hosts that wait for edges. While there is nothing to do, nobody is
+/// woken.
 ///
 /// ```
 /// use rustix::event::{PollFd, PollFlags, poll};
@@ -69,14 +69,15 @@ impl<M> fmt::Debug for Driver<M> {
 }
 
 impl<M> Reactor<M> {
-    /// Puts the reactor behind one descriptor that says everything, for a loop of somebody else's.
+    /// Puts the reactor behind one descriptor that says everything, for use in another event loop.
     ///
-    /// It costs three descriptors more. Linux only: elsewhere, and with mio's poll(2) selector, ask
+    /// It costs three more descriptors. Linux only: elsewhere, and with mio's poll(2) selector, ask
     /// [`next_wakeup`](Reactor::next_wakeup).
     ///
     /// # Errors
     ///
-    /// What the system says: no descriptors, mostly.
+    /// The system's error, usually that no descriptors are left.
+    #[doc(alias("fileno", "as_raw_fd", "uv_backend_fd"))]
     pub fn into_driver(self) -> io::Result<Driver<M>> {
         let mut driver = Driver {
             alarm: Alarm::new(self.as_fd())?,
@@ -91,11 +92,11 @@ impl<M> Reactor<M> {
 impl<M> Driver<M> {
     /// One pass that does not sleep: what the host calls when the descriptor is readable.
     ///
-    /// One pass is bounded, and if it leaves work over the descriptor stays readable, so that other
-    /// things of the host have their turn in between. A host that lives for this alone may go on
+    /// One pass is bounded. If it leaves work over, the descriptor stays readable, so that the
+    /// host's other sources get their turn in between. A host that does nothing else may go on
     /// while [`Turn::more`], for some milliseconds. A turn that has nothing to do does no harm.
     ///
-    /// [`Turn::report`] is told once, when a graceful stop has come to its end.
+    /// [`Turn::report`] is set once, when a graceful stop has ended.
     ///
     /// # Errors
     ///
@@ -110,8 +111,8 @@ impl<M> Driver<M> {
         Ok(turn)
     }
 
-    /// Every command and question, outside of turns. What the commands have left to do makes the
-    /// descriptor readable.
+    /// Gives access to every command and question outside of turns. If the commands leave something
+    /// to do, the descriptor becomes readable.
     pub fn with<T>(&mut self, commands: impl FnOnce(&mut Context) -> T) -> T {
         let armed = Armed(self);
         commands(armed.0.reactor.context())
@@ -127,7 +128,7 @@ impl<M> Driver<M> {
         self.reactor.has_work()
     }
 
-    /// The reactor, to be run in a loop of its own again.
+    /// Gives the reactor back, for example to `run` it.
     pub fn into_reactor(self) -> Reactor<M> {
         self.reactor
     }

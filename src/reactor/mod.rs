@@ -41,6 +41,7 @@ use std::time::{Duration, Instant};
 /// A panic of a callback leaves `run` or `turn` as a panic. If you catch it, drop the reactor too:
 /// nothing leaks, but what the turn was about is half done, so every later turn is an error, no
 /// wakeup is due any more, and other threads get their messages back.
+#[doc(alias("epoll", "kqueue", "select", "poll", "event loop", "uv_loop_t"))]
 pub struct Reactor<M = ()> {
     cx: Context,
     mailbox: Mailbox<M>,
@@ -149,6 +150,7 @@ impl<M> Reactor<M> {
     ///
     /// Only what makes waiting impossible. What happens to connections and listeners is told to the
     /// handler.
+    #[doc(alias("uv_run", "run_forever"))]
     pub fn run<H: Handler<M>>(&mut self, app: &mut H) -> io::Result<Report> {
         // It would wait for ever for a clock that only the world moves.
         #[cfg(feature = "sim")]
@@ -199,6 +201,7 @@ impl<M> Reactor<M> {
     /// # Errors
     ///
     /// Only what makes waiting impossible; or that a callback panicked in an earlier turn.
+    #[doc(alias("run_once", "uv_run"))]
     pub fn turn<H: Handler<M>>(
         &mut self,
         app: &mut H,

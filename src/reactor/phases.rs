@@ -66,7 +66,7 @@ impl<M> Reactor<M> {
             if refused.is_power_of_two() {
                 log::warn!(
                     target: "sockeye",
-                    "{listener} refuses {peer}: max_connections reached, {refused} times so far"
+                    "{listener} refuses {peer}: `max_connections` reached, {refused} refused so far"
                 );
             }
         }
@@ -397,6 +397,6 @@ fn timed(cx: &mut Context, limit: Duration, callback: impl FnOnce(&mut Context))
     callback(cx);
     let took = cx.schedule().clock_now().saturating_duration_since(started);
     if took > limit {
-        log::warn!(target: "sockeye", "a callback took {took:?}");
+        log::warn!(target: "sockeye", "slow callback: {took:?}");
     }
 }

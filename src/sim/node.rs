@@ -60,7 +60,7 @@ impl<H, M> Node<H, M> {
     /// The place of the node in this world.
     #[track_caller]
     pub(super) fn index(self, world: u64) -> usize {
-        assert!(self.world == world, "this node is of another world");
+        assert!(self.world == world, "this node belongs to another world");
         self.index
     }
 

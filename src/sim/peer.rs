@@ -39,7 +39,10 @@ impl Peer {
     #[track_caller]
     pub(super) fn connect(net: &SharedNet, host: IpAddr, addr: AnyAddr) -> Peer {
         let Target::Addr(addr) = addr.0 else {
-            panic!("{} is no address: write IP:PORT or unix:PATH", addr.0);
+            panic!(
+                "{} is not an address: expected IP:PORT or unix:PATH",
+                addr.0
+            );
         };
         let options = SocketOptions {
             send_buffer: Some(usize::MAX),

@@ -19,7 +19,7 @@ use std::ops::Range;
 pub fn seeds(seeds: Range<u64>) -> Range<u64> {
     match seed_asked_for() {
         None => seeds,
-        Some(u64::MAX) => panic!("SOCKEYE_SEED={}: no range holds it", u64::MAX),
+        Some(u64::MAX) => panic!("SOCKEYE_SEED={}: too large for a range of seeds", u64::MAX),
         Some(seed) => seed..seed + 1,
     }
 }

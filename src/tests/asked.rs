@@ -52,7 +52,7 @@ fn bytes_that_lie_in_the_kernel_keep_an_idle_deadline_from_passing() {
     bench.pass(SECOND);
     assert_eq!(bench.seen(), ["data 3"]);
     bench.pass(SECOND);
-    assert_eq!(bench.seen(), ["deadline idle", "close closed here"]);
+    assert_eq!(bench.seen(), ["deadline idle", "close closed locally"]);
 }
 
 // J1
@@ -65,7 +65,7 @@ fn an_end_that_lies_in_the_kernel_is_told_instead_of_an_idle_deadline() {
         .script
         .socket(socket, |socket| socket.reads.push_back(Ok(Vec::new())));
     bench.pass(SECOND);
-    assert_eq!(bench.seen(), ["open", "eof 0", "close peer closed"]);
+    assert_eq!(bench.seen(), ["open", "eof 0", "close closed by peer"]);
 }
 
 // J1
@@ -378,7 +378,7 @@ fn an_idle_time_counts_from_the_byte_and_not_from_the_start_of_a_late_turn() {
     bench.pass(SECOND - Duration::from_nanos(1));
     assert_eq!(bench.seen(), ["open", "open", "data 10", "data 1"]);
     bench.pass(Duration::from_nanos(1));
-    assert_eq!(bench.seen(), ["deadline idle", "close closed here"]);
+    assert_eq!(bench.seen(), ["deadline idle", "close closed locally"]);
 }
 
 // J12

@@ -109,7 +109,7 @@ fn an_answer_that_comes_too_late_reaches_nobody() {
     let lookups = bench.script.lookups();
     bench.cx().abort(stale);
     bench.settle();
-    assert_eq!(bench.seen(), ["close aborted here"]);
+    assert_eq!(bench.seen(), ["close aborted locally"]);
     let owner = bench.cx().connect("other:80");
     assert_eq!(owner.0.slot, stale.0.slot);
     for lookup in lookups {
@@ -120,7 +120,7 @@ fn an_answer_that_comes_too_late_reaches_nobody() {
     assert_eq!(bench.cx().stats().attempts, 0);
     bench.cx().abort(owner);
     bench.settle();
-    assert_eq!(bench.seen(), ["close aborted here"]);
+    assert_eq!(bench.seen(), ["close aborted locally"]);
 }
 
 // N1: an end while attempts are alive, and an event of one of them behind it.
@@ -132,7 +132,7 @@ fn a_dial_that_is_closed_leaves_no_attempt_and_no_timer() {
     bench.script.edge(1, Readiness::WRITABLE);
     bench.cx().close(conn);
     bench.settle();
-    assert_eq!(bench.seen(), ["close closed here"]);
+    assert_eq!(bench.seen(), ["close closed locally"]);
     let dropped = |at| bench.script.socket(at, |socket| socket.dropped);
     assert!((0..3).all(dropped));
     assert_eq!(bench.reactor.next_wakeup(), None);

@@ -109,7 +109,7 @@ fn both_sides_shut_is_the_end_in_either_order() {
             assert_eq!(bench.cx().send(conn, "late"), Sent::Gone);
             bench.settle();
         }
-        assert_eq!(bench.seen(), ["open", "eof 0", "close peer closed"]);
+        assert_eq!(bench.seen(), ["open", "eof 0", "close closed by peer"]);
     }
 }
 
@@ -176,7 +176,7 @@ fn a_close_while_connecting_cancels_unless_bytes_are_pending() {
     let conn = bench.cx().connect("127.0.0.1:9");
     assert!(bench.cx().close(conn) && !bench.cx().close(conn));
     bench.settle();
-    assert_eq!(bench.seen(), ["close closed here"]);
+    assert_eq!(bench.seen(), ["close closed locally"]);
 
     let conn = bench.cx().connect("127.0.0.1:9");
     bench.cx().send(conn, "telegram");
@@ -187,7 +187,7 @@ fn a_close_while_connecting_cancels_unless_bytes_are_pending() {
     bench.script.edge(1, Readiness::WRITABLE);
     bench.settle();
     assert_eq!(bench.written(1), b"telegram");
-    assert_eq!(bench.seen(), ["close closed here"]);
+    assert_eq!(bench.seen(), ["close closed locally"]);
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn no_drain_comes_for_a_connection_that_the_last_flush_has_ended() {
     bench.settle();
     bench.script.edge(socket, Readiness::WRITABLE);
     bench.settle();
-    assert_eq!(bench.seen(), ["open", "eof 0", "close peer closed"]);
+    assert_eq!(bench.seen(), ["open", "eof 0", "close closed by peer"]);
 }
 
 // E4

@@ -87,7 +87,7 @@ fn a_file_that_has_become_shorter_is_an_error() {
                 .send_from(conn, Source::file(file, 0..len as u64 + 1));
             bench.cx().close(conn);
             bench.settle();
-            let said = "close a source failed: the file has become shorter";
+            let said = "close source failed: the file has become shorter";
             let closed = bench.seen().pop().unwrap();
             assert!(closed.starts_with(said), "{closed}");
             assert!(
@@ -121,6 +121,6 @@ fn a_file_that_cannot_be_sent_is_read() {
         bench.cx().send_from(conn, Source::file(dir, 0..1));
         bench.settle();
         let closed = bench.seen().pop().unwrap();
-        assert!(closed.starts_with("close a source failed"), "{closed}");
+        assert!(closed.starts_with("close source failed"), "{closed}");
     }
 }

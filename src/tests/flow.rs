@@ -120,7 +120,7 @@ fn the_hard_limit_governs_what_is_sent_after_a_wait_and_above_the_high_mark() {
         "above the limit, policy Close"
     );
     bench.settle();
-    let close = "close pending output above its limit, 3145728 bytes undelivered";
+    let close = "close pending output exceeds `hard_limit`, 3145728 bytes undelivered";
     assert_eq!(bench.seen(), ["open", close]);
     assert!(bench.script.socket(socket, |socket| socket.reset));
 }
@@ -187,7 +187,7 @@ fn leftovers_are_offered_with_new_bytes_after_a_pause_and_at_the_end_and_never_o
     assert_eq!(bench.seen(), ["data 2", "data 3"]);
     bench.script.arrives(socket, b"");
     bench.settle();
-    assert_eq!(bench.seen(), ["data 2", "eof 2", "close peer closed"]);
+    assert_eq!(bench.seen(), ["data 2", "eof 2", "close closed by peer"]);
     assert_eq!(bench.app.received, b"abc");
 }
 
@@ -208,12 +208,12 @@ fn what_is_left_in_the_receive_buffer_moves_out_for_another_read_and_goes_with_i
     // The end and what is left for it; then the other one's, which a close forgets.
     bench.script.arrives(one, b"");
     bench.settle();
-    assert_eq!(bench.seen(), ["data 2", "eof 2", "close peer closed"]);
+    assert_eq!(bench.seen(), ["data 2", "eof 2", "close closed by peer"]);
     bench.script.arrives(two, b"6");
     bench.settle();
     bench.cx().abort(second);
     bench.settle();
-    assert_eq!(bench.seen(), ["data 3", "close aborted here"]);
+    assert_eq!(bench.seen(), ["data 3", "close aborted locally"]);
     // Whoever gets the slot next begins with nothing.
     let (three, third) = bench.accept();
     assert!(third != second && third != first);
@@ -349,7 +349,7 @@ fn a_part_of_the_block_is_lost_and_counted_when_its_member_ends() {
     bench.settle();
     assert_eq!(
         bench.seen(),
-        ["open", "close aborted here, 5 bytes undelivered"]
+        ["open", "close aborted locally, 5 bytes undelivered"]
     );
     let (socket, conn) = bench.accept();
     bench.write_steps(socket, [RESET]);

@@ -79,7 +79,11 @@ fn lent_input_of_a_connection_that_is_then_aborted_is_lost_and_counted() {
     assert_eq!(bench.written(socket), b"");
     assert_eq!(
         bench.seen(),
-        ["open", "data 5", "close aborted here, 5 bytes undelivered"]
+        [
+            "open",
+            "data 5",
+            "close aborted locally, 5 bytes undelivered"
+        ]
     );
 }
 
@@ -95,7 +99,7 @@ fn lent_input_of_a_connection_that_is_then_closed_goes_out_before_the_end() {
     bench.script.arrives(socket, b"hello");
     bench.settle();
     assert_eq!(bench.written(socket), b"hello");
-    assert_eq!(bench.seen(), ["open", "data 5", "close closed here"]);
+    assert_eq!(bench.seen(), ["open", "data 5", "close closed locally"]);
     assert!(bench.script.socket(socket, |socket| socket.shut
         && socket.dropped
         && !socket.reset));

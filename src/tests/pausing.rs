@@ -108,7 +108,7 @@ fn a_pause_until_drained_ends_with_a_failed_write_and_with_a_broadcast() {
     bench.fill(socket, false);
     bench.script.edge(socket, Readiness::WRITABLE);
     bench.settle();
-    assert_eq!(bench.seen(), ["close closed here"]);
+    assert_eq!(bench.seen(), ["close closed locally"]);
 }
 
 // F6: what was lent is pending too, until it is written as the callback returns.

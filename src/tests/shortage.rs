@@ -174,5 +174,5 @@ fn who_lingers_in_a_shortage_waits_for_the_end_of_its_peer() {
     bench.settle();
     assert_eq!(bench.seen(), ["open"]);
     bench.pass(ms(10));
-    assert_eq!(bench.seen(), ["close closed here"]);
+    assert_eq!(bench.seen(), ["close closed locally"]);
 }

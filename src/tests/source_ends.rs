@@ -10,7 +10,7 @@ use crate::readiness::Readiness;
 fn a_source_that_fails_or_panics_costs_its_connection_and_no_other() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    for (broken, said) in [(Do::Fail, "no more"), (Do::Panic, "a source has panicked")] {
+    for (broken, said) in [(Do::Fail, "no more"), (Do::Panic, "the source panicked")] {
         let mut bench = Bench::new();
         let (socket, conn) = bench.accept();
         let (other_socket, other) = bench.accept();
@@ -23,7 +23,7 @@ fn a_source_that_fails_or_panics_costs_its_connection_and_no_other() {
         bench.cx().wake_source(conn);
         bench.settle();
         assert_eq!((told.drops(), behind.drops(), behind.pulls()), (1, 1, 0));
-        let closed = format!("close a source failed: {said}, 6 bytes undelivered");
+        let closed = format!("close source failed: {said}, 6 bytes undelivered");
         assert_eq!(bench.seen(), ["open", "open", &closed]);
         assert!(
             bench
@@ -81,7 +81,7 @@ fn a_source_is_dropped_once_and_before_on_close_whatever_ends_the_connection() {
     let ends: [(End, &str, bool); 5] = [
         (
             |bench, _, conn| assert!(bench.cx().abort(conn)),
-            "aborted here",
+            "aborted locally",
             true,
         ),
         (
@@ -97,7 +97,7 @@ fn a_source_is_dropped_once_and_before_on_close_whatever_ends_the_connection() {
         ),
         (
             |bench, _, _| bench.cx().finish(Duration::ZERO),
-            "still open at the end of the grace",
+            "still open when the grace period ended",
             true,
         ),
         (
@@ -114,7 +114,7 @@ fn a_source_is_dropped_once_and_before_on_close_whatever_ends_the_connection() {
                 bench.cx().close(conn);
                 bench.cx().wake_source(conn);
             },
-            "closed here",
+            "closed locally",
             false,
         ),
     ];
@@ -164,8 +164,8 @@ fn an_end_waits_for_the_source_and_shut_sends_what_is_behind_it() {
         assert_eq!(bench.written(socket), b"abc");
         let seen = bench.seen();
         match closes {
-            true => assert_eq!(seen, ["open", "close closed here"]),
-            false => assert_eq!(seen, ["open", "drain", "eof 0", "close peer closed"]),
+            true => assert_eq!(seen, ["open", "close closed locally"]),
+            false => assert_eq!(seen, ["open", "drain", "eof 0", "close closed by peer"]),
         }
     }
 }

@@ -326,7 +326,7 @@ fn what_queues_up_behind_a_source_is_bounded() {
         }
         assert!((90..260).contains(&sent), "{sent}");
         bench.settle();
-        assert!(bench.seen()[1].starts_with("close pending output above its limit"));
+        assert!(bench.seen()[1].starts_with("close pending output exceeds `hard_limit`"));
     }
 }
 

@@ -64,7 +64,7 @@ fn data_and_an_idle_deadline_in_the_same_turn_data_wins() {
     bench.settle();
     assert_eq!(bench.seen(), ["open", "data 1"]);
     bench.pass(SECOND);
-    assert_eq!(bench.seen(), ["deadline idle", "close closed here"]);
+    assert_eq!(bench.seen(), ["deadline idle", "close closed locally"]);
 }
 
 #[test]
@@ -135,8 +135,8 @@ fn the_end_of_the_grace_aborts_what_is_left() {
     assert_eq!(
         seen[2..],
         [
-            "close closed here",
-            "close still open at the end of the grace, 6 bytes undelivered"
+            "close closed locally",
+            "close still open when the grace period ended, 6 bytes undelivered"
         ]
     );
     let report = bench.reactor.take_report().unwrap();
@@ -165,7 +165,7 @@ fn what_came_before_the_end_of_the_grace_is_told_though_a_callback_has_taken_the
     }));
     bench.script.arrives(slow, b"x");
     bench.settle();
-    let end = "close still open at the end of the grace";
+    let end = "close still open when the grace period ended";
     assert_eq!(bench.seen(), ["data 1", "data 5", end, end]);
     assert_eq!(bench.written(slow), b"answer");
 }
@@ -184,7 +184,7 @@ fn the_idle_time_counts_from_the_opening_and_a_connect_has_a_timeout_of_its_own(
     bench.pass(SECOND - Duration::from_nanos(1));
     assert_eq!(bench.seen(), ["connected"]);
     bench.pass(Duration::from_nanos(1));
-    assert_eq!(bench.seen(), ["deadline idle", "close closed here"]);
+    assert_eq!(bench.seen(), ["deadline idle", "close closed locally"]);
 }
 
 // F8

@@ -95,7 +95,7 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// The configuration is senseless: a name that the client cannot check, for example.
+    /// The configuration is invalid: a name that the client cannot check, for example.
     pub(crate) fn new(
         mut stream: Stream,
         side: StartTls,

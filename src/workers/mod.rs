@@ -51,6 +51,7 @@ use std::time::Duration;
 ///
 /// If a callback panics, its worker is over: its connections are closed, the others go on, and the
 /// report says so. [`restarts`](Workers::restarts) lets it begin again with a fresh handler.
+#[doc(alias("threads", "multi-core", "SO_REUSEPORT"))]
 pub struct Workers {
     blueprint: Blueprint,
     /// Accepts for all.
@@ -225,7 +226,7 @@ impl Workers {
         };
         let listen = match each {
             true if matches!(listen.target, Target::Addr(Addr::Unix(_))) => {
-                let text = "the system spreads TCP connections only";
+                let text = "`HandOver::ReusePort` supports TCP only";
                 return Err(io::Error::new(io::ErrorKind::Unsupported, text));
             }
             true => listen.reuse_port(true),
@@ -275,7 +276,7 @@ impl Workers {
         F: Fn(&mut Worker<'_, M>) -> H + Send + Sync + 'static,
     {
         if self.pin && !pins_threads() {
-            let text = "threads cannot be bound to processors here";
+            let text = "binding threads to processors is not supported on this system";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         let (pin, restarts) = (self.pin, self.restarts);

@@ -245,5 +245,5 @@ impl<M> Life<M> {
 fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("with no text").to_owned()
+    text.unwrap_or("without a message").to_owned()
 }

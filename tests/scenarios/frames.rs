@@ -321,7 +321,7 @@ fn half_a_frame_at_the_end_is_truncated_and_at_a_reset_it_is_lost(on: On) {
             let id = scene.edge.id(0);
             assert!(matches!(scene.edge.log().life(id).reason(), Reason::Reset));
         } else {
-            let text = r#"the end came within a frame, after 4 bytes: "half""#;
+            let text = r#"stream ended within a frame, after 4 bytes: "half""#;
             assert_eq!(scene.error().to_string(), text);
         }
         scene.edge.end();

@@ -330,7 +330,7 @@ fn who_has_a_last_word_tells_the_error_himself(on: On) {
     let addr = edge.listen();
     let peer = edge.peer(&addr);
     peer.send("too long\n");
-    let word = br#"a frame of more than 4 bytes: "too lon"#;
+    let word = br#"frame exceeds the limit of 4 bytes: "too lon"#;
     edge.until("the last word", |_| {
         peer.received().starts_with(&word[..30])
     });

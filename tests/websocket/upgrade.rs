@@ -198,16 +198,24 @@ fn a_client_checks_the_answer() {
             "{said:?}"
         );
     };
-    refused("no answer of HTTP", "HTTP/1.1", "XTTP/1.1");
-    refused("an answer that is no upgrade", "101 Switching", "200 OK");
-    refused("an upgrade to something else", "Upgrade: websocket\r\n", "");
+    refused("not an HTTP response", "HTTP/1.1", "XTTP/1.1");
     refused(
-        "an upgrade to something else",
+        "the response does not upgrade the connection",
+        "101 Switching",
+        "200 OK",
+    );
+    refused(
+        "the upgrade is not to WebSocket",
+        "Upgrade: websocket\r\n",
+        "",
+    );
+    refused(
+        "the upgrade is not to WebSocket",
         "Connection: Upgrade\r\n",
         "",
     );
-    refused("an answer to another key", "Accept: ", "Accept: x");
-    refused("an answer to another key", "Sec-WebSocket-Accept", "X");
+    refused("wrong Sec-WebSocket-Accept", "Accept: ", "Accept: x");
+    refused("wrong Sec-WebSocket-Accept", "Sec-WebSocket-Accept", "X");
     refused(
         "a subprotocol that was not offered",
         "Protocol: b",
@@ -215,7 +223,7 @@ fn a_client_checks_the_answer() {
     );
     let deflate = "Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: b";
     refused(
-        "an extension that was not asked for",
+        "an extension that was not requested",
         "Sec-WebSocket-Protocol: b",
         deflate,
     );

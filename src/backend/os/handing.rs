@@ -15,12 +15,17 @@ fn check(socket: &SockRef<'_>) -> io::Result<bool> {
     match socket.r#type() {
         Ok(Type::STREAM) => {}
         Ok(Type::DGRAM) => {
-            let text = "it is a socket of datagrams";
+            let text = "the socket is a datagram socket";
             return refuse(io::ErrorKind::InvalidInput, text);
         }
-        Ok(_) => return refuse(io::ErrorKind::InvalidInput, "it is no socket of streams"),
+        Ok(_) => {
+            return refuse(
+                io::ErrorKind::InvalidInput,
+                "the socket is not a stream socket",
+            );
+        }
         Err(error) => {
-            let text = format!("it is no socket: {error}");
+            let text = format!("not a socket: {error}");
             return refuse(io::ErrorKind::InvalidInput, &text);
         }
     }
@@ -35,7 +40,7 @@ fn is_known(socket: &SockRef<'_>) -> io::Result<()> {
         true => Ok(()),
         false => Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "it is a socket of an unknown family",
+            "the socket's address family is not supported",
         )),
     }
 }
@@ -56,12 +61,12 @@ pub(crate) fn check_stream(socket: &OwnedFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
     let refuse = |kind, text| Err(io::Error::new(kind, text));
     if check(&socket)? {
-        let text = "it listens: `adopt_listener` takes it";
+        let text = "the socket is a listener: use `adopt_listener`";
         return refuse(io::ErrorKind::InvalidInput, text);
     }
     match socket.peer_addr() {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-            refuse(io::ErrorKind::NotConnected, "it is not connected")
+            refuse(io::ErrorKind::NotConnected, "the socket is not connected")
         }
         result => result.map(drop),
     }

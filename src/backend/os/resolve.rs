@@ -54,7 +54,7 @@ impl Resolver for SystemNames {
         }
         if state.waiting.len() >= WAITING {
             drop(state);
-            let text = format!("{WAITING} look-ups wait already");
+            let text = format!("{WAITING} look-ups are waiting already");
             return lookup.answer(Err(io::Error::new(io::ErrorKind::WouldBlock, text)));
         }
         state.waiting.push_back(lookup);
@@ -71,7 +71,7 @@ impl Resolver for SystemNames {
                     lookup.into_iter().for_each(|lookup| {
                         lookup.answer(Err(io::Error::new(
                             error.kind(),
-                            format!("no thread to look it up: {error}"),
+                            format!("cannot start a thread for the look-up: {error}"),
                         )));
                     });
                     return;

@@ -50,7 +50,7 @@ impl Stream {
                 (*ip).into(),
             ),
             Addr::Unix(Some(path)) => (system::unix_socket()?, SockAddr::unix(path)?),
-            Addr::Unix(None) => return Err(unsupported("a Unix socket without a path")),
+            Addr::Unix(None) => return Err(unsupported("a Unix socket needs a path")),
         };
         socket.set_nonblocking(true)?;
         set_options(&SockRef::from(&socket), &connect.socket, addr.is_unix())?;
@@ -221,7 +221,7 @@ impl Acceptor {
         match addr {
             Addr::Ip(addr) => Acceptor::bind_ip(listen, *addr),
             Addr::Unix(Some(path)) => Acceptor::bind_unix(listen, path),
-            Addr::Unix(_) => Err(unsupported("a Unix socket without a path")),
+            Addr::Unix(_) => Err(unsupported("a Unix socket needs a path")),
         }
     }
 
@@ -352,7 +352,7 @@ impl Heirs {
         if let Err(error) = set_options(socket, &self.options, is_unix)
             && !std::mem::replace(&mut self.told, true)
         {
-            log::warn!(target: "sockeye", "an accepted socket lacks an option: {error}");
+            log::warn!(target: "sockeye", "cannot set an option of an accepted socket: {error}");
         }
     }
 }
@@ -372,7 +372,7 @@ fn tcp_keep_alive(keep_alive: KeepAlive) -> TcpKeepalive {
 pub(super) fn unsupported(what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
-        format!("{what} is not supported here"),
+        format!("{what} is not supported on this system"),
     )
 }
 

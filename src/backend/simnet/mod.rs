@@ -129,7 +129,7 @@ impl Sim {
     #[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
     #[track_caller]
     pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        panic!("a simulated reactor has no descriptor: the world turns it");
+        panic!("a simulated reactor has no descriptor; its world turns it");
     }
 
     pub(crate) fn wake(&self) -> Wake {

@@ -41,7 +41,7 @@ impl Net {
         if self.random.chance(self.faults.lookups_fail) {
             rest = Err(io::Error::new(
                 ErrorKind::TimedOut,
-                "no server of names answers",
+                "no name server answers",
             ));
         }
         let within = match self.random.chance(self.faults.slow_lookups) {

@@ -80,11 +80,10 @@ impl<'i> Close<'i> {
     pub(super) fn read(payload: &'i [u8]) -> Result<Close<'i>, CodecError> {
         let (code, reason) = match payload {
             [] => (None, &[][..]),
-            [_] => return Err(CodecError::malformed("half of a close code", payload)),
+            [_] => return Err(CodecError::malformed("close code is incomplete", payload)),
             [a, b, reason @ ..] => {
-                let code = CloseCode::new(u16::from_be_bytes([*a, *b])).ok_or_else(|| {
-                    CodecError::malformed("a close code that nobody may send", payload)
-                })?;
+                let code = CloseCode::new(u16::from_be_bytes([*a, *b]))
+                    .ok_or_else(|| CodecError::malformed("invalid close code", payload))?;
                 (Some(code), reason)
             }
         };

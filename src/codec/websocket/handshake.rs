@@ -109,25 +109,25 @@ impl Handshake {
         let mut response = httparse::Response::new(&mut fields);
         let end = response.parse(bytes);
         if end != Ok(httparse::Status::Complete(bytes.len())) {
-            return bad("no answer of HTTP");
+            return bad("not an HTTP response");
         }
         if response.code != Some(101) {
-            return bad("an answer that is no upgrade");
+            return bad("the response does not upgrade the connection");
         }
         let is_upgrade =
             head::lists(head, "Upgrade", "websocket") && head::lists(head, "Connection", "Upgrade");
         if !is_upgrade {
-            return bad("an upgrade to something else");
+            return bad("the upgrade is not to WebSocket");
         }
         let accept = head::only(head, "Sec-WebSocket-Accept");
         if accept != Some(Accept::of(self.key()).as_str()) {
-            return bad("an answer to another key");
+            return bad("wrong Sec-WebSocket-Accept");
         }
         if head::list(head, "Sec-WebSocket-Extensions")
             .next()
             .is_some()
         {
-            return bad("an extension that was not asked for");
+            return bad("an extension that was not requested");
         }
         let protocol = head::field(head, "Sec-WebSocket-Protocol");
         if protocol.is_some_and(|name| self.protocols.iter().all(|other| other != name)) {

@@ -88,8 +88,7 @@ pub(super) fn lists(head: &str, name: &str, element: &str) -> bool {
 
 /// A head as text. HTTP allows other bytes in a value, and who sends them gets no upgrade.
 pub(super) fn text(head: &[u8]) -> Result<&str, CodecError> {
-    std::str::from_utf8(head)
-        .map_err(|_| CodecError::malformed("a head of HTTP that is no UTF-8", head))
+    std::str::from_utf8(head).map_err(|_| CodecError::malformed("HTTP header is not UTF-8", head))
 }
 
 /// What the two sides prove to each other that they speak WebSocket: the answer to a key.

@@ -54,7 +54,7 @@ pub struct Request<'i> {
 impl<'i> Request<'i> {
     fn parse(bytes: &'i [u8]) -> Result<Request<'i>, CodecError> {
         let head = head::text(bytes)?;
-        let malformed = || CodecError::malformed("no request of HTTP", bytes);
+        let malformed = || CodecError::malformed("not an HTTP request", bytes);
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut request = httparse::Request::new(&mut fields);
         let status = request.parse(bytes).map_err(|_| malformed())?;

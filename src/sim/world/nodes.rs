@@ -85,7 +85,7 @@ impl World {
         self.net.lock().name(name, [host.into()]);
         match Running::new(&self.net, host.into(), config, trace, make) {
             Ok(running) => self.nodes.push(Box::new(running)),
-            Err(error) => panic!("{name} does not start: {error}"),
+            Err(error) => panic!("{name} failed to start: {error}"),
         }
         self.names.push(name.to_owned());
         Node::new(self.id, index, index)

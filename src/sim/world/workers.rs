@@ -81,7 +81,7 @@ impl World {
         });
         let front = Backend::Sim(front);
         let workers = Workers::on_backends(count, config, front, backend).and_then(setup);
-        let workers = workers.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let workers = workers.unwrap_or_else(|error| panic!("{name} failed to start: {error}"));
         let Parts {
             front, seats, team, ..
         } = workers.into_parts::<M>();
@@ -89,7 +89,10 @@ impl World {
         let pollers = pollers.lock().unwrap_or_else(PoisonError::into_inner);
         for (number, (chair, mut cx)) in seats.into_iter().enumerate() {
             let name = format!("{name}-{number}");
-            assert!(!self.names.contains(&name), "there is a {name} already");
+            assert!(
+                !self.names.contains(&name),
+                "there is already a node named {name}"
+            );
             cx.sit(&chair);
             let mut reactor = Reactor::of_worker(cx, &team[number]);
             let app = factory(&mut Worker {
