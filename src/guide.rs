@@ -22,7 +22,8 @@
 #![doc = include_str!("../docs/guide/README.md")]
 
 macro_rules! page {
-    ($name:ident, $file:literal) => {
+    // The condition is given to the module itself, so that its page names the feature.
+    ($(#[$when:meta])* $name:ident, $file:literal) => {
         #[doc = "[echo]: crate::guide::echo\n"]
         #[doc = "[half-close]: crate::guide::half_close\n"]
         #[doc = "[frames]: crate::guide::frames\n"]
@@ -43,6 +44,7 @@ macro_rules! page {
         #[doc = "[coming-from]: crate::guide::coming_from\n"]
         #[doc = "\n"]
         #[doc = include_str!(concat!("../docs/guide/", $file))]
+        $(#[$when])*
         pub mod $name {}
     };
 }
@@ -55,16 +57,25 @@ page!(timers, "timers.md");
 page!(endings, "endings.md");
 page!(limits, "limits.md");
 page!(names, "names.md");
-#[cfg(feature = "tls")]
-page!(tls, "tls.md");
+page!(
+    #[cfg(feature = "tls")]
+    tls,
+    "tls.md"
+);
 page!(sources, "sources.md");
 page!(parts, "parts.md");
 page!(threads, "threads.md");
 page!(workers, "workers.md");
 page!(embedding, "embedding.md");
-#[cfg(feature = "websocket")]
-page!(websocket, "websocket.md");
-#[cfg(feature = "sim")]
-page!(simulation, "simulation.md");
+page!(
+    #[cfg(feature = "websocket")]
+    websocket,
+    "websocket.md"
+);
+page!(
+    #[cfg(feature = "sim")]
+    simulation,
+    "simulation.md"
+);
 page!(how_to, "how_to.md");
 page!(coming_from, "coming_from.md");
