@@ -260,7 +260,7 @@ pub struct AnyAddr(pub(crate) Target);
 /// `From` for `AnyAddr` is one.
 ///
 /// ```compile_fail,E0277
-/// sockeye::Connect::new(7000); // error: `{integer}` is no address
+/// sockeye::Connect::new(7000); // error: `{integer}` is not an address
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an address",

@@ -140,9 +140,9 @@ pub trait Handler<M = ()> {
     #[doc(alias("call_soon_threadsafe", "uv_async_t"))]
     fn on_message(&mut self, cx: &mut Context, message: M) {}
 
-    /// A listener cannot accept, usually for lack of descriptors or memory. It pauses for
+    /// A listener cannot accept, usually for lack of descriptors or memory. It rests for
     /// [`Config::accept_backoff`](crate::Config::accept_backoff) and tries again by itself. Called
-    /// once for each such pause. Default: nothing (it is logged as a warning).
+    /// once for each such rest. Default: nothing (it is logged as a warning).
     fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {}
 
     /// The readiness of a descriptor of `Context::watch` has changed. Called once for each change,

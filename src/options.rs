@@ -415,7 +415,7 @@ impl Adopt {
 ///
 /// ```compile_fail,E0277
 /// # fn listens(cx: &mut sockeye::Context) {
-/// cx.listen(7000); // error: `{integer}` is no address to listen on
+/// cx.listen(7000); // error: `{integer}` is not an address to listen on
 /// # }
 /// ```
 #[diagnostic::on_unimplemented(

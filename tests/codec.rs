@@ -424,7 +424,7 @@ fn a_length_above_the_maximum_is_an_error_at_once_and_takes_no_memory() {
 #[test]
 fn what_is_no_length_is_malformed_and_shown() {
     let error = fails(LengthPrefixed::decimal(4, 99), "12a4", 0);
-    assert_eq!(error.to_string(), r#"a length that is no number: "12a4""#);
+    assert_eq!(error.to_string(), r#"length is not a number: "12a4""#);
     for text in ["+123", " 123", "-001", "12\u{0663}"] {
         fails(LengthPrefixed::decimal(4, 99), text, 0);
     }

@@ -122,9 +122,9 @@ fn what_cannot_be_adopted_is_refused_with_a_reason_and_not_changed() {
     let datagrams = || UdpSocket::bind("127.0.0.1:0").unwrap();
     let cases: [(OwnedFd, &str); 4] = [
         (unconnected().into(), "not connected"),
-        (file().into(), "no socket"),
+        (file().into(), "not a socket"),
         (listener().into(), "adopt_listener"),
-        (datagrams().into(), "datagrams"),
+        (datagrams().into(), "datagram socket"),
     ];
     for (socket, why) in cases {
         let twin = socket.try_clone().unwrap();
@@ -135,8 +135,8 @@ fn what_cannot_be_adopted_is_refused_with_a_reason_and_not_changed() {
     let cases: [(OwnedFd, &str); 4] = [
         (unconnected().into(), "does not listen"),
         (pair().0.into(), "does not listen"),
-        (file().into(), "no socket"),
-        (datagrams().into(), "datagrams"),
+        (file().into(), "not a socket"),
+        (datagrams().into(), "datagram socket"),
     ];
     for (socket, why) in cases {
         let twin = socket.try_clone().unwrap();

@@ -38,7 +38,7 @@ fn is_refused(listen: Listen, connect: Connect, why: &str) {
 // C1
 #[test]
 fn a_text_without_a_host_and_a_port_is_no_address() {
-    let forms = "is no address: write IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH";
+    let forms = "is not an address: expected IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH";
     for (text, why) in [
         ("10.255.255.1", forms),
         ("foo", forms),

@@ -173,14 +173,14 @@ fn records_have_the_target_sockeye_and_never_show_payload() {
     has(Level::Debug, "connect failed");
     has(Level::Debug, "finishing");
     has(Level::Debug, "no longer listening");
-    has(Level::Warn, "took");
+    has(Level::Warn, "slow callback");
     // What a peer can cause again and again is no warning, and the first of those who are refused
     // is one.
     has(Level::Debug, "unconsumed input exceeds `input_limit`");
     has(Level::Debug, "pending output exceeds `hard_limit`");
     has(Level::Debug, "write stall");
     has(Level::Debug, "closed because of a protocol error");
-    has(Level::Warn, "max_connections reached");
+    has(Level::Warn, "`max_connections` reached");
     let warned = ours.iter().filter(|(level, ..)| *level == Level::Warn);
     assert_eq!(
         warned.filter(|(.., text)| text.contains("refuses")).count(),

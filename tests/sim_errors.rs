@@ -106,7 +106,7 @@ fn a_node_or_a_server_that_cannot_start_says_why() {
     let text = said(|| {
         world.start("other", Sink, listening("10.0.0.1:7"));
     });
-    assert!(text.contains("other does not start"), "{text}");
+    assert!(text.contains("other failed to start"), "{text}");
     assert!(
         text.contains("10.0.0.1 is not here: this host is 10.0.0.2"),
         "{text}"

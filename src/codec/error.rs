@@ -75,7 +75,7 @@ impl CodecError {
     }
 }
 
-/// `a frame of 4294967295 bytes, and 65536 are allowed: "\xff\xff\xff\xff"`.
+/// `frame of 4294967295 bytes exceeds the limit of 65536: "\xff\xff\xff\xff"`.
 impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -72,7 +72,7 @@ fn note_rest(stats: &mut Stats, listener: ListenerId, why: fmt::Arguments<'_>) {
     log::log!(
         target: "sockeye",
         level,
-        "{listener} pauses accepting: {why} ({times} times so far)"
+        "{listener} rests: {why} ({times} times so far)"
     );
 }
 

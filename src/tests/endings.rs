@@ -50,7 +50,7 @@ fn bytes_lost_to_an_error_of_this_side_end_with_a_reset() {
         bench.settle();
         let seen = bench.seen();
         let end = seen.last().unwrap();
-        assert!(end.starts_with("close i/o error: "), "{case}: {seen:?}");
+        assert!(end.starts_with("close I/O error: "), "{case}: {seen:?}");
         assert!(end.ends_with("5 bytes undelivered"), "{case}: {seen:?}");
         let reset = bench
             .script
