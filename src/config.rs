@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a reactor is made with. Start from `Config::default()` and change what you need, by its
+/// The configuration of a reactor. Start from `Config::default()` and change what you need, by the
 /// fields or by the setters of the same names.
 ///
 /// Invalid values (a budget of zero, a low watermark above the high one) are refused by
@@ -21,29 +21,29 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// The limits of every connection whose listener or connect names no others.
+    /// The limits of every connection whose listener or connect has none of its own.
     pub limits: Limits,
-    /// Connections accepted in one turn, over all listeners; default 64: an accept storm holds
-    /// those already connected up for 0.3 ms a turn, and more would make an accept no cheaper.
+    /// Connections accepted in one turn, over all listeners; default 64: a storm of connects delays
+    /// open connections by 0.3 ms a turn, and a larger budget would not make an accept cheaper.
     pub accepts_per_turn: usize,
     /// Connections read in one turn, one receive buffer each at most; default 1024, which is a full
-    /// batch of events: so those who speak at the same time in a room cost each member one write.
+    /// batch of events: so members of a room that speak at once cost each other member one write.
     pub reads_per_turn: usize,
     /// Messages from other threads delivered in one turn; default 1024: the turn's own cost is then
     /// a small part of theirs.
     pub messages_per_turn: usize,
     /// Timers and deadlines fired in one turn; default 1024, as for reads: ten thousand of them,
-    /// due at once, do not hold up those who speak.
+    /// due at once, do not hold up connections that have data.
     pub expiries_per_turn: usize,
     /// Steps of TLS handshakes in one turn; default 16: one may cost a tenth of a millisecond, and
-    /// those who are connected wait for no more than that.
+    /// open connections wait for all of them.
     pub handshakes_per_turn: usize,
     /// How often a turn flushes and reaps before it looks for readiness again; default 8, so that a
     /// handler that refills in `on_drain` keeps a fast consumer busy, and timers still fire.
     pub rounds_per_turn: usize,
     /// Bytes that all sources ([`Context::send_from`](crate::Context::send_from)) may give in one
-    /// turn; default 4 MiB, which a file in memory takes about a millisecond for. Who did not get
-    /// to give comes first in the next turn.
+    /// turn; default 4 MiB, which takes about a millisecond from a file in memory. Sources that had
+    /// no chance come first in the next turn.
     pub source_bytes_per_turn: usize,
     /// Events taken from the operating system in one wait, 1 Mi at most; default 1024.
     pub events_per_wait: usize,
@@ -52,28 +52,28 @@ pub struct Config {
     /// times as much a byte with 64 KiB, 2.2 times with 16 KiB, and 0.8 times with 1 MiB
     /// (`cargo bench --bench thresholds`).
     pub receive_buffer: usize,
-    /// Connections at most, accepted and outbound; more are refused. Those that only wait for
-    /// their peer's end after a `close` give way. Default: no cap but the descriptors of the
-    /// process.
+    /// Maximum number of connections, accepted and outbound; more are refused. Connections that
+    /// only wait for their peer's end after a `close` give way. Default: limited only by the
+    /// descriptors of the process.
     pub max_connections: usize,
-    /// Peers of listeners that may be in their TLS handshake at a time; more are refused, without
-    /// `on_accept`. Default 1024, each some 10 KB.
+    /// Maximum number of TLS handshakes of accepted peers at a time; more peers are refused,
+    /// without `on_accept`. Default 1024, each about 10 KB.
     pub max_handshakes: usize,
-    /// Those of them that may have the same IP address; default 256.
+    /// Maximum number of these handshakes from the same IP address; default 256.
     pub max_handshakes_from_one: usize,
-    /// Messages from other threads that may wait; above it `Sender::send` gives the message back.
-    /// Default: unbounded.
+    /// Maximum number of messages from other threads that wait; above it `Sender::send` gives the
+    /// message back. Default: unlimited.
     pub message_limit: usize,
     /// How long a listener rests when `accept` finds no descriptor or memory; default 100 ms: long
     /// enough not to spin, short enough that a waiting peer does not give up.
     pub accept_backoff: Duration,
-    /// How long a wait looks for readiness again and again before it sleeps; default zero: not at
-    /// all. A message that comes meanwhile meets a loop that is awake, and saves the microseconds
-    /// of a wake-up; the price is a processor that does nothing else. It is a part of the turn's
-    /// timeout and never adds to it. `docs/performance.md` has what it gains and costs.
+    /// How long a wait polls for readiness before it sleeps; default zero: not at all. Events that
+    /// arrive while it polls save the microseconds of a wakeup; the price is a processor that does
+    /// nothing else. It is a part of the turn's timeout and never adds to it. `docs/performance.md`
+    /// says what it gains and costs.
     pub busy_poll: Duration,
-    /// A callback that takes longer is logged as a warning; default `None`: the clock is then not
-    /// read for it at all.
+    /// A callback that takes longer is logged as a warning; default `None`: then the clock is not
+    /// read for this at all.
     pub slow_callback: Option<Duration>,
 }
 
@@ -178,13 +178,12 @@ limit_setters! {
 }
 
 impl Limits {
-    /// Lets at most so many bytes be pending: it is the hard limit, and the watermarks are lowered
-    /// with it where they are above a quarter of it (the high one) and a quarter of that (the low
-    /// one), so that there is room between a `Wait` and the limit.
+    /// Lets at most so many bytes be pending. This sets the hard limit, and lowers the high
+    /// watermark to at most a quarter of it and the low one to at most a quarter of that, so that
+    /// there is room between a `Wait` and the limit.
     ///
-    /// As with every hard limit, what is sent between two flushes comes on top, and what a handler
-    /// sends before it is answered `Wait` is taken whatever its size: keep each send small against
-    /// it.
+    /// As with every hard limit, what is sent between two flushes comes on top, and a send that is
+    /// made before a `Wait` is taken whatever its size: keep each send small compared to the limit.
     #[must_use]
     pub fn at_most_pending(mut self, bytes: usize) -> Limits {
         self.hard_limit = bytes;
@@ -210,30 +209,30 @@ impl Limits {
 pub struct Limits {
     /// Pending bytes above which `send` answers `Wait`; default 64 KiB: a stream that `on_drain`
     /// refills costs 2.5 times as much with 8 KiB, and 0.65 times with 256 KiB
-    /// (`cargo bench --bench thresholds`). So much may each peer hold that does not read.
+    /// (`cargo bench --bench thresholds`). Each peer that does not read may occupy this much.
     pub high_watermark: usize,
     /// Pending bytes at which `on_drain` ends the wait; default 16 KiB, so that the socket does not
     /// run dry while the handler refills.
     pub low_watermark: usize,
     /// Pending bytes that a send after a `Wait` may not exceed; default 1 MiB: memory per
-    /// connection stays bounded also for handlers that ignore `Wait`.
+    /// connection stays bounded even for handlers that ignore `Wait`.
     ///
-    /// It judges the peer, so what counts is what the last flush of the connection has left, and
-    /// the send itself. What was queued since the peer has had no chance to take; and while a flush
-    /// leaves less than the high watermark, sends of any size are taken. So the bound is this
-    /// limit, and what is sent between two flushes: in one callback to its own connection, or in
-    /// one turn.
+    /// It judges the peer, so what counts is what the last flush of the connection left, plus the
+    /// send itself. The peer has had no chance to take what was queued since then. While a flush
+    /// leaves less than the high watermark, sends of any size are taken. So the bound is this limit
+    /// plus what is sent between two flushes: in one callback to its own connection, or in one
+    /// turn.
     pub hard_limit: usize,
     /// What to do with a send above the hard limit; default `Close`.
     pub overflow: Overflow,
-    /// Bytes that `on_data` may leave unconsumed; default 64 KiB. Checked when it returns with
-    /// reads not paused: more, and the connection is closed after a flush, with reason
-    /// `InputLimit`. One that is paused keeps at most these and one
-    /// [`receive_buffer`](Config::receive_buffer) more, for it is read no further. Zero: whatever
-    /// is left closes the connection.
+    /// Bytes that `on_data` may leave unconsumed; default 64 KiB. This is checked when it returns
+    /// and reads are not paused: if more is left, the connection is closed after a flush, with
+    /// reason `InputLimit`. A paused connection keeps at most this much plus one
+    /// [`receive_buffer`](Config::receive_buffer), because it is read no further. Zero: anything
+    /// left closes the connection.
     pub input_limit: usize,
-    /// No byte in either direction for this long, and `on_deadline` is called with `Idle`; default
-    /// `None`, for only the application knows how long its peers may think.
+    /// If no byte moves in either direction for this long, `on_deadline` is called with `Idle`;
+    /// default `None`, because only the application knows how long its peers may be silent.
     pub idle: Option<Duration>,
     /// How long a connect may take; default 10 s (Linux itself gives up after about two minutes).
     pub connect_timeout: Duration,
@@ -241,23 +240,23 @@ pub struct Limits {
     /// default 10 s.
     pub handshake: Duration,
     /// How long a peer may take none of the bytes that are pending before it is reset; default
-    /// 60 s. Every byte that the system takes starts it anew, so that a peer which reads nothing at
-    /// all may be kept for twice as long: the kernel's buffer may grow once more.
+    /// 60 s. Every byte that the system takes starts it again. So a peer that reads nothing at all
+    /// may be kept for twice as long: the kernel's buffer may grow once more.
     pub write_stall: Duration,
     /// How long, after `close`, a peer may take none of the bytes that are pending before it is
-    /// reset; default 60 s. Every byte taken starts it anew.
+    /// reset; default 60 s. Every byte taken starts it again.
     pub close_flush: Duration,
-    /// How long the flush after `close` may take in all; default 10 min, for a peer that takes one
-    /// byte a minute is not worth a connection. It is reset then, as above.
+    /// How long the flush after `close` may take in all; default 10 min, because a peer that takes
+    /// one byte a minute is not worth a connection. It is reset then, as above.
     pub close_time: Duration,
     /// How long a connection that is closed and flushed waits for its peer to end, in all; default
     /// 30 s, as nginx does. Input is discarded meanwhile, so that no RST destroys what the peer has
     /// not read yet (RFC 9112, section 9.6). Zero: it does not wait.
     pub linger_time: Duration,
-    /// How long the peer may send nothing meanwhile; default 5 s. Every byte starts it anew. It
-    /// begins when the kernel has taken the last byte, which may be long before the peer has read
-    /// it: a peer that then reads on, silent for so long, and sends again is reset. For slow peers
-    /// that speak while they read, set it and `linger_time` higher.
+    /// How long the peer may be silent while its connection lingers; default 5 s. Every byte starts
+    /// it again. It begins when the kernel has taken the last byte, which may be long before the
+    /// peer has read it: a peer that reads on in silence for longer, and then sends again, is
+    /// reset. For slow peers that send while they read, set this and `linger_time` higher.
     pub linger_silence: Duration,
 }
 

@@ -12,11 +12,11 @@ use crate::id::{ConnId, ListenerId, TimerId, WatchId};
 use crate::readiness::Readiness;
 use std::io;
 
-/// What a handler does when whole frames have come: [`Handler`], with
-/// [`on_frame`](FrameHandler::on_frame) in the place of `on_data`.
+/// A handler of whole frames: [`Handler`], with [`on_frame`](FrameHandler::on_frame) instead of
+/// `on_data`.
 ///
-/// `C` is the decoder, and `M` what other threads may post. Every other hook is that of
-/// [`Handler`], with the same default.
+/// `C` is the decoder, and `M` the type of messages from other threads. Every other callback is
+/// that of [`Handler`], with the same default.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no handler of the frames that `{C}` gives",
     label = "no `FrameHandler<{C}, {M}>`",
@@ -27,17 +27,17 @@ use std::io;
     reason = "the defaults ignore most of what they are given"
 )]
 pub trait FrameHandler<C: Decoder, M = ()> {
-    /// A frame has come. It is borrowed from the input; turn it into `Bytes` to keep it.
+    /// A frame has arrived. It is borrowed from the input; turn it into `Bytes` to keep it.
     ///
     /// If this closes the connection or pauses its reads, no further frame comes, or none until
-    /// `resume_reads`, though it may have arrived already.
+    /// `resume_reads`, even if it has already arrived.
     fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: C::Frame<'_, '_>);
 
-    /// What has come is no frame: too long, malformed, or cut off by the end of the stream. When
-    /// this returns, the connection is closed after a flush, with
-    /// [`Protocol`](crate::Reason::Protocol) and the error, so there is time for a last word. If
-    /// the peer does not read, and the last word meets the hard limit, the overflow policy has its
-    /// way: with `Close` the reason is [`PendingLimit`](crate::Reason::PendingLimit) then. Default:
+    /// The bytes received are not a frame: too long, malformed, or cut off by the end of the
+    /// stream. When this returns, the connection is closed after a flush, with
+    /// [`Protocol`](crate::Reason::Protocol) and the error, so you can send a last word. If the
+    /// peer does not read, and the last word meets the hard limit, the overflow policy applies:
+    /// with `Close` the reason is then [`PendingLimit`](crate::Reason::PendingLimit). Default:
     /// nothing.
     fn on_frame_error(&mut self, cx: &mut Context, conn: ConnId, error: &CodecError) {}
 
@@ -88,7 +88,7 @@ pub trait FrameHandler<C: Decoder, M = ()> {
     fn on_ready(&mut self, cx: &mut Context, watch: WatchId, key: u64, readiness: Readiness) {}
 }
 
-/// A decoder before a handler of frames: together a [`Handler`].
+/// A decoder in front of a handler of frames: together a [`Handler`].
 ///
 /// Each connection has a copy of the decoder, and its input limit is raised to the decoder's
 /// maximum.
@@ -113,7 +113,7 @@ pub trait FrameHandler<C: Decoder, M = ()> {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Beside other parts of an application, hand it its events in `on_event`, as any other handler.
+/// In an application of several parts, hand it its events in `on_event`, like any other handler.
 #[derive(Debug)]
 pub struct Framed<C, H> {
     frames: Frames<C>,
@@ -121,7 +121,7 @@ pub struct Framed<C, H> {
 }
 
 impl<C, H> Framed<C, H> {
-    /// A decoder for every connection, as it is before anything has come, and the handler.
+    /// Puts a decoder in front of a handler. Every connection starts with a copy of the decoder.
     pub fn new(codec: C, handler: H) -> Framed<C, H>
     where
         C: Decoder,

@@ -69,7 +69,7 @@ impl<M> std::error::Error for SendError<M> {}
 
 impl<M> Sender<M> {
     /// Posts a message, from any thread, without waiting for the loop; it comes to `on_message`.
-    /// The messages of one thread come in the order of their posting.
+    /// Messages of one thread arrive in the order of posting.
     ///
     /// # Errors
     ///
@@ -138,10 +138,10 @@ impl<M> Sender<M> {
 }
 
 impl<M> Sender<M> {
-    /// Stops the loop from any thread, as [`Context::stop`](crate::Context::stop) does in it: `run`
-    /// returns at the end of the turn that learns of it. It is remembered until then, also from
-    /// before `run`. Messages that were posted before and have not been delivered by then wait for
-    /// the next `run`. `false`: the reactor is gone, or a callback has panicked in it.
+    /// Stops the loop from any thread, as [`Context::stop`](crate::Context::stop) does from inside:
+    /// `run` returns at the end of the turn that learns of it. The stop is remembered until then,
+    /// even if `run` has not been called yet. Messages that have not been delivered by then wait
+    /// for the next `run`. `false`: the reactor is gone, or a callback has panicked in it.
     pub fn stop(&self) -> bool {
         let inbox = self.shared.lock();
         if inbox.closed {
@@ -154,8 +154,8 @@ impl<M> Sender<M> {
         true
     }
 
-    /// Is the reactor gone, or has a callback panicked in it? Then every message comes back. The
-    /// answer `false` may be old by the time that you have it: `send` says what holds.
+    /// Is the reactor gone, or has a callback panicked in it? Then every message comes back. An
+    /// answer of `false` may be outdated when you get it; only `send` is certain.
     pub fn is_closed(&self) -> bool {
         self.shared.lock().closed
     }

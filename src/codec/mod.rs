@@ -7,19 +7,20 @@
 //! |---|---|
 //! | has a fixed length | [`Fixed`] |
 //! | ends with a delimiter | [`Lines`], [`TextLines`], [`Delimited`] |
-//! | says its length first | [`LengthPrefixed`] |
+//! | starts with its length | [`LengthPrefixed`] |
 //! | ends with the stream | [`UntilEof`] |
 //!
-//! Of whole protocols there are RESP, that of Redis, in [`resp`], and with the feature `websocket`
-//! WebSocket, in `codec::websocket`.
+//! Two whole protocols are here, too: RESP, the protocol of Redis, in [`resp`], and WebSocket, in
+//! `codec::websocket` (feature `websocket`).
 //!
-//! [`Framed`](crate::Framed) puts one of them before a handler of frames, and
-//! [`Frames`](crate::Frames), a field of a handler, has one for each connection, and is pulled.
+//! [`Framed`](crate::Framed) puts a decoder in front of a handler of frames.
+//! [`Frames`](crate::Frames) is a field of a handler: it has a decoder for each connection, and the
+//! handler pulls frames from it.
 //!
 //! A frame is a [`Chunk`](crate::Chunk) of the input: borrowed, not copied, until it is turned into
-//! `Bytes`; that of `TextLines` is a `&str`. Every decoder has a maximum, remembers how far it has
-//! searched (a frame that comes one byte at a time costs no more than one that comes whole), and
-//! never allocates what a peer merely claims.
+//! `Bytes`; a frame of `TextLines` is a `&str`. Every decoder has a maximum and never allocates
+//! what a peer merely claims. It remembers how far it has searched, so a frame that arrives one
+//! byte at a time costs no more than one that arrives whole.
 //!
 //! ```
 //! use sockeye::InputBuffer;

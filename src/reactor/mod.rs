@@ -32,15 +32,16 @@ use std::time::{Duration, Instant};
 
 /// One thread, one loop, every socket.
 ///
-/// It owns listeners and connections with their buffers, and calls a [`Handler`] back when
-/// something has happened. The handler is lent to [`run`](Reactor::run) or [`turn`](Reactor::turn),
-/// not given: the application keeps its own state. `M` is what other threads may post.
+/// The reactor owns listeners and connections with their buffers, and calls a [`Handler`] when
+/// something has happened. The handler is lent to [`run`](Reactor::run) or
+/// [`turn`](Reactor::turn): the application keeps its own state. `M` is the type of the messages
+/// that other threads may post.
 ///
 /// Dropping it closes every descriptor without any callback, and drops what was posted.
 ///
-/// A panic of a callback leaves `run` or `turn` as a panic. If you catch it, drop the reactor too:
-/// nothing leaks, but what the turn was about is half done, so every later turn is an error, no
-/// wakeup is due any more, and other threads get their messages back.
+/// A panic in a callback leaves `run` or `turn` as a panic. If you catch it, drop the reactor, too:
+/// nothing leaks, but the turn is only half done. So every later turn is an error, no wakeup is due
+/// any more, and other threads get their messages back.
 #[doc(alias("epoll", "kqueue", "select", "poll", "event loop", "uv_loop_t"))]
 pub struct Reactor<M = ()> {
     cx: Context,
@@ -66,7 +67,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// What the system says: no descriptors, mostly.
+    /// The system's error, usually that no descriptors are left.
     pub fn new() -> io::Result<Reactor> {
         Reactor::with_config(Config::default())
     }
@@ -75,7 +76,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError), or what the system says.
+    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError), or the system's error.
     pub fn with_config(config: Config) -> io::Result<Reactor> {
         Reactor::with_messages_and_config(config)
     }
@@ -86,7 +87,7 @@ impl<M> Reactor<M> {
     ///
     /// # Errors
     ///
-    /// What the system says: no descriptors, mostly.
+    /// The system's error, usually that no descriptors are left.
     pub fn with_messages() -> io::Result<Reactor<M>> {
         Reactor::with_messages_and_config(Config::default())
     }
@@ -95,7 +96,7 @@ impl<M> Reactor<M> {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError), or what the system says.
+    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError), or the system's error.
     pub fn with_messages_and_config(config: Config) -> io::Result<Reactor<M>> {
         config
             .check()
@@ -142,14 +143,14 @@ impl<M> Reactor<M> {
         self.mailbox.sender()
     }
 
-    /// Turns until [`Context::stop`] is called, or until [`Context::finish`] has come to its end;
-    /// the [`Report`] says which. It may be called again. Without either it never returns, also
-    /// when there is nothing left to wait for.
+    /// Turns until [`Context::stop`] is called, or until a [`Context::finish`] has ended; the
+    /// [`Report`] says which. You may call it again. Without either it never returns, even if there
+    /// is nothing left to wait for.
     ///
     /// # Errors
     ///
-    /// Only what makes waiting impossible. What happens to connections and listeners is told to the
-    /// handler.
+    /// Only errors that make waiting impossible. What happens to connections and listeners is
+    /// reported to the handler.
     #[doc(alias("uv_run", "run_forever"))]
     pub fn run<H: Handler<M>>(&mut self, app: &mut H) -> io::Result<Report> {
         // It would wait for ever for a clock that only the world moves.
@@ -172,19 +173,20 @@ impl<M> Reactor<M> {
         }
     }
 
-    /// The report of a graceful stop that has come to its end: no connection is left.
+    /// The report of a graceful stop that has ended: no connection is left.
     ///
     /// For applications that call [`turn`](Reactor::turn) themselves; `run` returns it. Ask after
-    /// every turn, or when [`Turn::report`] tells of it: [`next_wakeup`](Reactor::next_wakeup) is
-    /// due until it is taken.
+    /// every turn, or when [`Turn::report`] is set: [`next_wakeup`](Reactor::next_wakeup) is due
+    /// until the report is taken.
     pub fn take_report(&mut self) -> Option<Report> {
         self.cx.take_report()
     }
 
-    /// One pass, which sleeps for `timeout` at most; `None`: until there is something to do.
+    /// One pass of the loop, which sleeps for at most `timeout`; `None`: until there is something
+    /// to do.
     ///
-    /// Every phase is bounded; what a budget leaves over goes on a list, and the next wait does not
-    /// sleep.
+    /// Every phase is bounded. What a budget leaves over goes on a list, and then the next wait
+    /// does not sleep.
     ///
     /// 1. **wait**: block until readiness, a deadline, a message or `timeout`, or not at all if
     ///    work is left over; a signal (EINTR) is not an error
@@ -200,7 +202,7 @@ impl<M> Reactor<M> {
     ///
     /// # Errors
     ///
-    /// Only what makes waiting impossible; or that a callback panicked in an earlier turn.
+    /// Only errors that make waiting impossible, or that a callback panicked in an earlier turn.
     #[doc(alias("run_once", "uv_run"))]
     pub fn turn<H: Handler<M>>(
         &mut self,
@@ -263,10 +265,10 @@ impl<M> Reactor<M> {
         *self.cx.parts().tag = Tag::default();
     }
 
-    /// When the next `turn` is due although the descriptor is not readable: at a time that has
-    /// passed long ago (when the reactor was made), if work is left over, or a graceful stop has
-    /// come to its end and its report was not taken; else when the earliest timer fires; `None`:
-    /// not at all, or a callback has panicked.
+    /// When the next `turn` is due even if the descriptor is not readable. If work is left over, or
+    /// a graceful stop has ended and its report was not taken, this is a time long past (when the
+    /// reactor was made); otherwise it is when the earliest timer fires. `None`: not at all, or a
+    /// callback has panicked.
     ///
     /// Ask after every turn, and after every command given outside of one.
     pub fn next_wakeup(&self) -> Option<Instant> {
@@ -320,8 +322,8 @@ impl<M> Reactor<M> {
     /// Is work left over, so that a turn would have something to do without waiting? Then
     /// [`next_wakeup`](Reactor::next_wakeup) is due too; [`Turn::more`] is the same of that turn.
     ///
-    /// It does not ask the system, and knows nothing of what is due by the clock. A report that was
-    /// not taken is no work.
+    /// It does not ask the system, and knows nothing about what is due by the clock. A report that
+    /// was not taken does not count as work.
     pub fn has_work(&self) -> bool {
         !self.in_turn && (self.cx.has_work() || self.mailbox.has_messages())
     }

@@ -21,11 +21,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Several reactors, one a thread, each with a handler of its own: for more than one core.
+/// Several reactors, each on its own thread and with its own handler: for more than one core.
 ///
-/// A listener of theirs is one for all. A loop on a thread of its own accepts, and hands each
-/// socket to one of the workers, where `on_accept` and all that follows is called. The workers
-/// share nothing but counters; they tell each other by messages.
+/// All workers share their listeners. A loop on another thread accepts, and hands each socket to
+/// one of the workers, where `on_accept` and everything that follows is called. The workers share
+/// nothing but counters; they communicate by messages.
 ///
 /// ```no_run
 /// use sockeye::{ConnId, Context, Handler, Input, Sent, Workers};
@@ -49,8 +49,8 @@ use std::time::Duration;
 /// }
 /// ```
 ///
-/// If a callback panics, its worker is over: its connections are closed, the others go on, and the
-/// report says so. [`restarts`](Workers::restarts) lets it begin again with a fresh handler.
+/// If a callback panics, its worker ends: its connections are closed, the other workers go on, and
+/// the report says so. [`restarts`](Workers::restarts) lets it start again with a new handler.
 #[doc(alias("threads", "multi-core", "SO_REUSEPORT"))]
 pub struct Workers {
     blueprint: Blueprint,
@@ -83,12 +83,12 @@ pub enum HandOver {
     LeastConnections,
     /// Each in turn.
     RoundRobin,
-    /// Whichever the system chooses: each worker has a socket of its own at the same address
+    /// The one that the system chooses: each worker has its own socket at the same address
     /// (`SO_REUSEPORT`, socket(7)), and nothing is handed over.
     ///
-    /// It costs the least for each connection, and has its price: the system goes by a hash, so the
-    /// shares are uneven, and a worker that is busy gets as many as one that is idle; and who waits
-    /// in the backlog of a worker that ends is reset. TCP only, and not on Windows.
+    /// This costs the least for each connection, but the system goes by a hash: the shares are
+    /// uneven, and a busy worker gets as many as an idle one. Peers that wait in the backlog of a
+    /// worker that ends are reset. TCP only, and not on Windows.
     ReusePort,
 }
 
@@ -127,16 +127,16 @@ impl Blueprint {
 }
 
 impl Workers {
-    /// So many workers, one at least, with the default [`Config`].
+    /// Makes so many workers, at least one, with the default [`Config`].
     ///
     /// # Errors
     ///
-    /// What the system says: no descriptors, mostly. A worker has two.
+    /// The system's error, usually that no descriptors are left. A worker needs two.
     pub fn new(workers: usize) -> io::Result<Workers> {
         Workers::with_config(workers, Config::default())
     }
 
-    /// As many workers as this process may use processors, with the default [`Config`].
+    /// Makes as many workers as this process may use processors, with the default [`Config`].
     ///
     /// # Errors
     ///
@@ -145,12 +145,12 @@ impl Workers {
         Workers::new(cores())
     }
 
-    /// So many workers with a [`Config`] of yours. [`Config::max_connections`] is for all of them
-    /// together; every other number is each worker's.
+    /// Makes so many workers with a [`Config`] of yours. [`Config::max_connections`] is for all of
+    /// them together; every other number applies to each worker.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError), or what the system says.
+    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError), or the system's error.
     pub fn with_config(workers: usize, config: Config) -> io::Result<Workers> {
         config
             .check()
@@ -196,23 +196,24 @@ impl Workers {
     /// Binds each worker's thread to a processor of its own (sched_setaffinity(2)), of those that
     /// this process may use. Linux only: elsewhere `start` fails. Default: the system chooses.
     ///
-    /// It helps where nothing else runs. Beside other busy threads a worker that is bound waits for
-    /// its processor while another is free.
+    /// It helps if nothing else runs. Beside other busy threads a bound worker waits for its
+    /// processor even while another one is free.
     pub fn pin(mut self, pin: bool) -> Workers {
         self.pin = pin;
         self
     }
 
-    /// How often a worker whose handler has panicked begins again, with a fresh handler from the
-    /// factory and no connections. Default: never. Messages come back to their senders meanwhile.
+    /// How often a worker whose handler has panicked starts again, with a new handler from the
+    /// factory and no connections. Default: never. Until then messages come back to their senders.
     pub fn restarts(mut self, most: usize) -> Workers {
         self.restarts = most;
         self
     }
 
-    /// Listens, for all workers: as [`Context::listen`], at once, and with the same id in all of
-    /// them. What a worker does with the id is for itself: if it calls `unlisten`, it is handed no
-    /// more of this listener's connections, and the others are. A worker may listen by itself, too.
+    /// Listens for all workers, at once, like [`Context::listen`]; the listener has the same id in
+    /// all of them. What a worker does with the id concerns only that worker: if it calls
+    /// `unlisten`, it gets no more of this listener's connections, and the others do. A worker may
+    /// also listen by itself.
     ///
     /// # Errors
     ///
@@ -260,15 +261,16 @@ impl Workers {
         self.contexts[0].listener_addr(listener)
     }
 
-    /// Starts the workers, each on a thread of its own, and the loop that accepts.
+    /// Starts the workers, each on its own thread, and the loop that accepts.
     ///
-    /// Each worker calls the factory in its thread, to make its handler; there it may use its
-    /// reactor and has the senders of all. A handler needs not be `Send`. A factory that panics is
-    /// a handler that has.
+    /// Each worker calls the factory in its thread, to make its handler; the factory may use the
+    /// worker's reactor and has the senders of all workers. A handler need not be `Send`. A panic
+    /// in the factory counts as a panic of the handler.
     ///
     /// # Errors
     ///
-    /// What the system says: no threads, mostly. Workers that had a thread already end then.
+    /// The system's error, usually that it has no threads left. Workers that already have a thread
+    /// end then.
     pub fn start<M, H, F>(self, factory: F) -> io::Result<Running<M>>
     where
         M: Send + 'static,
