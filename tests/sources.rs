@@ -8,7 +8,6 @@ use kit::places::file;
 use kit::{Kit, alone, any_peer, both, default, is_alone, pattern, read_n, spawn, write};
 use sockeye::{Addr, EventKind, Listen, Source};
 use std::fs::File;
-use std::io::Read;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -67,7 +66,7 @@ fn child_that_sends_a_gigabyte() {
     let reader = spawn(move || {
         let (mut left, mut chunk) = (LEN + 4, vec![0; 1 << 18]);
         while left > 0 {
-            left -= peer.read(&mut chunk).unwrap() as u64;
+            left -= std::io::Read::read(&mut peer, &mut chunk).unwrap() as u64;
         }
         peer
     });

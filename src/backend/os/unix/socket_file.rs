@@ -3,7 +3,7 @@
 use super::start_lock::StartLock;
 use crate::backend::os::sockets::named;
 use crate::options::Listen;
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{Mode, RawMode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io;
@@ -28,7 +28,7 @@ impl SocketFile {
         if let Some(mode) = listen.mode {
             // Linux makes the file with the mode of the socket, without what the umask takes
             // (unix_bind_bsd() in af_unix.c). Others refuse, and have only the step below.
-            let _ = fchmod(socket, Mode::from_raw_mode(mode));
+            let _ = fchmod(socket, Mode::from_raw_mode(mode as RawMode));
         }
         if let Err(error) = socket.bind(&addr) {
             let stale = (error.kind() == io::ErrorKind::AddrInUse)

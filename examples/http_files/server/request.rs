@@ -1,15 +1,14 @@
 //! What a client asks for (RFC 9112, by `httparse`), and the body of it, which nobody wants.
 
-use crate::files::Entity;
+use super::files::Entity;
 use httparse::Status::{Complete, Partial};
 use httparse::{Error, Header, parse_chunk_size};
 use httpdate::HttpDate;
 use sockeye::Input;
 use std::{borrow::Cow, ops::Range};
 
-/// Bytes of a request's head at most.
+/// Bytes of a request's head at most, and of its body, with the lines between its chunks.
 const HEAD_LIMIT: usize = 16 * 1024;
-/// Bytes of a request's body at most, with the lines between its chunks.
 const BODY_LIMIT: u64 = 1024 * 1024;
 
 /// What is wanted; or what is said instead: a status, and perhaps fields of the answer.
@@ -57,8 +56,7 @@ impl<'a> Request<'a> {
             fields,
         };
         match request.values("host").count() {
-            1 if is_path => Ok(Some(request)),
-            0 if is_path && !is_11 => Ok(Some(request)),
+            hosts if is_path && (hosts == 1 || hosts == 0 && !is_11) => Ok(Some(request)),
             _ => Err("400 Bad Request")?,
         }
     }
@@ -119,14 +117,13 @@ impl<'a> Request<'a> {
         };
         let is_same = |it: &str| it == tag || it.parse().is_ok_and(|it: HttpDate| it == date);
         let range = get("range").filter(|_| get("if-range").is_none_or(is_same));
-        let told =
-            |status: &str, range: &str| format!("{status}\r\nContent-Range: bytes {range}/{len}");
+        let told = |status, range| format!("{status}\r\nContent-Range: bytes {range}/{len}");
         match range.and_then(|range| part(range, len)) {
             _ if is_known => Ok(("304 Not Modified".into(), 0..len)),
             None => Ok(("200 OK".into(), 0..len)),
             Some(Range { start, end }) if start < end => {
                 let range = format!("{start}-{}", end - 1);
-                Ok((told("206 Partial Content", &range).into(), start..end))
+                Ok((told("206 Partial Content", &*range).into(), start..end))
             }
             _ => Err(told("416 Range Not Satisfiable", "*").into()),
         }

@@ -1,13 +1,12 @@
 //! What a path stands for: a file, a directory, or nothing.
 
-use crate::request::{Answer, Request};
+use super::request::{Answer, Request};
 use httpdate::HttpDate;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use sockeye::bytes::Bytes;
-use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{collections::HashMap, fs::File, rc::Rc, sync::Arc};
+use std::{collections::HashMap, fs::File, io, io::Read, rc::Rc, sync::Arc};
 
 /// Files up to this size are kept, for a second, and so many of them.
 const SMALL: u64 = 16 * 1024;
