@@ -538,7 +538,7 @@ fn a_swarm_whose_output_nobody_reads_says_by_its_status_how_it_went() {
 }
 
 /// Lines that begin with `what`, read until one of them ends with `last`.
-#[cfg(not(mio_unsupported_force_poll_poll))]
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 fn told(from: &mut impl BufRead, what: &str, last: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     while !found.last().is_some_and(|line| line.ends_with(last)) {
@@ -550,7 +550,7 @@ fn told(from: &mut impl BufRead, what: &str, last: &str) -> Vec<String> {
 }
 
 // mio's poll(2) selector tells of a change only after it was asked again.
-#[cfg(not(mio_unsupported_force_poll_poll))]
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 #[test]
 fn things_of_every_kind_are_told_by_one_loop() {
     let dir = std::env::temp_dir().join(format!("sockeye-things-{}", std::process::id()));
@@ -585,6 +585,7 @@ fn things_of_every_kind_are_told_by_one_loop() {
     assert!(things.wait().success());
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_signal_comes_to_the_loop_and_goes_to_the_child() {
     let args = ["--listen", ANY, "--dir", "/proc", "sleep", "1000"];

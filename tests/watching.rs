@@ -6,7 +6,7 @@
 mod kit;
 
 use kit::{Kit, echo};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::io::ioctl_fionbio;
 use sockeye::{Context, EventKind, Interest, Readiness, WatchId};
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -16,7 +16,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 fn pipe() -> (OwnedFd, OwnedFd) {
-    pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap()
+    let (reader, writer) = std::io::pipe().unwrap();
+    let ends = (OwnedFd::from(reader), OwnedFd::from(writer));
+    ioctl_fionbio(&ends.0, true).unwrap();
+    ioctl_fionbio(&ends.1, true).unwrap();
+    ends
 }
 
 fn put(fd: &OwnedFd, text: &str) {

@@ -1,6 +1,7 @@
 //! Who is to be served: what the phases take from, and everything else puts on.
 
 use crate::conn::{Conn, Flags, Phase};
+#[cfg(unix)]
 use crate::id::ConnId;
 use crate::listener::Listener;
 use crate::readiness::Readiness;
