@@ -43,11 +43,13 @@ fn ends_on_sigterm(mut process: Process) {
     assert!(process::system::was_ended_by(process.wait(), Signal::TERM));
 }
 
-/// Is it built, with the features that there are?
+/// Is it built with the features that there are, and can it run here?
 fn is_built(name: &str) -> bool {
     match name {
         "swarm" => cfg!(feature = "sim"),
         "tls_echo" => cfg!(feature = "tls"),
+        "http_files" | "things" => cfg!(target_os = "linux"),
+        "upgrade" => cfg!(unix),
         "hosts" => false, // packages of their own
         "tls" => false,   // a part of others
         "websocket_echo" | "websocket_chat" => cfg!(feature = "websocket"),
