@@ -188,6 +188,37 @@ fn handshakes_under_way_are_bounded_in_all_and_for_each_address() {
 
 // S3
 #[test]
+fn one_that_has_failed_gives_its_place_up_while_it_lingers() {
+    let authority = Authority::new();
+    let mut world = World::new();
+    let config = Config::default()
+        .max_handshakes(1)
+        .max_handshakes_from_one(1);
+    let seen = server(&mut world, &authority, config);
+    let failed = world.connect(ADDR);
+    failed.send("GET / HTTP/1.1\r\n\r\n");
+    world.settle();
+    assert_eq!(failed.received_bytes()[0], 21, "an alert: RFC 8446, 5.1");
+    // Twice: a place that is given up twice would be one too many.
+    for _ in 0..2 {
+        Guest::new(&mut world, &authority)
+            .settle(&mut world)
+            .unwrap();
+        let silent = world.connect(ADDR);
+        world.settle();
+        assert!(!silent.is_closed());
+        let refused = world.connect(ADDR);
+        world.settle();
+        assert!(refused.is_closed());
+        world.advance(Duration::from_secs(20));
+        assert!(failed.is_closed() && silent.is_closed());
+    }
+    let opened = |word: &&String| word.starts_with("open");
+    assert_eq!(seen.borrow().iter().filter(opened).count(), 2);
+}
+
+// S3
+#[test]
 fn connects_of_ones_own_take_no_place_of_a_peer() {
     let authority = Authority::new();
     let mut world = World::new();

@@ -1,6 +1,6 @@
 //! Reading and writing through a transport that is not plain, and its handshake.
 
-use super::{Conn, Flags, Phase, Read, Written};
+use super::{Beginning, Conn, Flags, Phase, Read, Written};
 use crate::backend::is_shortage;
 use crate::buffer::receive::Receive;
 use crate::buffer::write_queue::SLICES;
@@ -44,7 +44,7 @@ impl Conn {
             self.clear(Flags::OPEN);
         }
         self.set(Flags::WRITABLE);
-        self.is_unsecured = true;
+        self.beginning = Beginning::Handshake;
         self.limit_at = after(now, self.limits.handshake);
     }
 
@@ -55,8 +55,22 @@ impl Conn {
         self.set(Flags::READABLE);
     }
 
+    /// Its handshake takes one of the places that there are.
+    pub(crate) fn take_place(&mut self) {
+        self.beginning = Beginning::HandshakeInPlace;
+    }
+
+    /// Its handshake needs its place no more. Answers whether it had one.
+    pub(crate) fn give_place_up(&mut self) -> bool {
+        let had = self.beginning == Beginning::HandshakeInPlace;
+        if had {
+            self.beginning = Beginning::Handshake;
+        }
+        had
+    }
+
     pub(crate) fn is_unsecured(&self) -> bool {
-        self.is_unsecured
+        self.beginning != Beginning::Over
     }
 
     pub(crate) fn tls(&self) -> Option<TlsInfo<'_>> {
@@ -110,7 +124,7 @@ impl Conn {
 
     /// The handshake is through.
     pub(crate) fn be_secured(&mut self) {
-        self.is_unsecured = false;
+        self.beginning = Beginning::Over;
         if let Some(rare) = &mut self.rare {
             rare.handshake_at = None;
         }

@@ -70,6 +70,18 @@ pub(crate) enum Phase {
     Dead,
 }
 
+/// The handshake that a connection has begun with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// There was none, or it is through.
+    Over,
+    #[cfg(feature = "tls")]
+    Handshake,
+    /// It has one of the places that there are for those of peers.
+    #[cfg(feature = "tls")]
+    HandshakeInPlace,
+}
+
 /// How far it has come with the end of its input.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -115,8 +127,7 @@ pub(crate) struct Conn {
     is_short: bool,
     /// The system has reported an error of the socket, and nobody has asked for it yet.
     is_faulted: bool,
-    /// A connection that began with a handshake, which is not through.
-    is_unsecured: bool,
+    beginning: Beginning,
     end: End,
     /// What few connections have.
     rare: Option<Box<Rare>>,
@@ -168,7 +179,7 @@ impl Conn {
             holds: 0,
             is_short: false,
             is_faulted: false,
-            is_unsecured: false,
+            beginning: Beginning::Over,
             end: End::Far,
             rare: None,
             limits,
@@ -270,7 +281,7 @@ impl Conn {
 
     /// Was it accepted, and nobody told of it, for its handshake is not through?
     pub(crate) fn is_unseen(&self) -> bool {
-        self.is_unsecured && self.origin != Origin::Connected
+        self.beginning != Beginning::Over && self.origin != Origin::Connected
     }
 
     /// Gives it its stream.

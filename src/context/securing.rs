@@ -126,6 +126,7 @@ impl Context {
         conn.begin_handshake(now);
         // Those only whom anybody can bring about.
         if conn.is_unseen() {
+            conn.take_place();
             self.handshakes.begin(address(conn));
         }
         self.lists.want_flush(slot, conn);
@@ -162,7 +163,10 @@ impl Context {
     /// A handshake is through.
     fn secured(&mut self, slot: u32) -> Option<Next> {
         let conn = self.conns.listed_mut(slot);
-        let (was_unsecured, was_unseen) = (conn.is_unsecured(), conn.is_unseen());
+        let was_unsecured = conn.is_unsecured();
+        if conn.give_place_up() {
+            self.handshakes.end(address(conn));
+        }
         conn.be_secured();
         self.stats.tls.secured += 1;
         self.stats.tls.resumed += u64::from(conn.tls().is_some_and(|tls| tls.is_resumed()));
@@ -171,9 +175,6 @@ impl Context {
         if !was_unsecured {
             self.schedule.arm(slot, conn);
             return (conn.phase() == Phase::Open).then_some(Next::Secure);
-        }
-        if was_unseen {
-            self.handshakes.end(address(conn));
         }
         conn.open(self.schedule.fresh());
         if conn.has(Flags::CLOSE_ASKED) {
@@ -196,6 +197,10 @@ impl Context {
     pub(super) fn break_off(&mut self, slot: u32, broken: Broken) {
         let conn = self.conns.listed_mut(slot);
         let is_new = conn.is_handshaking() || conn.is_unsecured();
+        // It may linger for long with its alert, and no handshake is under way any more.
+        if conn.give_place_up() {
+            self.handshakes.end(address(conn));
+        }
         match broken {
             // In a handshake nothing was said that could be cut off.
             Broken::Left if is_new => {
@@ -246,7 +251,7 @@ impl Context {
     #[cold]
     pub(super) fn handshake_failed(&mut self, slot: u32) {
         let conn = self.conns.listed_mut(slot);
-        if conn.is_unseen() {
+        if conn.give_place_up() {
             self.handshakes.end(address(conn));
         }
         let stats = &mut self.stats.tls;
