@@ -171,6 +171,13 @@ impl Conn {
         }
     }
 
+    /// Is it open, with nothing but its transport that would follow from an empty queue?
+    #[inline]
+    pub(crate) fn is_secure_at_ease(&self) -> bool {
+        use Flags as F;
+        self.is(&[F::OPEN], &[F::WAITING, F::UNTIL_DRAINED, F::SHUT_ASKED])
+    }
+
     /// One write through the transport.
     #[inline(never)]
     pub(super) fn write_layered(&mut self, pieces: &[IoSlice<'_>]) -> Written {
@@ -194,9 +201,14 @@ impl Conn {
         let Some(mut queue) = self.queue.take() else {
             return self.write_layered(&[]);
         };
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = queue.gather(&mut slices);
-        let written = self.write_layered(&slices[..count]);
+        let written = match queue.as_slice() {
+            Some(slice) => self.write_layered(&[IoSlice::new(slice)]),
+            None => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = queue.gather(&mut slices);
+                self.write_layered(&slices[..count])
+            }
+        };
         if let Written::Sealed(sealed) = &written {
             queue.take(sealed.taken);
         }

@@ -77,7 +77,11 @@ impl Context {
                 }
                 Written::Nothing => {}
                 #[cfg(feature = "tls")]
-                Written::Sealed(sealed) => self.note_sealed(slot, &sealed),
+                Written::Sealed(sealed) => {
+                    if self.note_sealed(slot, &sealed) {
+                        return false;
+                    }
+                }
                 Written::Later => {
                     let (key, conn) = self.conns.listed_key(slot);
                     self.schedule.retry_later(key, conn);

@@ -192,7 +192,9 @@ impl Context {
             Written::Sealed(sealed) => {
                 let chunk = receive.chunk_of(start + sealed.taken..end);
                 conn.push_first(&mut self.outbox, chunk);
-                self.note_sealed(slot, &sealed);
+                if self.note_sealed(slot, &sealed) {
+                    return;
+                }
             }
             Written::Nothing => conn.push_first(&mut self.outbox, receive.chunk_of(start..end)),
             Written::Later => {

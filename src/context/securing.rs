@@ -183,6 +183,10 @@ impl Context {
         }
         self.stats.opened += 1;
         log::debug!(target: "sockeye", "{} is open: TLS handshake done", conn.peer());
+        // The timer of the handshake would have each turn read the clock, until it fires.
+        if let Some(timer) = conn.take_timer() {
+            self.schedule.cancel(timer);
+        }
         self.schedule.arm(slot, conn);
         // `on_accept` itself may have begun to finish.
         let (key, _) = self.conns.listed_key(slot);
@@ -225,17 +229,27 @@ impl Context {
         }
     }
 
-    /// A write through a session: what follows if anything has moved.
-    pub(super) fn note_sealed(&mut self, slot: u32, sealed: &Sealed) {
-        if sealed.moved {
-            let now = self.schedule.fresh();
-            let conn = self.conns.listed_mut(slot);
-            if conn.has_idle() {
-                conn.note_progress(now);
-            }
-            conn.restart_limit(now);
-            self.stats.wrote(sealed.out);
+    /// A write through a session: what follows if anything has moved. Answers whether all is out
+    /// and nothing waits for that, as almost always.
+    #[inline]
+    pub(super) fn note_sealed(&mut self, slot: u32, sealed: &Sealed) -> bool {
+        if !sealed.moved {
+            return false;
         }
+        let conn = self.conns.listed_mut(slot);
+        if conn.has_idle() {
+            conn.note_progress(self.schedule.fresh());
+        }
+        self.stats.wrote(sealed.out);
+        let is_done = conn.is_all_out() && conn.is_secure_at_ease();
+        match is_done {
+            true => {
+                conn.lift_limit();
+                conn.release_queue(&mut self.outbox);
+            }
+            false => conn.restart_limit(self.schedule.fresh()),
+        }
+        is_done
     }
 
     /// A graceful stop has begun: nobody has heard of those who are in their handshake.

@@ -58,8 +58,10 @@ enum Fault {
 /// The stream as the session writes to it.
 struct Wire<'a> {
     stream: &'a mut Stream,
-    /// How much the session had to write.
+    /// How much of what the session had to write it has offered.
     offered: usize,
+    /// That may not have been all.
+    is_cut: bool,
 }
 
 impl Write for Wire<'_> {
@@ -70,6 +72,7 @@ impl Write for Wire<'_> {
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.offered = slices.iter().map(|slice| slice.len()).sum();
+        self.is_cut = slices.len() == SLICES;
         match slices {
             [slice] => self.stream.write(slice),
             slices => self.stream.write_vectored(slices),
@@ -339,8 +342,36 @@ impl Tls {
             true => self.encrypt(pieces)?,
             false => 0,
         };
-        match self.write_wire() {
-            Ok(sealed) => Ok(Sealed { taken, ..sealed }),
+        if !self.session.wants_write() {
+            return Ok(Sealed::default());
+        }
+        let mut wire = Wire {
+            stream: &mut self.stream,
+            offered: 0,
+            is_cut: false,
+        };
+        let result = self.session.write_tls(&mut wire);
+        let Wire {
+            offered, is_cut, ..
+        } = wire;
+        if result.is_ok() && !self.session.wants_write() {
+            // As almost always: all of it is out.
+            self.ledger.clear();
+            return Ok(Sealed {
+                taken,
+                out: std::mem::take(&mut self.held) + taken,
+                moved: true,
+                is_full: false,
+            });
+        }
+        self.remember(taken, (!is_cut).then_some(offered));
+        match result {
+            Ok(count) => Ok(Sealed {
+                taken,
+                out: self.note_out(count),
+                moved: count > 0,
+                is_full: count < offered && (count == 0 || self.stream.short_is_proof()),
+            }),
             // What was sealed cannot be taken back. A shortage is met again by the next write.
             Err(error) if taken > 0 && is_passing(&error) => Ok(Sealed {
                 taken,
@@ -357,6 +388,39 @@ impl Tls {
                 Err(error)
             }
         }
+    }
+
+    /// So many bytes of the connection are sealed, and behind so much ciphertext; if that is not
+    /// known, a later write tells.
+    fn remember(&mut self, taken: usize, offered: Option<usize>) {
+        if taken > 0 {
+            self.ledger.push_back((u64::MAX, taken));
+            self.held += taken;
+        }
+        let Some(offered) = offered else {
+            return;
+        };
+        let end = self.out + offered as u64;
+        for (at, _) in self.ledger.iter_mut().rev() {
+            if *at != u64::MAX {
+                break;
+            }
+            *at = end;
+        }
+    }
+
+    /// So much ciphertext more is out. Answers how many bytes of the connection are with it.
+    fn note_out(&mut self, count: usize) -> usize {
+        self.out += count as u64;
+        let held = self.held;
+        while let Some((at, bytes)) = self.ledger.front() {
+            if *at > self.out {
+                break;
+            }
+            self.held -= bytes;
+            self.ledger.pop_front();
+        }
+        held - self.held
     }
 
     /// What was sent before the session goes out as it is.
@@ -377,6 +441,9 @@ impl Tls {
     /// Seals as many of these bytes as there is room for. Answers how many.
     fn encrypt(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut room = AHEAD.saturating_sub(self.held);
+        if let [piece] = pieces {
+            return self.session.writer().write(&piece[..piece.len().min(room)]);
+        }
         let mut some = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
         for (some, piece) in some.iter_mut().zip(pieces) {
@@ -385,44 +452,6 @@ impl Tls {
             *some = IoSlice::new(piece);
             count += 1;
         }
-        let taken = self.session.writer().write_vectored(&some[..count])?;
-        if taken > 0 {
-            // How much ciphertext that is, is seen when it is written.
-            self.ledger.push_back((u64::MAX, taken));
-            self.held += taken;
-        }
-        Ok(taken)
-    }
-
-    /// Writes what the session has to say.
-    fn write_wire(&mut self) -> io::Result<Sealed> {
-        if !self.session.wants_write() {
-            return Ok(Sealed::default());
-        }
-        let mut wire = Wire {
-            stream: &mut self.stream,
-            offered: 0,
-        };
-        let result = self.session.write_tls(&mut wire);
-        let offered = wire.offered;
-        if let Some((at, _)) = self.ledger.back_mut() {
-            *at = (*at).min(self.out + offered as u64);
-        }
-        let count = result?;
-        self.out += count as u64;
-        let held = self.held;
-        while let Some((at, bytes)) = self.ledger.front() {
-            if *at > self.out {
-                break;
-            }
-            self.held -= bytes;
-            self.ledger.pop_front();
-        }
-        Ok(Sealed {
-            taken: 0,
-            out: held - self.held,
-            moved: count > 0,
-            is_full: count < offered && (count == 0 || self.stream.short_is_proof()),
-        })
+        self.session.writer().write_vectored(&some[..count])
     }
 }
