@@ -10,6 +10,11 @@
 
 mod kit;
 
+#[cfg(feature = "tls")]
+#[path = "kit/authority.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a part of each test file")]
+mod authority;
+
 use allocation_counter::measure;
 use kit::{PATIENCE, peer};
 use sockeye::codec::{Decoder, Delimited, Encoder, LengthPrefixed, Lines, TextLines};
@@ -440,5 +445,142 @@ fn an_echo_of_a_websocket_allocates_nothing() {
         if len == 64 {
             assert_eq!(count(|| pieces(&mut pair)), 0);
         }
+    }
+}
+
+/// What an idle session holds, beside what rustls holds for it.
+#[cfg(feature = "tls")]
+mod idle_sessions {
+    use super::authority::{Authority, name};
+    use super::*;
+    use rustls::{ClientConnection, ServerConnection};
+    use std::sync::Arc;
+
+    /// Those that are counted, and those before: so many fill a table that doubles.
+    const SESSIONS: usize = 256 - FIRST;
+    const FIRST: usize = 16;
+
+    struct Echo;
+
+    impl Handler for Echo {
+        fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+            cx.send(conn, input.take_all());
+        }
+    }
+
+    /// A handshake, and a byte there and back. `serve` hears and answers; what it allocates and
+    /// keeps is counted.
+    fn session(
+        client: &mut ClientConnection,
+        mut serve: impl FnMut(&[u8], &mut Vec<u8>) -> i64,
+    ) -> i64 {
+        let (mut kept, mut is_said, mut back) = (0, false, [0; 8]);
+        let (mut up, mut down) = (Vec::new(), Vec::with_capacity(16 * 1024));
+        loop {
+            up.clear();
+            while client.wants_write() {
+                client.write_tls(&mut up).unwrap();
+            }
+            down.clear();
+            kept += serve(&up, &mut down);
+            let mut heard = &down[..];
+            while !heard.is_empty() {
+                client.read_tls(&mut heard).unwrap();
+                client.process_new_packets().unwrap();
+            }
+            if !client.is_handshaking() && !std::mem::replace(&mut is_said, true) {
+                client.writer().write_all(b"x").unwrap();
+            }
+            if client
+                .reader()
+                .read(&mut back)
+                .is_ok_and(|count| count == 1)
+            {
+                return kept;
+            }
+        }
+    }
+
+    fn client(authority: &Authority) -> ClientConnection {
+        ClientConnection::new(Arc::new(authority.client()), name()).unwrap()
+    }
+
+    /// Bytes for each session that rustls keeps by itself.
+    fn bare(authority: &Authority) -> i64 {
+        let config = Arc::new(authority.server());
+        let mut servers = Vec::with_capacity(FIRST + SESSIONS);
+        let mut kept = 0;
+        for count in 0..FIRST + SESSIONS {
+            let mut server = None;
+            let each = session(&mut client(authority), |mut up, down| {
+                let answer = || {
+                    let server = server.get_or_insert_with(|| {
+                        Box::new(ServerConnection::new(config.clone()).unwrap())
+                    });
+                    let mut byte = [0; 8];
+                    while !up.is_empty() {
+                        server.read_tls(&mut up).unwrap();
+                        server.process_new_packets().unwrap();
+                        if server
+                            .reader()
+                            .read(&mut byte)
+                            .is_ok_and(|count| count == 1)
+                        {
+                            server.writer().write_all(&byte[..1]).unwrap();
+                        }
+                    }
+                    while server.wants_write() {
+                        server.write_tls(down).unwrap();
+                    }
+                };
+                measure(answer).bytes_current
+            });
+            servers.push(server);
+            kept += if count < FIRST { 0 } else { each };
+        }
+        kept / SESSIONS as i64
+    }
+
+    /// And for each that a loop keeps: its tables and lists are in it.
+    fn ours(authority: &Authority) -> i64 {
+        let listen = Listen::new("127.0.0.1:0").tls(Arc::new(authority.server()));
+        let mut pair = Pair::new(Echo, listen, 0);
+        let mut kept = 0;
+        for count in 0..FIRST + SESSIONS {
+            let mut stream = peer(pair.addr);
+            stream.set_nonblocking(true).unwrap();
+            let each = session(&mut client(authority), |up, down| {
+                stream.write_all(up).unwrap();
+                let mut kept = 0;
+                let start = Instant::now();
+                let mut is_heard = false;
+                while !is_heard {
+                    assert!(start.elapsed() < PATIENCE, "the loop stands still");
+                    kept += measure(|| pair.turn()).bytes_current;
+                    let mut some = [0; 4096];
+                    while let Ok(bytes) = stream.read(&mut some) {
+                        down.extend_from_slice(&some[..bytes]);
+                        is_heard = true;
+                    }
+                }
+                kept
+            });
+            assert_eq!(pair.reactor.context().connections().count(), count + 1);
+            pair.peers.push(stream);
+            kept += if count < FIRST { 0 } else { each };
+        }
+        kept / SESSIONS as i64
+    }
+
+    // S3
+    #[test]
+    fn an_idle_session_costs_512_bytes_beside_what_rustls_keeps() {
+        let authority = Authority::new();
+        let (bare, ours) = (bare(&authority), ours(&authority));
+        println!("{ours} bytes each, of which {bare} are of rustls");
+        assert!(
+            bare > 4096 && ours <= 8192 && ours <= bare + 512,
+            "{ours}, and {bare} by rustls alone"
+        );
     }
 }
