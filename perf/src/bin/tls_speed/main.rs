@@ -50,22 +50,12 @@ impl Server {
         Server { child, addr, pid }
     }
 
-    /// Processor time so far, in all, and in user mode alone.
-    fn spent(&self) -> (f64, f64) {
-        let read = |name| std::fs::read_to_string(format!("/proc/{}/{name}", self.pid));
-        let all = read("schedstat").expect("its time");
-        let all: f64 = all
-            .split(' ')
-            .next()
-            .and_then(|n| n.parse().ok())
-            .expect("a number");
-        let stat = read("stat").expect("its time");
-        let mut fields = stat.rsplit(") ").next().expect("fields").split(' ');
-        let user: f64 = fields
-            .nth(11)
-            .and_then(|n| n.parse().ok())
-            .expect("a number");
-        (all / 1e9, user / 100.0)
+    /// Seconds of processor time so far.
+    fn spent(&self) -> f64 {
+        let all = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid));
+        let all = all.expect("its time");
+        let nanos: Option<f64> = all.split(' ').next().and_then(|n| n.parse().ok());
+        nanos.expect("a number") / 1e9
     }
 
     /// KiB that it has in memory.
@@ -170,9 +160,9 @@ fn round_trips(files: &Files, server: &Server, conns: usize, ask: &[u8], len: us
     };
     rounds(20);
     let count = 1_000_000_000 / (20_000 + 2 * len) / conns;
-    let before = server.spent().0;
+    let before = server.spent();
     rounds(count);
-    (server.spent().0 - before) * 1e6 / (count * conns) as f64
+    (server.spent() - before) * 1e6 / (count * conns) as f64
 }
 
 fn echo(files: &Files) {
@@ -209,34 +199,65 @@ fn stream(files: &Files) {
         |server| {
             let mut client = Client::new(files, server.addr);
             let mut buffer = vec![0; 256 * 1024];
-            let before = server.spent().0;
+            let before = server.spent();
             let mut left = serve::STREAM;
             while left > 0 {
                 left -= client.read(&mut buffer).expect("the stream");
             }
-            server.spent().0 - before
+            server.spent() - before
         },
     );
 }
 
-/// Microseconds in user mode: the server's, and those of a bare session.
+/// Instructions in user mode, by callgrind: the server's, and those of a bare session. What the
+/// kernel does is in neither, and the noise of a clock that ticks a hundred times a second is not.
 fn handshake(files: &Files) {
-    const COUNT: usize = 1500;
-    let mut ratios = Vec::new();
-    for _ in 0..ROUNDS {
-        let server = Server::start(files, "sockeye", "echo");
-        drop(Client::new(files, server.addr));
-        let before = server.spent().1;
-        for _ in 0..COUNT {
-            Client::new(files, server.addr).finish();
+    let out = files.path("callgrind");
+    let count = |more: &[&str], args: &[&str], hands: usize| -> f64 {
+        let program = std::env::current_exe().expect("a program");
+        let mut child = Command::new("valgrind")
+            .args(["-q", "--tool=callgrind"])
+            .arg(format!("--callgrind-out-file={out}"))
+            .args(more)
+            .arg(program)
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("valgrind");
+        if hands > 0 {
+            let mut line = String::new();
+            let stdout = child.stdout.take().expect("its output");
+            BufReader::new(stdout).read_line(&mut line).expect("a line");
+            let addr = line.trim().parse().expect("an address");
+            (0..hands).for_each(|_| Client::new(files, addr).finish());
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("its end");
         }
-        let ours = (server.spent().1 - before) * 1e6 / COUNT as f64;
-        let bare = load::bare_handshakes(files, COUNT) * 1e6 / COUNT as f64;
-        println!("  handshake: {ours:.1} us, bare {bare:.1} us");
-        ratios.push(ours / bare);
-    }
-    let (least, ratio, most) = median(ratios);
-    println!("handshake, user mode: {ratio:.3} ({least:.3} to {most:.3})  at most 1.05");
+        child.wait().expect("its end");
+        let text = std::fs::read_to_string(&out).expect("what it counted");
+        let line = text.lines().find_map(|line| line.strip_prefix("totals: "));
+        line.and_then(|line| line.parse().ok()).expect("a number")
+    };
+    const FEW: usize = 50;
+    const MANY: usize = 250;
+    let each = |one: f64, other: f64| (other - one) / (MANY - FEW) as f64;
+    let dir = files.path("");
+    let ours = [FEW, MANY].map(|hands| count(&[], &["serve", "sockeye", "echo", &dir], hands));
+    let bare = [FEW, MANY].map(|hands| {
+        let toggle = ["--toggle-collect=*bare_step*"];
+        count(&toggle, &["bare", &hands.to_string(), &dir], 0)
+    });
+    let (ours, bare) = (each(ours[0], ours[1]), each(bare[0], bare[1]));
+    println!(
+        "handshake, instructions: {ours:.0}, bare {bare:.0}: {:.3}  at most 1.05",
+        ours / bare
+    );
+    let began = Instant::now();
+    load::bare_handshakes(files, 1000);
+    println!(
+        "  a bare one and its client: {:.0} us",
+        began.elapsed().as_secs_f64() * 1e3
+    );
 }
 
 fn idle(files: &Files) {
@@ -274,8 +295,8 @@ fn storm(files: &Files) {
             load::storm(files, server.addr, COUNT);
             began.elapsed().as_secs_f64()
         };
-        let (before, alone) = (server.spent().0, storm());
-        let cost = server.spent().0 - before;
+        let (before, alone) = (server.spent(), storm());
+        let cost = server.spent() - before;
         let mut client = Client::new(files, server.addr);
         let (over, times) = (
             std::sync::atomic::AtomicBool::new(false),
@@ -326,6 +347,11 @@ fn main() {
         && serve == "serve"
     {
         return serve::serve(kind, work, dir);
+    }
+    if let [bare, count, dir] = &args[..]
+        && bare == "bare"
+    {
+        return load::bare_handshakes(&Files::at(dir), count.parse().expect("a number"));
     }
     let files = Files::new();
     type Work = fn(&Files);

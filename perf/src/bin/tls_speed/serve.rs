@@ -1,6 +1,7 @@
 //! The servers: on this loop, and on tokio-rustls.
 
 use super::certificates::Files;
+use bytes::Bytes;
 use sockeye::{
     ConnId, Context, Handler, Input, Listen, Origin, Output, Pull, Pulled, Reactor, Sent, Source,
 };
@@ -11,6 +12,8 @@ use tokio_rustls::TlsAcceptor;
 pub const STREAM: usize = 1 << 30;
 
 const PIECE: usize = 64 * 1024;
+
+static PIECES: &[u8] = &[0; PIECE];
 
 struct Echo;
 
@@ -41,12 +44,13 @@ impl Handler for Request {
 
 struct Stream;
 
-struct Zeros(usize);
+/// The same piece again and again, as the other server sends it: no copy of it is made.
+struct Zeros(usize, Bytes);
 
 impl Pull for Zeros {
     fn pull(&mut self, out: &mut Output<'_>) -> std::io::Result<Pulled> {
         let count = self.0.min(out.room()).min(PIECE);
-        out.put(&[0; PIECE][..count]);
+        out.put(self.1.slice(..count));
         self.0 -= count;
         Ok(if self.0 == 0 {
             Pulled::End
@@ -58,7 +62,7 @@ impl Pull for Zeros {
 
 impl Handler for Stream {
     fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
-        cx.send_from(conn, Source::new(Zeros(STREAM)));
+        cx.send_from(conn, Source::new(Zeros(STREAM, PIECES.into())));
     }
 
     fn on_data(&mut self, _: &mut Context, _: ConnId, input: &mut Input) {
