@@ -55,12 +55,12 @@ impl Conn {
         self.set(Flags::READABLE);
     }
 
-    /// Its handshake takes one of the places that there are.
+    /// Counts its handshake among those for which there are places.
     pub(crate) fn take_place(&mut self) {
         self.beginning = Beginning::HandshakeInPlace;
     }
 
-    /// Its handshake needs its place no more. Answers whether it had one.
+    /// No place is needed for its handshake any more. Answers whether it had one.
     pub(crate) fn give_place_up(&mut self) -> bool {
         let had = self.beginning == Beginning::HandshakeInPlace;
         if had {

@@ -77,7 +77,7 @@ enum Beginning {
     Over,
     #[cfg(feature = "tls")]
     Handshake,
-    /// It has one of the places that there are for those of peers.
+    /// One that has a place among those of peers.
     #[cfg(feature = "tls")]
     HandshakeInPlace,
 }
