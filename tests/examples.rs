@@ -50,8 +50,7 @@ fn is_built(name: &str) -> bool {
         "tls_echo" => cfg!(feature = "tls"),
         "http_files" | "things" => cfg!(target_os = "linux"),
         "upgrade" => cfg!(unix),
-        "hosts" => false, // packages of their own
-        "tls" => false,   // a part of others
+        "hosts" | "tls" => false, // packages of their own, and a part of others
         "websocket_echo" | "websocket_chat" => cfg!(feature = "websocket"),
         _ => true,
     }

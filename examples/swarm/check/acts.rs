@@ -545,27 +545,6 @@ impl Actor {
         }
     }
 
-    /// A callback that takes long, as the next ones may, and then does something.
-    fn work(&mut self, cx: &mut Context) {
-        if self.plan.slow {
-            self.take_long(cx);
-            // What keeps one of them keeps the next: by then there is more than one to be told.
-            self.slow_ones = self.aside.below(5);
-        }
-        self.one_act(cx);
-    }
-
-    fn take_long(&mut self, cx: &Context) {
-        let micros = self.aside.skewed(2_000_000) as u64;
-        // Whoever asks for the time has the turn remember it, however long the turn takes.
-        let asked = self.aside.percent(50).then(|| cx.now());
-        self.clock.spend(Duration::from_micros(micros));
-        assert!(
-            asked.is_none_or(|then| then == cx.now()),
-            "a turn of two times"
-        );
-    }
-
     fn act_alone(&mut self, cx: &mut Context) {
         if self.more.random.percent(20) {
             self.one_more_act(cx);

@@ -1,5 +1,6 @@
 //! What the swarm's handler does besides: pauses that end by themselves, periodic timers, listeners
-//! that pause, and frames by parts, with decoders that are exchanged in mid-stream.
+//! that pause, callbacks that take long, and frames by parts, with decoders that are exchanged in
+//! mid-stream.
 
 use super::actor::{Actor, Asked};
 use super::plan::NodePlan;
@@ -61,6 +62,27 @@ fn largest(plan: &NodePlan) -> usize {
 }
 
 impl Actor {
+    /// A callback that takes long, as the next ones may, and then does something.
+    pub fn work(&mut self, cx: &mut Context) {
+        if self.plan.slow {
+            self.take_long(cx);
+            // What keeps one of them keeps the next: by then there is more than one to be told.
+            self.slow_ones = self.aside.below(5);
+        }
+        self.one_act(cx);
+    }
+
+    pub fn take_long(&mut self, cx: &Context) {
+        let micros = self.aside.skewed(2_000_000) as u64;
+        // Whoever asks for the time has the turn remember it, however long the turn takes.
+        let asked = self.aside.percent(50).then(|| cx.now());
+        self.clock.spend(Duration::from_micros(micros));
+        assert!(
+            asked.is_none_or(|then| then == cx.now()),
+            "a turn of two times"
+        );
+    }
+
     /// How many bytes the first frame of a connection has.
     pub fn first_size(&self) -> usize {
         self.more.size

@@ -3,7 +3,7 @@
 
 use super::random::Random;
 use sockeye::sim::{Faults, Link};
-use sockeye::{Config, Overflow};
+use sockeye::{Config, Limits, Overflow};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -252,14 +252,7 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
         let millis = aside.range(300, 2_000) as u64;
         config.limits.connect_timeout = Duration::from_millis(millis);
     }
-    // By itself once more: who falls idle beside callbacks that take long.
-    let mut aside = Random::new(random.clone().next().rotate_left(32));
-    let falls_idle = !patient && aside.percent(25);
-    if falls_idle {
-        let limits = &mut config.limits;
-        limits.idle = Some(Duration::from_millis(aside.range(1, 300) as u64));
-        limits.write_stall = Duration::from_secs(60);
-    }
+    let falls_idle = !patient && falls_idle(random, &mut config.limits);
     NodePlan {
         role,
         config,
@@ -274,6 +267,18 @@ fn node(random: &mut Random, unit: usize, patient: bool) -> NodePlan {
         exact: false,
         seed: random.next(),
     }
+}
+
+/// Who falls idle beside callbacks that take long.
+fn falls_idle(random: &Random, limits: &mut Limits) -> bool {
+    // By itself, so that older seeds keep the rest of their plans.
+    let mut aside = Random::new(random.clone().next().rotate_left(32));
+    let falls_idle = aside.percent(25);
+    if falls_idle {
+        limits.idle = Some(Duration::from_millis(aside.range(1, 300) as u64));
+        limits.write_stall = Duration::from_secs(60);
+    }
+    falls_idle
 }
 
 fn faults(random: &mut Random) -> Faults {
