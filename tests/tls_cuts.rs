@@ -113,7 +113,7 @@ fn an_end_or_a_reset_at_any_byte_of_a_client_is_told_as_what_it_is() {
         match (told, reset) {
             (false, _) => assert!(seen.is_empty(), "{number} {seen:?}"),
             (true, true) => assert_eq!(last, "close reset by peer", "{number}"),
-            (true, false) => assert!(last.starts_with("close cut off"), "{number} {seen:?}"),
+            (true, false) => assert!(last.starts_with("close truncated"), "{number} {seen:?}"),
         }
     });
 }
@@ -158,10 +158,10 @@ fn an_end_or_a_reset_at_any_byte_of_a_server_is_told_as_what_it_is() {
         assert!(sender.received <= plain, "{number}");
         match (sender.conn.is_some(), reset) {
             (_, true) => assert_eq!(closed, "reset by peer", "{number}"),
-            (true, false) => assert!(closed.starts_with("cut off"), "{number} {closed}"),
+            (true, false) => assert!(closed.starts_with("truncated"), "{number} {closed}"),
             (false, false) => {
                 assert!(
-                    closed.starts_with("tls: the peer has left"),
+                    closed.starts_with("TLS: the peer has left"),
                     "{number} {closed}"
                 );
             }

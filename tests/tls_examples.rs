@@ -171,7 +171,7 @@ fn a_proxy_passes_on_that_a_session_was_cut_off() {
     client.sock.shutdown(Shutdown::Write).unwrap();
     let error = stream.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
-    proxy.until_log("it says why", |log| log.contains("cut off"));
+    proxy.until_log("it says why", |log| log.contains("truncated"));
 }
 
 #[cfg(feature = "websocket")]

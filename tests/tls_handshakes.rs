@@ -134,7 +134,7 @@ fn who_does_not_trust_the_other_says_so_and_is_told_so() {
     world.advance(Duration::from_secs(40));
     let closed = world.app(ann).closed.clone().unwrap();
     assert!(
-        closed.starts_with("tls: invalid peer certificate"),
+        closed.starts_with("TLS: invalid peer certificate"),
         "{closed}"
     );
     assert!(world.app(ann).conn.is_none(), "no on_open");
@@ -284,7 +284,7 @@ fn who_asks_for_key_updates_and_says_nothing_is_left() {
     // 32 of them, and no word beside: then it is over.
     world.advance(Duration::from_secs(60));
     let last = seen.borrow().last().cloned().unwrap_or_default();
-    assert!(last.starts_with("close tls: "), "{last}");
+    assert!(last.starts_with("close TLS: "), "{last}");
     world.assert_no_leaks();
 }
 
