@@ -5,13 +5,12 @@
 mod kit;
 
 use kit::places::file;
-use kit::{Kit, alone, any_peer, both, default, is_alone, pattern, read_n, spawn, write};
+use kit::{Kit, any_peer, both, default, pattern, read_n, spawn, write};
+#[cfg(unix)]
+use kit::{alone, is_alone};
 use sockeye::{Addr, EventKind, Listen, Source};
 use std::fs::File;
-use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 /// A reactor that answers whatever comes with all of this file, and where it listens.
 fn server(
@@ -44,7 +43,12 @@ fn most_memory() -> u64 {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_of_a_gigabyte_costs_no_more_memory_than_the_high_mark() {
-    let run = |test| alone(test).stdout(Stdio::null()).status().unwrap();
+    let run = |test| {
+        alone(test)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap()
+    };
     assert!(run("child_that_sends_a_gigabyte").success());
 }
 
@@ -87,7 +91,12 @@ fn child_that_sends_a_gigabyte() {
 #[cfg(unix)]
 #[test]
 fn a_peer_that_dies_under_a_file_raises_no_signal() {
-    let run = |test| alone(test).stdout(Stdio::null()).status().unwrap();
+    let run = |test| {
+        alone(test)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap()
+    };
     assert!(run("child_whose_peers_die_under_a_file").success());
 }
 
@@ -98,7 +107,7 @@ fn child_whose_peers_die_under_a_file() {
     if !is_alone() {
         return;
     }
-    let always = Arc::new(AtomicBool::new(true));
+    let always = Arc::new(std::sync::atomic::AtomicBool::new(true));
     signal_hook::flag::register_conditional_default(signal_hook::consts::SIGPIPE, always).unwrap();
     both(|listen| {
         let bytes = pattern(2_000_000);
@@ -109,7 +118,7 @@ fn child_whose_peers_die_under_a_file() {
             let reader = spawn(move || {
                 let begin = read_n(&mut peer, 100_004);
                 if resets {
-                    peer.set_linger(Some(Duration::ZERO)).unwrap();
+                    peer.set_linger(Some(std::time::Duration::ZERO)).unwrap();
                 }
                 begin
             });

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
@@ -206,11 +206,11 @@ fn a_websocket_lies_over_tls() {
     until(&mut page, b"hello, page");
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn files_are_served_by_https() {
     let files = Files::new("https");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches");
     let (_server, addr) = files.start("http_files", &["--root", root.to_str().unwrap()]);
     let mut client = files.connect(addr);
     let get = b"GET /calls.rs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";

@@ -6,10 +6,8 @@ mod kit;
 #[path = "kit/workers.rs"]
 mod workers;
 
-use kit::{PATIENCE, peer, peer_at, read_all, read_n, write};
-use sockeye::{
-    Addr, Config, ConnId, Context, HandOver, Handler, Input, Listen, ListenerId, Origin, Workers,
-};
+use kit::{PATIENCE, peer, read_all, read_n, write};
+use sockeye::{Addr, Config, ConnId, Context, HandOver, Handler, Input, Listen, Workers};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc;
@@ -210,6 +208,8 @@ fn a_worker_that_pauses_keeps_its_share_waiting_and_opens_it_at_a_finish() {
 #[test]
 #[cfg(unix)]
 fn unix_listeners_and_names_are_for_all_too() {
+    use kit::peer_at;
+    use sockeye::{ListenerId, Origin};
     let path = kit::unix_path();
     let mut workers = Workers::new(2).unwrap();
     let unix = workers.listen(Listen::new(Addr::unix(&path))).unwrap();
