@@ -4,6 +4,7 @@
 
 mod kit;
 
+use kit::places::go_on_alone;
 use kit::{Kit, default, descriptors, echo, read_all, read_n, spawn, unix_path, write};
 use socket2::{Domain, Socket, Type};
 use sockeye::{
@@ -114,6 +115,7 @@ fn an_adopted_listener_accepts_those_who_have_waited_and_leaves_its_file() {
 // A1
 #[test]
 fn what_cannot_be_adopted_is_refused_with_a_reason_and_not_changed() {
+    go_on_alone!(); // it counts descriptors
     let mut kit = Kit::new(default);
     let before = descriptors();
     let unconnected = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -1,12 +1,10 @@
 //! Log records: all have the target `sockeye`, and none shows what the peers say to each other.
-//!
-//! The logger is one for the process, so this is one test.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kit;
 
-use kit::places::refusing;
+use kit::places::{go_on_alone, refusing};
 use kit::{Kit, default, let_pass, peer, read_all, reset, small_peer, spawn, write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use sockeye::{Config, Context, EventKind, Listen};
@@ -143,6 +141,7 @@ fn exhausted() {
 // J9
 #[test]
 fn records_have_the_target_sockeye_and_never_show_payload() {
+    go_on_alone!(); // the logger is one for the process
     log::set_logger(&Keeper).unwrap();
     log::set_max_level(LevelFilter::Trace);
     session();

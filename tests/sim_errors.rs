@@ -6,7 +6,7 @@
 use sockeye::sim::{Faults, Link, Node, World};
 use sockeye::{ConnId, Context, Handler, Input};
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -19,7 +19,10 @@ thread_local! {
 fn said(wrong: impl FnOnce()) -> String {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        set_hook(Box::new(|panic| {
+        // Those of other tests are told as ever.
+        let before = take_hook();
+        set_hook(Box::new(move |panic| {
+            before(panic);
             let place = panic.location().map(|at| at.file().to_owned());
             let payload = panic.payload();
             let text = payload.downcast_ref::<String>().cloned();
@@ -27,7 +30,6 @@ fn said(wrong: impl FnOnce()) -> String {
                 .downcast_ref::<&str>()
                 .map(|text| (*text).to_owned()));
             let now = (place.unwrap_or_default(), text.unwrap_or_default());
-            eprintln!("{now:?}");
             LAST.with(|last| *last.borrow_mut() = now);
         }));
     });

@@ -141,6 +141,33 @@ pub fn is_acked(stream: &TcpStream) -> Option<bool> {
 
 const OWN_PROCESS: &str = "SOCKEYE_TEST_IN_OWN_PROCESS";
 
+/// The rest of the test runs in a process of its own, for it counts or changes what belongs to the
+/// whole process. The first call starts the same test there, and ends it here.
+#[allow(unused_macros, reason = "not every shelf has such tests")]
+macro_rules! go_on_alone {
+    () => {
+        fn here() {}
+        if !crate::kit::places::goes_on_alone(std::any::type_name_of_val(&here)) {
+            return;
+        }
+    };
+}
+
+#[allow(unused_imports, reason = "not every shelf has such tests")]
+pub(crate) use go_on_alone;
+
+/// Are we there? If not, the test passes there. Takes the path of a function in it.
+#[track_caller]
+pub fn goes_on_alone(inside: &str) -> bool {
+    let there = is_own_process();
+    if !there {
+        let (_crate, path) = inside.split_once("::").unwrap();
+        let (test, _here) = path.rsplit_once("::").unwrap();
+        passes(own_process(test));
+    }
+    there
+}
+
 /// Runs an ignored test of this file in a process of its own, for it changes what belongs to the
 /// whole process. The test asks `is_own_process` first, in case somebody runs all ignored ones.
 #[track_caller]
@@ -184,7 +211,7 @@ pub fn can_run(mut command: Command) -> bool {
 pub fn own_process(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", test, "--ignored", "--nocapture"])
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
         .env(OWN_PROCESS, "1");
     command
 }
