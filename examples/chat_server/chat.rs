@@ -1,6 +1,6 @@
 //! The service: who is here, what they say, and when they have to go.
 
-use crate::Args;
+use super::Args;
 use log::info;
 use sockeye::codec::{CodecError, Encoder, LengthPrefixed, Lines};
 use sockeye::{Closed, ConnId, ConnMap, Context, Deadline, Frames, Handler, Hold, Input};

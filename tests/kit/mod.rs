@@ -1,17 +1,23 @@
 //! What the tests on real sockets share: a reactor with a recording handler that checks the
 //! lifecycle of every id, and blocking peers from `std::net`.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(unreachable_pub, reason = "it is a part of each test file")]
+#![allow(dead_code, reason = "each shelf uses a part of it")]
+#![allow(unreachable_pub, reason = "it is a part of each shelf")]
 #![allow(clippy::type_complexity, reason = "a boxed closure, once")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(feature = "tls")]
+pub mod authority;
 #[cfg(feature = "sim")]
 pub mod edge;
 pub mod framed;
 pub mod places;
+pub mod programs;
 #[cfg(feature = "sim")]
 mod real_peer;
+#[cfg(all(feature = "tls", feature = "sim"))]
+pub mod tls;
+pub mod workers;
 
 use socket2::{Domain, SockRef, Socket, Type};
 use sockeye::{

@@ -1,8 +1,6 @@
 //! For the tests of TLS in the simulated world: an authority, and a client and a server of others.
 
-mod authority;
-
-pub use authority::*;
+pub use super::authority::*;
 use rustls::{ClientConfig, ClientConnection, ServerConfig};
 use sockeye::sim::{Node, Peer, World};
 use sockeye::{

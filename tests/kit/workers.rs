@@ -1,9 +1,5 @@
 //! Workers for the tests, with a handler that counts what all of them have seen.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(unreachable_pub, reason = "it is a part of each test file")]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use crate::kit::{PATIENCE, peer, read_n};
 use sockeye::{
     Accept, Addr, Closed, Config, ConnId, Context, Handler, Input, Listen, ListenerId, Origin,

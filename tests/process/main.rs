@@ -1,0 +1,15 @@
+//! What is counted or changed for a whole process: system calls, allocations, processor time, the
+//! logger. Whatever needs a process with nothing else in it starts that itself (`go_on_alone!`).
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod allocations;
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+mod crowd;
+mod records;
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+mod syscalls;

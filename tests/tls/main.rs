@@ -1,0 +1,21 @@
+//! TLS under a connection, in the simulated world and on real sockets.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+#[cfg(all(feature = "tls", feature = "sim"))]
+mod cuts;
+#[cfg(feature = "tls")]
+mod examples;
+#[cfg(all(feature = "tls", feature = "sim"))]
+mod handshakes;
+#[cfg(all(
+    feature = "tls",
+    target_os = "linux",
+    not(mio_unsupported_force_poll_poll)
+))]
+mod hosts;
+#[cfg(all(feature = "tls", feature = "sim"))]
+mod sessions;
