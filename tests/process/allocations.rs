@@ -4,8 +4,6 @@
 //! The peers are plain sockets on the same thread. They allocate nothing, so what is counted is the
 //! loop's. On the simulated network it would be the network's too, so that is left out.
 
-// mio's poll(2) selector allocates in each wait.
-
 use crate::kit;
 use crate::kit::{PATIENCE, peer};
 use allocation_counter::measure;

@@ -1,7 +1,5 @@
 //! E5: nine thousand idle connections.
 
-// poll(2) itself costs more with each descriptor.
-
 use crate::kit::places::{end_in_time, is_own_process, own_process};
 use crate::kit::{PATIENCE, peer, read_n, write};
 use sockeye::{Closed, Config, ConnId, Context, Handler, Input, Reactor};

@@ -6,10 +6,13 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+// mio's poll(2) selector allocates in each wait.
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod allocations;
+// poll(2) itself costs more with each descriptor.
 #[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 mod crowd;
 mod records;
+// Edge-triggered readiness saves the calls that are counted here; poll(2) cannot.
 #[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 mod syscalls;

@@ -8,8 +8,6 @@
 //!
 //! `cargo test` builds the examples first; for this file alone run `cargo build --examples`.
 
-// Edge-triggered readiness saves the calls that are counted here; poll(2) cannot.
-
 use crate::kit::programs::{Process, example, peer, until};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
