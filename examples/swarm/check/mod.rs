@@ -1,4 +1,5 @@
-//! The swarm without its command line: what one seed does and checks. `tests/sim/swarm.rs` uses it too.
+//! The swarm without its command line: what one seed does and checks. `tests/sim/swarm.rs` uses
+//! it too.
 
 #![allow(
     unreachable_pub,
