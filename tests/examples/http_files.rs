@@ -21,6 +21,11 @@ struct Site {
 
 impl Site {
     fn new() -> Site {
+        Site::with(&[])
+    }
+
+    /// One that is served with more arguments.
+    fn with(more: &[&str]) -> Site {
         let dir = TempDir::new();
         let root = dir.file("root");
         fs::create_dir_all(root.join("dir")).unwrap();
@@ -38,7 +43,7 @@ impl Site {
         std::os::unix::fs::symlink("small.txt", root.join("in")).unwrap();
         let root = root.to_str().unwrap();
         let args = ["--listen", "127.0.0.1:0", "--root", root, "--head", "1"];
-        let mut process = Process::start("http_files", &args);
+        let mut process = Process::start("http_files", &[&args, more].concat());
         let addr = process.ip();
         Site {
             _dir: dir,
@@ -473,4 +478,43 @@ fn a_stop_lets_downloads_end() {
     got.extend(kit::read_all(stream));
     assert!(body(&got) == pattern(BIG));
     assert!(site.process.wait().success());
+}
+
+/// Two workers have a client each, both in the middle of a download when the signal comes: there is
+/// one report, of both.
+#[test]
+fn workers_serve_side_by_side_and_end_together() {
+    let mut site = Site::with(&["--workers", "2"]);
+    let mut clients = [site.connect(), site.connect()];
+    for client in &mut clients {
+        client
+            .write_all(b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        let stats = until_end(client, b"\r\n0\r\n\r\n");
+        assert!(stats.contains(" accepted: 1,"), "one each: {stats}");
+    }
+    site.process.sleeps();
+    let got = clients.each_mut().map(|client| {
+        client
+            .write_all(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        kit::read_n(client, 1_000)
+    });
+    site.process.signal(Signal::TERM);
+    for (mut got, client) in got.into_iter().zip(clients) {
+        got.extend(kit::read_all(client));
+        assert!(body(&got) == pattern(BIG));
+    }
+    let report = site.process.line();
+    assert_eq!(report, "finished: 2 closed, 0 aborted, 0 bytes lost");
+    assert!(site.process.wait().success());
+}
+
+/// Reads until this has come.
+fn until_end(stream: &mut TcpStream, end: &[u8]) -> String {
+    let mut got = Vec::new();
+    while !got.ends_with(end) {
+        got.extend(kit::read_n(stream, 1));
+    }
+    text(&got)
 }

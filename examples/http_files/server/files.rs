@@ -6,7 +6,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use sockeye::bytes::Bytes;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{collections::HashMap, fs::File, io, io::Read, rc::Rc, sync::Arc};
+use std::{collections::HashMap, fs::File, io::Read, rc::Rc, sync::Arc};
 
 /// Files up to this size are kept, for a second, and so many of them.
 const SMALL: u64 = 16 * 1024;
@@ -25,15 +25,15 @@ pub(crate) struct Entity {
 
 /// A directory whose files are served, and the small ones that were, until when.
 pub(crate) struct Root {
-    dir: File,
+    dir: Arc<File>,
     kept: HashMap<String, Rc<Entity>>,
     until: SystemTime,
 }
 
 impl Root {
-    pub(crate) fn new(dir: &str) -> io::Result<Root> {
-        let (dir, kept, until) = (File::open(dir)?, HashMap::new(), UNIX_EPOCH);
-        Ok(Root { dir, kept, until })
+    pub(crate) fn new(dir: Arc<File>) -> Root {
+        let (kept, until) = (HashMap::new(), UNIX_EPOCH);
+        Root { dir, kept, until }
     }
 
     pub(crate) fn find(&mut self, request: &Request, now: SystemTime) -> Answer<Rc<Entity>> {
@@ -57,25 +57,23 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         // The system refuses to leave the root, by `..` or by a link.
         let below = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let file = match openat2(&self.dir, &name, flags, Mode::empty(), below) {
+        let file = match openat2(&*self.dir, &name, flags, Mode::empty(), below) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => Err("404 Not Found")?,
             Err(Errno::MFILE | Errno::NFILE | Errno::AGAIN) => Err("503 Service Unavailable")?,
             Err(_) => Err("403 Forbidden")?,
         };
         let meta = file.metadata().map_err(|_| "403 Forbidden")?;
-        if meta.is_dir() {
-            Err(format!("301 Moved Permanently\r\nLocation: {target}/"))?;
-        } else if !meta.is_file() {
-            Err("403 Forbidden")?;
-        }
         let (mut len, mut bytes) = (meta.len(), Vec::new());
-        let content = if len > SMALL {
-            Err(file.into())
-        } else {
-            let read = file.take(SMALL).read_to_end(&mut bytes);
-            len = read.map_err(|_| "403 Forbidden")? as u64;
-            Ok(bytes.into())
+        let content = match len {
+            _ if meta.is_dir() => Err(format!("301 Moved Permanently\r\nLocation: {target}/"))?,
+            _ if !meta.is_file() => Err("403 Forbidden")?,
+            0..=SMALL => {
+                let read = file.take(SMALL).read_to_end(&mut bytes);
+                len = read.map_err(|_| "403 Forbidden")? as u64;
+                Ok(bytes.into())
+            }
+            _ => Err(file.into()),
         };
         let modified = meta.modified().unwrap_or(UNIX_EPOCH);
         let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();

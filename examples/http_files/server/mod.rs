@@ -5,11 +5,9 @@ mod tls;
 
 use clap::Parser;
 use request::{Answer, Body, Request};
-use sockeye::bytes::Bytes;
-use sockeye::{
-    Closed, ConnId, ConnMap, Context, Deadline, Handler, Input, Listen, Origin, Reactor, Source,
-};
-use std::{io, io::Write as _, time::Duration};
+use sockeye::{Closed, ConnId, ConnMap, Context, Deadline, Handler, Input, Listen, Origin};
+use sockeye::{Reactor, Source, Workers, bytes::Bytes};
+use std::{fs::File, io::Write as _, sync::Arc, time::Duration};
 
 #[derive(Parser)]
 #[command(about = "Serves the files of a directory by HTTP/1.1")]
@@ -23,24 +21,23 @@ struct Args {
     /// Seconds that a client has to send the head of a request
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     head: u64,
+    /// How many threads serve, each with a reactor of its own
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    workers: usize,
     #[command(flatten)]
     tls: tls::Server,
 }
 
 /// The one deadline of a connection: of the head that it sends, or of the body.
 const REQUEST: u32 = 0;
-const BODY_TIME: Duration = Duration::from_secs(60);
 /// A status with its fields, and the body: bytes, or what gives them.
 type Reply = (String, Bytes, Option<Source>);
-
-/// A request that has begun; and when its head has come: whether the connection goes on after it,
-/// the answer, and what is missing of its body.
-type Begun = Option<(bool, Reply, Body)>;
 
 struct Server {
     head_time: Duration,
     root: files::Root,
-    begun: ConnMap<Begun>,
+    /// Requests that have begun, and behind the head: does it go on, the answer, what is missing.
+    begun: ConnMap<Option<(bool, Reply, Body)>>,
 }
 
 impl Handler<()> for Server {
@@ -86,13 +83,13 @@ impl Server {
             let Some(request) = Request::parse(input, &mut room)? else {
                 return Ok(false);
             };
-            let (body, len) = (request.body()?, request.len);
+            let (body, len) = (request.body()?, request.head_len);
             if request.is_11 && request.has("expect", "100-continue") && input.len() == len {
                 cx.send(conn, "HTTP/1.1 100 Continue\r\n\r\n");
             }
             let begun = (request.keep_alive(), self.reply(cx, &request), body);
             self.begun.insert(conn, Some(begun));
-            cx.set_deadline(conn, REQUEST, BODY_TIME);
+            cx.set_deadline(conn, REQUEST, Duration::from_secs(60)); // for the body
             input.take(len);
         }
         let begun = self.begun.get_mut(conn).and_then(Option::as_mut);
@@ -105,7 +102,12 @@ impl Server {
 
     fn reply(&mut self, cx: &Context, request: &Request) -> Reply {
         let reply = match request.method {
-            "GET" | "HEAD" if request.path == "/stats" && request.is_11 => Ok(stats(cx)),
+            "GET" | "HEAD" if request.path == "/stats" && request.is_11 => {
+                let text = format!("{:#?}\n", cx.stats());
+                let chunks = format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len());
+                let lines = "200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked";
+                Ok((lines.into(), Bytes::new(), Some(Source::each([chunks]))))
+            }
             "GET" | "HEAD" => self.file(cx, request),
             "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" | "TRACE" => {
                 Err("405 Method Not Allowed\r\nAllow: GET, HEAD".into())
@@ -153,37 +155,44 @@ impl Server {
     }
 }
 
-/// What the reactor has done, in chunks: how long it is nobody knows.
-fn stats(cx: &Context) -> Reply {
-    let lines = "200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked";
-    let text = format!("{:#?}\n", cx.stats());
-    let chunks = format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len());
-    (lines.to_owned(), Bytes::new(), Some(Source::each([chunks])))
-}
-
 /// A status, and perhaps fields, instead of what was wanted.
 fn refused(why: &str) -> Reply {
     let text = why.lines().next().unwrap_or_default()[4..].to_owned() + "\n";
-    let fields = "\r\nContent-Type: text/plain\r\nContent-Length: ";
-    let lines = format!("{why}{fields}{}", text.len());
+    let lines = format!(
+        "{why}\r\nContent-Type: text/plain\r\nContent-Length: {}",
+        text.len()
+    );
     (lines, text.into(), None)
 }
 
 pub(crate) fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let listen = args.tls.over(Listen::new(args.listen.as_str()))?;
+    let root = Arc::new(File::open(&args.root)?);
+    let server = move || Server {
+        head_time: Duration::from_secs(args.head),
+        root: files::Root::new(root.clone()),
+        begun: ConnMap::new(),
+    };
+    let mut out = std::io::stdout(); // `println` would panic if nobody can read it
+    if args.workers > 1 {
+        let mut workers = Workers::new(args.workers)?;
+        let listener = workers.listen(listen)?;
+        let addr = workers.listener_addr(listener).cloned();
+        let running = workers.start(move |_| server())?;
+        let team = running.team().clone();
+        ctrlc::set_handler(move || _ = team.finish(Duration::from_secs(10)))?;
+        addr.map(|addr| writeln!(out, "listening on {addr}"));
+        let _ = writeln!(out, "finished: {}", running.join());
+        return Ok(());
+    }
     let mut reactor = Reactor::with_messages()?;
     let sender = reactor.sender();
     ctrlc::set_handler(move || _ = sender.send(()))?;
-    let listener = reactor.listen(args.tls.over(Listen::new(args.listen.as_str()))?)?;
-    let mut server = Server {
-        head_time: Duration::from_secs(args.head),
-        root: files::Root::new(&args.root)?,
-        begun: ConnMap::new(),
-    };
+    let listener = reactor.listen(listen)?;
     let addr = reactor.context().listener_addr(listener);
-    addr.map(|addr| writeln!(io::stdout(), "listening on {addr}"));
-    let report = reactor.run(&mut server)?;
-    let _ = writeln!(io::stdout(), "finished: {report}");
+    addr.map(|addr| writeln!(out, "listening on {addr}"));
+    let _ = writeln!(out, "finished: {}", reactor.run(&mut server())?);
     Ok(())
 }

@@ -1,8 +1,7 @@
 //! What a client asks for (RFC 9112, by `httparse`), and the body of it, which nobody wants.
 
 use super::files::Entity;
-use httparse::Status::{Complete, Partial};
-use httparse::{Error, Header, parse_chunk_size};
+use httparse::{Error, Header, Status::Complete, Status::Partial, parse_chunk_size};
 use httpdate::HttpDate;
 use sockeye::Input;
 use std::{borrow::Cow, ops::Range};
@@ -21,8 +20,7 @@ pub(crate) struct Request<'a> {
     pub(crate) target: &'a str,
     pub(crate) path: Cow<'a, str>,
     pub(crate) is_11: bool,
-    /// How long its head is.
-    pub(crate) len: usize,
+    pub(crate) head_len: usize,
     fields: &'a [Header<'a>],
 }
 
@@ -30,7 +28,7 @@ impl<'a> Request<'a> {
     /// Understands the head of a request, with room for its fields. `None`: something is missing.
     pub(crate) fn parse(bytes: &'a [u8], room: &'a mut [Header<'a>]) -> Answer<Option<Self>> {
         let mut head = httparse::Request::new(room);
-        let len = match head.parse(bytes) {
+        let head_len = match head.parse(bytes) {
             Ok(Complete(len)) if len <= HEAD_LIMIT => len,
             Ok(Partial) if bytes.len() <= HEAD_LIMIT => return Ok(None),
             Ok(_) | Err(Error::TooManyHeaders) => Err("431 Request Header Fields Too Large")?,
@@ -46,14 +44,13 @@ impl<'a> Request<'a> {
         let path = path.map_err(|_| "400 Bad Request")?;
         // Two slashes at its beginning would be a host in a `Location`.
         let is_path = path.starts_with('/') && !path.starts_with("//") && !path.contains('\0');
-        let (method, fields) = (head.method.unwrap_or_default(), &*head.headers);
         let request = Request {
-            method,
+            method: head.method.unwrap_or_default(),
             target,
             path,
             is_11,
-            len,
-            fields,
+            head_len,
+            fields: head.headers,
         };
         match request.values("host").count() {
             hosts if is_path && (hosts == 1 || hosts == 0 && !is_11) => Ok(Some(request)),
@@ -107,9 +104,7 @@ impl<'a> Request<'a> {
             let mut tags = tags.split(',').map(str::trim);
             tags.any(|it| it == "*" || it.strip_prefix(weak).unwrap_or(it) == tag)
         };
-        if get("if-match").is_some_and(|tags| !is_named(tags, "")) {
-            Err("412 Precondition Failed")?;
-        }
+        let is_other = get("if-match").is_some_and(|tags| !is_named(tags, ""));
         let is_older = |since: &str| since.parse().is_ok_and(|since| date <= since);
         let is_known = match get("if-none-match") {
             Some(tags) => is_named(tags, "W/"),
@@ -119,6 +114,7 @@ impl<'a> Request<'a> {
         let range = get("range").filter(|_| get("if-range").is_none_or(is_same));
         let told = |status, range| format!("{status}\r\nContent-Range: bytes {range}/{len}");
         match range.and_then(|range| part(range, len)) {
+            _ if is_other => Err("412 Precondition Failed".into()),
             _ if is_known => Ok(("304 Not Modified".into(), 0..len)),
             None => Ok(("200 OK".into(), 0..len)),
             Some(Range { start, end }) if start < end => {
@@ -130,8 +126,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The part of so many bytes that is asked for; empty: there is none of it. `None`: it is not
-/// understood, or is several parts, and all is given.
+/// The part of so many bytes that is asked for, perhaps none of them; `None`: all is given.
 fn part(range: &str, len: u64) -> Option<Range<u64>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let number = |text: &str| text.trim().parse::<u64>().ok();

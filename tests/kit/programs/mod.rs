@@ -197,14 +197,24 @@ impl Drop for Process {
 }
 
 fn state(child: &Child) -> char {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    state_in(&fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap())
+}
+
+fn state_in(stat: &str) -> char {
     let (_, state) = stat.rsplit_once(") ").unwrap();
     state.chars().next().unwrap()
 }
 
-/// Does it sleep for 100 ms? Only Linux says so; elsewhere it is taken for granted.
+/// Do all its threads sleep for 100 ms? Only Linux says so; elsewhere it is taken for granted.
 pub fn is_asleep(child: &Child) -> bool {
-    cfg!(not(target_os = "linux")) || (0..10).all(|_| state(child) == 'S' && pause())
+    cfg!(not(target_os = "linux")) || (0..10).all(|_| all_sleep(child) && pause())
+}
+
+fn all_sleep(child: &Child) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    // One that has just ended has no state.
+    let mut stats = threads.filter_map(|it| fs::read_to_string(it.ok()?.path().join("stat")).ok());
+    stats.all(|stat| state_in(&stat) == 'S')
 }
 
 /// A moment between two looks at a condition that nothing can wait for.
