@@ -339,6 +339,56 @@ fn a_second_signal_does_not_wait_for_those_who_do_not_read() {
     assert!(server.wait().success());
 }
 
+/// Two workers have two members each: all are in one room, in one order, and end together.
+#[test]
+fn workers_share_the_rooms_and_keep_the_order_of_each_sender() {
+    let (server, addr) = server(&["--workers", "2"]);
+    let [mut ann, mut bob, mut cid, mut dan] =
+        ["ann", "bob", "cid", "dan"].map(|name| User::join(addr, name));
+    for user in [&mut ann, &mut bob, &mut cid] {
+        user.until("is now dan");
+    }
+    // Those of one worker stand together.
+    dan.say("/who\n/nick ANN\n/nick dan2\n/msg cid psst\n");
+    dan.hears(&["* in the lobby: ann, cid, bob, dan"]);
+    dan.hears(&["* the name ANN is taken", "* dan is now dan2"]);
+    dan.hears(&["* to cid only: psst"]);
+    cid.hears(&["* dan is now dan2", "dan2 (to you only): psst"]);
+    for user in [&mut ann, &mut bob] {
+        user.hears(&["* dan is now dan2"]);
+    }
+
+    const LINES: usize = 150;
+    let lines = |from: usize| (from..from + LINES).map(|n| format!("{n:05}\n"));
+    ann.say(lines(0).collect::<String>());
+    bob.say(lines(LINES).collect::<String>());
+    let heard = [&mut cid, &mut dan].map(|one| [(); 2 * LINES].map(|()| one.hear()));
+    assert_eq!(heard[0], heard[1], "one order for all");
+    for (name, from, other) in [("ann", 0, &mut bob), ("bob", LINES, &mut ann)] {
+        let said: Vec<String> = lines(from)
+            .map(|line| format!("{name}: {}", line.trim_end()))
+            .collect();
+        let of_one = heard[0].iter().filter(|line| line.starts_with(name));
+        assert!(of_one.eq(&said), "{name}: {:?}", heard[0]);
+        said.iter().for_each(|line| other.hears(&[line]));
+    }
+
+    // Who has said that it goes says nothing more; the others hear that it has gone.
+    bob.say("/quit\nnobody hears this\n");
+    bob.hears(&["* goodbye", ""]);
+    drop(bob);
+    for user in [&mut ann, &mut cid, &mut dan] {
+        user.hears(&["* bob has left: closed locally"]);
+    }
+    let (report, log) = stop(server, Signal::TERM);
+    let wanted = "finished: 3 users left in peace, 0 were cut off, 0 bytes lost";
+    assert_eq!(report, wanted, "{log}");
+    for user in [&mut ann, &mut cid, &mut dan] {
+        user.until(GOODBYE);
+        while !user.hear().is_empty() {}
+    }
+}
+
 /// Thirty come, say three long lines each, and go, while a listener reads it all: 360 KB, more
 /// than the system takes for one who does not read.
 fn clamour(addr: SocketAddr, listener: &mut User) {

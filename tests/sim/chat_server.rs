@@ -7,7 +7,7 @@
 mod chat;
 
 use chat::{Chat, FRAMED};
-use sockeye::sim::{Node, Peer, World};
+use sockeye::sim::{Faults, Node, Peer, World, seeds};
 use sockeye::{Config, Limits, Listen};
 use std::time::Duration;
 
@@ -25,12 +25,15 @@ fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-fn open() -> (World, Node<Chat, chat::Stop>) {
-    let args = Args {
+fn args() -> Args {
+    Args {
         idle_warn: minutes(10),
         idle_drop: minutes(1),
         stats: minutes(1),
-    };
+    }
+}
+
+fn open() -> (World, Node<Chat, chat::Word>) {
     let mut limits = Limits::default();
     limits.hard_limit = 128 * 1024;
     let mut world = World::new();
@@ -38,7 +41,7 @@ fn open() -> (World, Node<Chat, chat::Stop>) {
         for listen in [Listen::new(PORT), Listen::new(FRAMED_PORT).tag(FRAMED)] {
             reactor.listen(listen.limits(limits.clone()).send_buffer(64 * 1024))?;
         }
-        Ok(Chat::new(reactor.context(), args))
+        Ok(Chat::new(reactor.context(), args()))
     });
     (world, node)
 }
@@ -282,7 +285,7 @@ fn a_signal_says_goodbye_and_leaves_nothing_behind() {
     let (ann, bob) = (join(&mut world, "ann"), join(&mut world, "bob"));
     ann.received();
     say(&mut world, &ann, "last words");
-    assert!(world.reactor(node).sender().send(chat::Stop).is_ok());
+    assert!(world.reactor(node).sender().send(chat::Word::Stop).is_ok());
     world.settle();
     assert_eq!(ann.received(), "* the server stops: goodbye\n");
     assert_eq!(
@@ -340,4 +343,59 @@ fn who_is_cut_off_hears_later_what_was_said_and_is_dropped_if_it_lasts() {
     world.settle();
     assert!(bob.is_closed());
     assert!(bob.received().ends_with("goodbye\n"));
+}
+
+/// Three workers, each with a speaker and a listener. What all want at once one gets, and what is
+/// heard everywhere is the same.
+#[test]
+fn workers_come_to_the_same_answers_in_one_order() {
+    for seed in seeds(0..30) {
+        let mut world = World::seeded(seed, Faults::default());
+        let (_, team) = world.start_workers(
+            "chat",
+            (3, Config::default()),
+            |mut workers| workers.listen(PORT).map(|_| workers),
+            |worker| Chat::of_worker(worker, args()),
+        );
+        let names = ["ann", "bob", "cid", "dan", "eve", "fay"];
+        let users = names.map(|name| join(&mut world, name));
+        users.each_ref().map(Peer::received);
+        let (speakers, listeners) = users.split_at(3);
+        for speaker in speakers {
+            speaker.send("1\n2\n/nick best\n3\n");
+        }
+        world.settle();
+        let heard = listeners[0].received();
+        for other in &listeners[1..] {
+            assert_eq!(other.received(), heard, "seed {seed}");
+        }
+        let mut refused = 0;
+        for (speaker, name) in speakers.iter().zip(names) {
+            let is_refused = speaker.received().contains("the name best is taken");
+            refused += usize::from(is_refused);
+            let name = if is_refused { name } else { "best" };
+            let all = heard.lines().filter_map(|line| line.split_once(": "));
+            let said: Vec<&str> = all
+                .filter(|said| said.0 == name)
+                .map(|said| said.1)
+                .collect();
+            assert!(
+                said.is_sorted() && said.ends_with(&["3"]),
+                "seed {seed}: {heard}"
+            );
+        }
+        assert_eq!(
+            (refused, heard.lines().count()),
+            (2, 10),
+            "seed {seed}: {heard}"
+        );
+        team.finish(Duration::from_secs(1));
+        world.advance(minutes(1));
+        for user in &users {
+            assert!(user.received().contains("the server stops: goodbye"));
+            user.close();
+        }
+        world.advance(minutes(1));
+        world.assert_no_leaks();
+    }
 }
