@@ -4,7 +4,7 @@
 use crate::kit::programs;
 use crate::kit::programs::{Process, peer, read_all, until};
 use rustix::process::Signal;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 
@@ -134,6 +134,75 @@ fn expires_and_ends(mut stream: &TcpStream) {
     // What is no command ends the connection, after the replies to those that were.
     stream.write_all(b"PING\r\n*1\r\n!\r\nPING\r\n").unwrap();
     assert_eq!(read_all(stream), b"+PONG\r\n-ERR Protocol error\r\n");
+}
+
+/// The first of two workers has the keys: the other's commands go there and come back in order, and
+/// what is published is heard by subscribers of both.
+#[test]
+fn workers_share_the_keys_and_the_channels() {
+    let mut server = Process::start("resp", &["--listen", ANY, "--workers", "2"]);
+    let addr = server.ip();
+    // By turns: two for each worker. The keys' worker tells how many it has.
+    let all = [(); 4].map(|()| {
+        let stream = peer(addr);
+        ask(&stream, "PING\n", "+PONG\n");
+        stream
+    });
+    let info = "$43\nserver:sockeye\nconnected_clients:2\nkeys:0\n";
+    for stream in &all {
+        ask(stream, "INFO\n", info);
+    }
+    ask(&all[0], "SET a 0\nSET b v\n", "+OK\n+OK\n");
+    // More at once than one asks for in one message.
+    const COUNT: usize = 1000;
+    let threads = all.each_ref().map(|stream| {
+        let stream = stream.try_clone().unwrap();
+        std::thread::spawn(move || {
+            (&stream)
+                .write_all("INCR a\r\nGET b\r\n".repeat(COUNT).as_bytes())
+                .unwrap();
+            let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
+            let mut last = 0;
+            for _ in 0..COUNT {
+                let next = lines.next().unwrap()[1..].parse().unwrap();
+                assert!(next > last, "{next} after {last}");
+                last = next;
+                assert_eq!(
+                    [lines.next(), lines.next()].map(Option::unwrap),
+                    ["$1", "v"]
+                );
+            }
+        })
+    });
+    threads.map(|thread| thread.join().unwrap());
+    ask(&all[1], "GET a\n", "$4\n4000\n");
+    // Two of each worker; the speaker hears itself, behind the replies so far.
+    let subscribed = "*3\n$9\nsubscribe\n$1\nc\n:1\n";
+    let heard = "*3\n$7\nmessage\n$1\nc\n$1\nx\n";
+    for stream in &all {
+        ask(stream, "SUBSCRIBE c\n", subscribed);
+    }
+    ask(
+        &all[3],
+        "PING\nPUBLISH c x\nPING\n",
+        &format!("+PONG\n{heard}:4\n+PONG\n"),
+    );
+    for stream in &all[..3] {
+        reads(stream, heard.replace('\n', "\r\n").as_bytes());
+    }
+    // Of one of the other worker that goes nothing is left, and what is no command ends it.
+    let [first, second, third, last] = all;
+    drop((second, third));
+    (&last).write_all(b"PING\r\n*1\r\n!\r\nPING\r\n").unwrap();
+    assert_eq!(read_all(&last), b"+PONG\r\n-ERR Protocol error\r\n");
+    until("it is forgotten", || {
+        (&first).write_all(b"PUBLISH c x\r\n").unwrap();
+        reads(&first, heard.replace('\n', "\r\n").as_bytes());
+        let mut reply = [0; 4];
+        (&first).read_exact(&mut reply).unwrap();
+        reply == *b":1\r\n"
+    });
+    ends_on_sigterm(server);
 }
 
 // W1
