@@ -66,19 +66,31 @@ static inline bool start(int argc, char **argv) {
     return argc > 1 && !strcmp(argv[1], "broadcast");
 }
 
-// Listens on a free port, and prints where.
-static inline int listen_somewhere(void) {
+// Listens on this port, or for 0 on a free one, which it tells; `shared`: beside others.
+static inline int listen_at(int *port, bool shared) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int one = 1;
-    struct sockaddr_in addr = {.sin_family = AF_INET};
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)*port)};
     socklen_t len = sizeof addr;
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     // Accepted sockets inherit TCP_NODELAY.
     if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) ||
+        (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one)) ||
         bind(fd, (struct sockaddr *)&addr, sizeof addr) || listen(fd, 4096) ||
         getsockname(fd, (struct sockaddr *)&addr, &len))
         die("listen");
-    printf("127.0.0.1:%d\n", ntohs(addr.sin_port));
+    *port = ntohs(addr.sin_port);
+    return fd;
+}
+
+static inline void say_where(int port) {
+    printf("127.0.0.1:%d\n", port);
     fflush(stdout);
+}
+
+// Listens on a free port, and prints where.
+static inline int listen_somewhere(void) {
+    int port = 0, fd = listen_at(&port, false);
+    say_where(port);
     return fd;
 }

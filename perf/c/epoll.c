@@ -4,11 +4,21 @@
 // write at once, and a queue only for what the socket does not take; a short read ends the
 // reading. Broadcast lines are collected for a whole batch of events and sent to each member
 // with one call.
+//
+// With PAIR it is two such loops, each a thread with a socket of its own at the same port
+// (SO_REUSEPORT); lines go to the other loop through a pair of sockets.
 #include "common.h"
 #include <sys/epoll.h>
 
 #define RECEIVE (256 * 1024)
 #define EVENTS 512
+
+#ifdef PAIR
+#include <pthread.h>
+#define LOCAL _Thread_local
+#else
+#define LOCAL
+#endif
 
 struct conn {
     int fd;
@@ -20,11 +30,15 @@ struct conn {
 };
 
 static bool broadcast;
-static int poll_fd;
-static char input[RECEIVE];
-static struct buffer block;
-static struct conn **members;
-static size_t member_count, member_cap;
+static LOCAL int poll_fd;
+static LOCAL char input[RECEIVE];
+static LOCAL struct buffer block;
+static LOCAL struct conn **members;
+static LOCAL size_t member_count, member_cap;
+#ifdef PAIR
+static LOCAL struct conn *other; // the other loop
+static LOCAL struct buffer incoming; // its lines
+#endif
 
 // How much the socket takes, or -1 if it is broken.
 static ssize_t put(int fd, const char *data, size_t len) {
@@ -91,6 +105,11 @@ static bool work(struct conn *c, uint32_t events) {
             c->readable = false;
         if (n < 0)
             break;
+#ifdef PAIR
+        if (c == other)
+            complete(&c->rest, input, (size_t)n, &incoming);
+        else
+#endif
         if (broadcast)
             complete(&c->rest, input, (size_t)n, &block);
         else if (!send_to(c, input, (size_t)n))
@@ -129,12 +148,9 @@ static void send_block(void) {
     block.len = 0;
 }
 
-int main(int argc, char **argv) {
-    broadcast = start(argc, argv);
-    int listener = listen_somewhere();
+static void run(int listener) {
     struct epoll_event events[EVENTS], e = {.events = EPOLLIN | EPOLLET};
-    poll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (poll_fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, listener, &e))
+    if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, listener, &e))
         die("epoll");
     for (;;) {
         int n = epoll_wait(poll_fd, events, EVENTS, -1);
@@ -146,9 +162,66 @@ int main(int argc, char **argv) {
             else if (!work(c, events[i].events))
                 end(c);
         }
+#ifdef PAIR
+        if (block.len && !send_to(other, block.at, block.len))
+            die("the other loop");
+        if (incoming.len)
+            append(&block, incoming.at, incoming.len);
+        incoming.len = 0;
+#endif
         if (block.len)
             send_block();
         if (new)
             accept_all(listener);
     }
 }
+
+static void begin(void) {
+    poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (poll_fd < 0)
+        die("epoll");
+}
+
+#ifdef PAIR
+struct loop {
+    int listener, other;
+};
+
+static void *run_one(void *at) {
+    struct loop *loop = at;
+    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLET};
+    begin();
+    other = calloc(1, sizeof *other);
+    if (!other)
+        die("calloc");
+    other->fd = loop->other;
+    e.data.ptr = other;
+    if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, other->fd, &e))
+        die("epoll_ctl");
+    run(loop->listener);
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    int ends[2], port = 0;
+    struct loop loops[2];
+    pthread_t second;
+    broadcast = start(argc, argv);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends))
+        die("socketpair");
+    for (int i = 0; i < 2; i++) {
+        loops[i].listener = listen_at(&port, true);
+        loops[i].other = ends[i];
+    }
+    say_where(port);
+    if (pthread_create(&second, NULL, run_one, &loops[1]))
+        die("pthread_create");
+    run_one(&loops[0]);
+}
+#else
+int main(int argc, char **argv) {
+    broadcast = start(argc, argv);
+    begin();
+    run(listen_somewhere());
+}
+#endif

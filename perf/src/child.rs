@@ -71,8 +71,13 @@ impl Ready {
         })
     }
 
-    /// Starts it on a core, as the argument of the programs in `wrap`.
-    pub(crate) fn start(&self, mode: Mode, core: usize, wrap: &[&str]) -> Result<Server> {
+    /// Starts it on a core, or wherever it likes, as the argument of the programs in `wrap`.
+    pub(crate) fn start(
+        &self,
+        mode: Mode,
+        core: impl Into<Option<usize>>,
+        wrap: &[&str],
+    ) -> Result<Server> {
         let program = self.program.display().to_string();
         let mut words: Vec<&str> = wrap.to_vec();
         words.push(&program);
@@ -106,7 +111,12 @@ pub(crate) struct Server {
 
 impl Server {
     /// Loads it, and answers what the load generator has seen.
-    pub(crate) fn load(&self, load: &Options, extra: &[String], core: usize) -> Result<Sample> {
+    pub(crate) fn load(
+        &self,
+        load: &Options,
+        extra: &[String],
+        core: impl Into<Option<usize>>,
+    ) -> Result<Sample> {
         let mut command = Command::new(env::current_exe()?);
         if let Some(words) = batch() {
             command = Command::new(words[0]);

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::Result;
 use crate::everything;
 use crate::load;
+use crate::of_two;
 use crate::own;
 use crate::peers::{self, Mode};
 use crate::run::{Run, Scale};
@@ -90,6 +91,13 @@ enum Command {
         out: PathBuf,
     },
 
+    /// Servers of two threads: our workers, tokio's multi-thread runtime, two loops in C
+    Workers {
+        /// Each server is asked so many times
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+    },
+
     /// What `own` starts in processes of their own
     #[command(hide = true)]
     Part { words: Vec<String> },
@@ -107,6 +115,7 @@ pub(crate) fn main() -> Result<()> {
         }
         Some(Command::Serve { peer, mode }) => peers::serve(&peer, mode),
         Some(Command::Load { options, target }) => load::run(&options, &target),
+        Some(Command::Workers { rounds }) => of_two::run(rounds),
         Some(Command::List) => {
             everything::list();
             Ok(())

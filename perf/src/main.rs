@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `cli`, `run` | the options; what a run carries along: its scale, its report, its progress |
 //! | `report`, `stats`, `plot` | sections, tables and numbers in Markdown; medians; SVG |
+//! | `of_two` | `perf workers`: servers of two threads, on two cores that also carry the load |
 //! | `own` | benchmarks of what no peer has a counterpart for over a socket: see below |
 //!
 //! # To add a benchmark of our own
@@ -29,6 +30,7 @@ mod compare;
 mod everything;
 mod load;
 mod machine;
+mod of_two;
 mod own;
 mod peers;
 mod plot;

@@ -1,4 +1,4 @@
-//! tokio: the current_thread runtime, a task for each connection.
+//! tokio: a task for each connection, on the current_thread runtime or on two threads.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +22,13 @@ type Members = Arc<Mutex<BTreeMap<usize, UnboundedSender<Bytes>>>>;
 
 pub(super) fn serve(mode: Mode) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async move { spawn(accept(mode)).await? })
+}
+
+/// As `#[tokio::main]` makes it, with two threads.
+pub(super) fn serve_by_two(mode: Mode) -> Result<()> {
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build()?;
     runtime.block_on(async move { spawn(accept(mode)).await? })
 }
 

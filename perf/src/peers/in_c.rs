@@ -11,24 +11,37 @@ pub(crate) struct Program {
     source: &'static str,
     /// What `pkg-config` calls the library; empty for none.
     library: &'static str,
+    /// What the compiler is told besides.
+    flags: &'static [&'static str],
 }
 
 pub(crate) const EPOLL: Program = Program {
     name: "epoll",
     source: include_str!("../../c/epoll.c"),
     library: "",
+    flags: &[],
+};
+
+/// Two loops of it.
+pub(crate) const EPOLL_PAIR: Program = Program {
+    name: "epoll-pair",
+    source: include_str!("../../c/epoll.c"),
+    library: "",
+    flags: &["-DPAIR", "-pthread"],
 };
 
 pub(crate) const LIBEVENT: Program = Program {
     name: "libevent",
     source: include_str!("../../c/libevent.c"),
     library: "libevent_core",
+    flags: &[],
 };
 
 pub(crate) const LIBUV: Program = Program {
     name: "libuv",
     source: include_str!("../../c/libuv.c"),
     library: "libuv",
+    flags: &[],
 };
 
 const COMMON: &str = include_str!("../../c/common.h");
@@ -55,6 +68,7 @@ impl Program {
         let program = dir.join(self.name);
         let built = Command::new(compiler())
             .args(FLAGS)
+            .args(self.flags)
             .arg("-o")
             .args([&program, &source])
             .args(&flags)

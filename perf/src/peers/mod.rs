@@ -14,6 +14,7 @@ mod by_mill_net;
 mod by_mio;
 pub(crate) mod by_sockeye;
 mod by_tokio;
+mod by_workers;
 pub(crate) mod in_c;
 mod lines;
 mod plain;
@@ -137,8 +138,37 @@ pub(crate) const ALL: &[Peer] = &[
     },
 ];
 
+/// Those of two threads, for `perf workers`. Its figures beside the ones above would mislead: they
+/// have two processors.
+pub(crate) const OF_TWO: &[Peer] = &[
+    Peer {
+        name: "workers",
+        package: "sockeye",
+        about: "two workers, and the loop that accepts for them",
+        kind: Kind::Rust(by_workers::serve),
+    },
+    Peer {
+        name: "workers-reuse-port",
+        package: "sockeye",
+        about: "two workers, each with a socket of its own at the port",
+        kind: Kind::Rust(by_workers::serve_reuse_port),
+    },
+    Peer {
+        name: "tokio-2",
+        package: "tokio",
+        about: "the multi-thread runtime with two threads",
+        kind: Kind::Rust(by_tokio::serve_by_two),
+    },
+    Peer {
+        name: "c-epoll-2",
+        package: "",
+        about: "two hand-written loops in C on SO_REUSEPORT",
+        kind: Kind::C(in_c::EPOLL_PAIR),
+    },
+];
+
 pub(crate) fn find(name: &str) -> Result<&'static Peer> {
-    let found = ALL.iter().find(|peer| peer.name == name);
+    let found = ALL.iter().chain(OF_TWO).find(|peer| peer.name == name);
     found.ok_or_else(|| format!("there is no server {name}").into())
 }
 
