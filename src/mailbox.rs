@@ -116,6 +116,11 @@ impl<M> Sender<M> {
         }
     }
 
+    /// Was the loop asked to stop, and has not seen it?
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Acquire)
+    }
+
     /// Posts all of them together, whatever the limit: one lock, and one wake at most. `false`: the
     /// loop is gone, and they are left where they are.
     pub(crate) fn send_all(&self, messages: &mut Vec<M>) -> bool {
@@ -228,7 +233,9 @@ impl<M> Mailbox<M> {
         *shared.waker() = Some(wake);
         let mut inbox = shared.lock();
         inbox.closed = false;
-        let waits = !inbox.messages.is_empty();
+        // A stop that was taken while the loop before it ended is for this one.
+        let waits = !inbox.messages.is_empty() || shared.stop.load(Ordering::Acquire);
+        shared.waiting.store(waits, Ordering::Release);
         drop(inbox);
         if waits {
             shared.wake();
@@ -368,6 +375,18 @@ mod tests {
         drop(mailbox);
         assert_eq!(Arc::strong_count(&wakes), 1);
         assert_eq!(sender.send(1), Err(SendError::Closed(1)));
+    }
+
+    #[test]
+    fn a_stop_that_its_loop_has_not_seen_is_for_the_next_one() {
+        let (mailbox, _) = mailbox(usize::MAX);
+        let sender = mailbox.sender();
+        assert!(sender.stop() && sender.has_stopped());
+        drop(mailbox);
+        assert!(!sender.stop());
+        let next = Mailbox::attach(&sender, Box::new(|| {}));
+        assert!(next.has_messages() && next.take_stop());
+        assert!(!next.has_messages() && !next.take_stop() && !sender.has_stopped());
     }
 
     /// The loop takes all out together, but what it has not delivered still waits.

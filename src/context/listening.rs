@@ -88,9 +88,7 @@ impl Context {
                 return Ok(first);
             }
             let luckless = chosen && !all.is_empty() && tried < TRIES;
-            for key in all {
-                self.unlisten(ListenerId(key));
-            }
+            self.take_back(&all);
             match listened {
                 Err(error) if luckless && error.kind() == AddrInUse => {}
                 listened => return listened,
@@ -180,16 +178,36 @@ impl Context {
         self.join_listeners(&all)
     }
 
-    /// Listens on these addresses, of which another worker has one socket each already.
+    /// Listens on these addresses, of which another worker has one socket each already: on all of
+    /// them, or on none.
     pub(crate) fn listen_too(&mut self, listen: &Listen, addrs: &[Addr]) -> io::Result<ListenerId> {
         let limits = self.limits.or(&listen.limits, listen.idle);
         let limits = limits.map_err(invalid)?;
         let mut all: Vec<Key> = Vec::new();
         for addr in addrs {
-            let (key, _) = self.listen_at(listen, addr, &limits, all.first().copied())?;
-            all.push(key);
+            match self.listen_at(listen, addr, &limits, all.first().copied()) {
+                Ok((key, _)) => all.push(key),
+                Err(error) => {
+                    self.take_back(&all);
+                    return Err(error);
+                }
+            }
         }
         self.join_listeners(&all)
+    }
+
+    /// A listener of which nobody has heard yet was not to be: the next one gets its id, as in
+    /// the other workers.
+    pub(crate) fn listen_no_more(&mut self, listener: ListenerId) {
+        let all = self.sockets_of(listener);
+        self.take_back(&all);
+    }
+
+    /// Closes these sockets, the youngest of all, as if they had never been.
+    fn take_back(&mut self, all: &[Key]) {
+        for key in all.iter().rev() {
+            drop(self.listeners.take_back(key.slot));
+        }
     }
 
     /// Makes sockets at several addresses one listener.

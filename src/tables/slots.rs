@@ -57,6 +57,12 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    /// As if its `insert` had never been, if those after it have been taken back before: its key is
+    /// given again, so nobody may have heard of it.
+    pub(crate) fn take_back(&mut self, slot: u32) -> Option<T> {
+        self.slab.try_remove(slot as usize).map(|(_, value)| value)
+    }
+
     /// Frees the slot of a value that nobody needs any more: it is dropped where it is, not moved
     /// out first.
     pub(crate) fn free(&mut self, slot: u32) {

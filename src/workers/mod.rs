@@ -205,6 +205,7 @@ impl Workers {
 
     /// How often a worker whose handler has panicked starts again, with a new handler from the
     /// factory and no connections. Default: never. Until then messages come back to their senders.
+    /// One that was told to end, by [`Sender::stop`] too, does not start again.
     pub fn restarts(mut self, most: usize) -> Workers {
         self.restarts = most;
         self
@@ -213,11 +214,12 @@ impl Workers {
     /// Listens for all workers, at once, like [`Context::listen`]; the listener has the same id in
     /// all of them. What a worker does with the id concerns only that worker: if it calls
     /// `unlisten`, it gets no more of this listener's connections, and the others do. A worker may
-    /// also listen by itself.
+    /// also listen by itself. When all workers that are there have called it, the listener is
+    /// closed for good: a worker that starts again later has the id too, and gets nobody from it.
     ///
     /// # Errors
     ///
-    /// As [`Context::listen`].
+    /// As [`Context::listen`]. Then no worker listens.
     pub fn listen(&mut self, listen: impl ToListen) -> io::Result<ListenerId> {
         let listen: Listen = listen.into();
         let each = self.hand_over == HandOver::ReusePort;
@@ -239,15 +241,21 @@ impl Workers {
             addrs: first.listener_addrs(made).cloned().collect(),
             each,
         };
-        let mut known = each.then_some(made);
-        for cx in others {
-            let id = planned.add_to(cx)?;
-            if *known.get_or_insert(id) != id {
-                let text = "a listener that has failed before left the workers with other ids";
-                return Err(io::Error::other(text));
+        let mut ids = Vec::new();
+        for cx in others.iter_mut() {
+            match planned.add_to(cx) {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    // For all, or for none.
+                    first.listen_no_more(made);
+                    let listening = others.iter_mut().zip(ids);
+                    listening.for_each(|(cx, id)| cx.listen_no_more(id));
+                    return Err(error);
+                }
             }
         }
-        let id = known.unwrap_or(made);
+        let id = if each { made } else { ids[0] };
+        debug_assert!(ids.iter().all(|other| *other == id));
         if !each {
             self.listeners.push((made, id.0));
         }

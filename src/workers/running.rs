@@ -189,6 +189,8 @@ impl<M> Life<M> {
                     report.panics.push(text);
                     returns = report.panics.len() <= self.restarts;
                     returns &= !reactor.finishes() && !self.team.is_ending();
+                    // It was asked to end in the turn in which it panicked.
+                    returns &= !self.team[number].has_stopped();
                 }
             }
             // What waits for it goes to others.

@@ -1,7 +1,7 @@
 //! K2, and what else several workers do, on real sockets.
 
 use crate::kit;
-use crate::kit::workers::{Kit, Say, config, has_panicked, until};
+use crate::kit::workers::{Kit, Say, config, has_panicked, until, waiting_in_backlog};
 use crate::kit::{PATIENCE, peer, read_all, read_n, write};
 use sockeye::{Addr, Config, ConnId, Context, HandOver, Handler, Input, Listen, Workers};
 use std::net::SocketAddr;
@@ -75,6 +75,22 @@ fn a_worker_that_is_busy_gets_no_more_than_its_share() {
     until("the other has its share", || kit.seen.shares()[1] == 10);
     drop(release);
     until("all are open", || kit.seen.shares() == [10, 10]);
+    drop(peers);
+    kit.finish();
+}
+
+// K2
+#[test]
+fn with_1024_in_the_mail_of_each_nobody_is_accepted() {
+    let kit = Kit::new(1);
+    let release = kit.block(0);
+    let mut peers: Vec<_> = (0..1024).map(|_| peer(kit.addr)).collect();
+    until("all are accepted", || waiting_in_backlog(kit.addr) == 0);
+    // It rests, tries again once a while, and takes one of them each time at most.
+    peers.extend((0..100).map(|_| peer(kit.addr)));
+    assert!(waiting_in_backlog(kit.addr) > 50);
+    drop(release);
+    until("all are open", || kit.seen.shares() == [1124]);
     drop(peers);
     kit.finish();
 }

@@ -3,7 +3,8 @@
 use crate::kit::workers::{Kit, Say, config, has_panicked, until, waiting_in_backlog};
 use crate::kit::{PATIENCE, peer, read_all, read_n, spawn, write};
 use sockeye::{
-    ConnId, Context, Handler, Input, Listen, ListenerId, Origin, Running, Workers, WorkersReport,
+    ConnId, Context, HandOver, Handler, Input, Listen, ListenerId, Origin, Running, Workers,
+    WorkersReport,
 };
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -159,6 +160,46 @@ fn a_worker_that_has_panicked_begins_again_as_often_as_it_may() {
     let report = kit.finish();
     assert_eq!(report.workers[0].panics.len(), 2);
     drop(others);
+}
+
+// K3
+#[test]
+fn a_stop_in_the_turn_of_a_panic_is_not_undone_by_a_restart() {
+    let workers = Workers::with_config(2, config()).unwrap().restarts(9);
+    let kit = Kit::with(workers, Listen::new("127.0.0.1:0"), 2);
+    let made = kit.seen.handlers.load(SeqCst);
+    let release = kit.block_before(0, Some(Say::Panic));
+    assert!(kit.team()[0].stop());
+    drop(release);
+    until("it is over", || kit.team()[0].is_closed());
+    assert_eq!(kit.peer().1, 1);
+    let seen = kit.seen.clone();
+    let report = kit.finish();
+    assert_eq!(seen.handlers.load(SeqCst), made);
+    assert_eq!(report.workers[0].panics.len(), 1);
+}
+
+// K3
+#[test]
+fn one_that_begins_again_has_a_socket_of_its_own_again() {
+    let workers = Workers::with_config(2, config()).unwrap().restarts(9);
+    let workers = workers.hand_over(HandOver::ReusePort);
+    let kit = Kit::with(workers, Listen::new("127.0.0.1:0"), 2);
+    for round in 0..3 {
+        let made = kit.seen.handlers.load(SeqCst);
+        kit.team()[round % 2].send(Say::Panic).ok().unwrap();
+        until("it is there again", || {
+            kit.seen.handlers.load(SeqCst) > made
+        });
+        // The system's hash: all are served, and by both.
+        let peers: Vec<_> = (0..64).map(|_| kit.peer()).collect();
+        for number in 0..2 {
+            assert!(peers.iter().any(|(_, its)| *its == number));
+        }
+    }
+    let report = kit.finish();
+    let panics = report.workers.iter().map(|worker| worker.panics.len());
+    assert_eq!(panics.sum::<usize>(), 3);
 }
 
 // K3

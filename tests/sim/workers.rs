@@ -176,3 +176,27 @@ fn shares_in_a_world_differ_by_one_at_most() {
         assert_eq!(shares.iter().sum::<usize>(), peers.len());
     }
 }
+
+// In a world one address has one socket: the second worker cannot have its own.
+#[test]
+fn workers_listen_all_or_none() {
+    let mut world = World::new();
+    let seen = Rc::new(Seen::default());
+    let all = seen.clone();
+    let setup = |workers: Workers| {
+        let mut workers = workers.hand_over(HandOver::ReusePort);
+        assert!(workers.listen(AT).is_err());
+        // The first one's is closed again, and its id is nobody's.
+        let mut workers = workers.hand_over(HandOver::LeastConnections);
+        workers.listen(AT).map(|_| workers)
+    };
+    let (nodes, _) = world.start_workers("server", (2, Config::default()), setup, |_| Echo {
+        seen: all.clone(),
+        conns: Vec::new(),
+    });
+    let peers: Vec<Peer> = (0..6).map(|_| world.connect(AT)).collect();
+    world.settle();
+    let shares: Vec<usize> = nodes.iter().map(|at| world.app(*at).conns.len()).collect();
+    assert_eq!((shares, seen.opened.get()), (vec![3, 3], 6));
+    drop(peers);
+}
