@@ -4,7 +4,7 @@
 //! `cargo bench --bench workers`; it wants two processors that are free, and Linux, for the times
 //! of threads.
 
-use sockeye::{Closed, ConnId, Context, Handler, Input, Origin, Workers};
+use sockeye::{Closed, ConnId, Context, Handler, Input, Origin, Reactor, Workers};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -40,19 +40,9 @@ impl Handler for App {
 type Counts = Vec<Arc<AtomicU64>>;
 
 fn start(count: usize, work: Duration) -> (sockeye::Running, SocketAddr, Counts, Counts) {
-    start_after(count, work, |_| {})
-}
-
-/// Something is done when the port is there, and before anybody accepts.
-fn start_after(
-    count: usize,
-    work: Duration,
-    before: impl FnOnce(SocketAddr),
-) -> (sockeye::Running, SocketAddr, Counts, Counts) {
     let mut workers = Workers::new(count).expect("descriptors");
     let id = workers.listen("127.0.0.1:0").expect("a port");
     let addr = workers.listener_addr(id).and_then(|addr| addr.ip());
-    before(addr.expect("an address"));
     let counts = || (0..count).map(|_| Arc::default()).collect::<Counts>();
     let (opened, heard) = (counts(), counts());
     let all = (opened.clone(), heard.clone());
@@ -114,19 +104,94 @@ fn cpu_of(name: &str) -> Duration {
     times.sum()
 }
 
-/// So many connections wait already in the backlog; the time of the thread that accepts, for each.
-fn storm(count: usize) -> Duration {
-    let mut peers = Vec::new();
-    let (running, _, opened, _) = start_after(2, Duration::ZERO, |addr| {
-        peers.extend((0..count).map(|_| TcpStream::connect(addr).expect("room")));
+/// The processor time of this process without that of the thread that asks.
+fn cpu_of_others() -> Duration {
+    let time = |path: &str| {
+        let stat = fs::read_to_string(path).ok()?;
+        stat.split(' ').next()?.parse().ok()
+    };
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
+    let all = tasks.flatten().filter_map(|task| {
+        let path = task.path().join("schedstat");
+        time(path.to_str()?)
     });
-    while sum(&opened) < count as u64 {
+    let own = time("/proc/thread-self/schedstat").unwrap_or(0);
+    Duration::from_nanos(all.sum::<u64>() - own)
+}
+
+/// With both ends of each in this process, that is what 20,000 descriptors suffice for.
+const STORM: usize = 9_900;
+
+/// So many connect at once to whoever listens there. Microseconds for each, of all threads but
+/// those of the peers; and of the thread that accepts alone, if there is one.
+fn storm(addr: SocketAddr, opened: &Counts) -> (f64, f64) {
+    // All threads are there, and have what they need for the first.
+    let first: Vec<_> = (0..8).map(|_| TcpStream::connect(addr)).collect();
+    while sum(opened) < first.len() as u64 {
         thread::yield_now();
     }
-    let time = cpu_of("sockeye-accept");
+    let before = (cpu_of_others(), cpu_of("sockeye-accept"));
+    let peers: Vec<_> = (0..STORM)
+        .map(|_| TcpStream::connect(addr).expect("room"))
+        .collect();
+    while sum(opened) < (STORM + first.len()) as u64 {
+        thread::yield_now();
+    }
+    let after = (cpu_of_others(), cpu_of("sockeye-accept"));
+    drop((peers, first));
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / STORM as f64;
+    (each(after.0 - before.0), each(after.1 - before.1))
+}
+
+fn storm_on_workers(count: usize) -> (f64, f64) {
+    let (running, addr, opened, _) = start(count, Duration::ZERO);
+    let times = storm(addr, &opened);
     end(running);
-    drop(peers);
-    time / count as u32
+    times
+}
+
+/// One loop that accepts by itself.
+fn storm_on_one() -> f64 {
+    let mut reactor = Reactor::new().expect("descriptors");
+    let listener = reactor.listen("127.0.0.1:0").expect("a port");
+    let addr = reactor.context().listener_addr(listener);
+    let addr = addr.and_then(|addr| addr.ip()).expect("an address");
+    let (opened, sender) = (vec![Arc::default()], reactor.sender());
+    let mut app = App {
+        work: Duration::ZERO,
+        opened: Arc::clone(&opened[0]),
+        heard: Arc::default(),
+    };
+    let one = thread::spawn(move || reactor.run(&mut app).map(drop));
+    let (time, _) = storm(addr, &opened);
+    sender.stop();
+    one.join().expect("no panic").expect("no error");
+    time
+}
+
+/// What a hand-over costs: the storm on several loops without what it costs one.
+fn hand_over() {
+    let median = |mut all: Vec<f64>| {
+        all.sort_by(f64::total_cmp);
+        (all[0], all[all.len() / 2], all[all.len() - 1])
+    };
+    let mut times = [const { Vec::new() }; 4];
+    for _ in 0..11 {
+        let (one, again) = (storm_on_one(), storm_on_one());
+        let (two, front) = storm_on_workers(2);
+        let all = [one - again, two - one.midpoint(again), one, front];
+        times.iter_mut().zip(all).for_each(|(to, it)| to.push(it));
+    }
+    let names = [
+        "the same loop twice differs by",
+        "a hand-over to one of two costs",
+        "one loop accepts and opens in",
+        "the thread that accepts for two spends",
+    ];
+    for (name, all) in names.into_iter().zip(times) {
+        let (least, middle, most) = median(all);
+        println!("{STORM} at once: {name} {middle:.2} µs ({least:.2} to {most:.2})");
+    }
 }
 
 /// Ten thousand connections that live for 1 to 20 steps, 300 at a time; each speaks once a step.
@@ -162,6 +227,10 @@ fn share() -> f64 {
 }
 
 fn main() {
+    // One of them alone: `cargo bench --bench workers -- hand-over`.
+    if std::env::args().any(|word| word == "hand-over") {
+        return hand_over();
+    }
     for _ in 0..3 {
         let (one, two) = (throughput(1), throughput(2));
         println!(
@@ -169,12 +238,7 @@ fn main() {
             two / one
         );
     }
-    for _ in 0..10 {
-        println!(
-            "a hand-over, accept included: {:?} of the thread that accepts",
-            storm(1_000)
-        );
-    }
+    hand_over();
     for _ in 0..3 {
         println!(
             "10,000 of unequal life: the first of two has heard {:.3}",
