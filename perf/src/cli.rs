@@ -10,13 +10,15 @@ use crate::load;
 use crate::of_two;
 use crate::own;
 use crate::peers::{self, Mode};
+use crate::report;
 use crate::run::{Run, Scale};
 
 /// Measures sockeye beside its peers and writes docs/performance.md
 #[derive(Parser)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Without a command everything is measured, in about a quarter of an hour."
+    after_help = "Without a command everything is measured, in about a quarter of an hour. While the \
+                  file that PERF_HOLD names is there, it waits between two samples."
 )]
 struct Args {
     #[command(subcommand)]
@@ -98,6 +100,12 @@ enum Command {
         rounds: usize,
     },
 
+    /// Draws the plots of a page anew, from its tables
+    Draw {
+        /// Such as docs/performance.md; the plots go into docs/performance
+        page: PathBuf,
+    },
+
     /// What `own` starts in processes of their own
     #[command(hide = true)]
     Part { words: Vec<String> },
@@ -112,6 +120,10 @@ pub(crate) fn main() -> Result<()> {
             run.report.write_plots(&out.join("performance"))?;
             print!("{}", run.report.markdown());
             Ok(())
+        }
+        Some(Command::Draw { page }) => {
+            let text = std::fs::read_to_string(&page)?;
+            report::write_plots(&text, &page.with_extension(""))
         }
         Some(Command::Serve { peer, mode }) => peers::serve(&peer, mode),
         Some(Command::Load { options, target }) => load::run(&options, &target),

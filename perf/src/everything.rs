@@ -14,7 +14,6 @@ use crate::compare::Times;
 use crate::machine;
 use crate::own;
 use crate::peers::{self, BASELINE, SECOND_BASELINE};
-use crate::plot;
 use crate::report::Table;
 use crate::run::{Run, Scale};
 use crate::special;
@@ -171,6 +170,14 @@ fn many_descriptors() -> Result<()> {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
+/// The pages that belong to this one and are not made by the same run.
+const OTHERS: &str = "\
+     [The same on an AMD EPYC](performance-amd.md), a run of November 2026, at an older commit: \
+     there returns are guarded against speculation, and system calls in line gain more. \
+     [Services](services.md): what small servers of `examples/` cost beside nginx, Redis, \
+     tokio-tungstenite and tokio-rustls, and how low it could be. [Design](design.md) says what \
+     was chosen for speed, and what was tried and refused.";
+
 fn head(run: &mut Run, servers: &[Ready], missing: &[String]) {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let rest = match arguments.is_empty() {
@@ -178,16 +185,6 @@ fn head(run: &mut Run, servers: &[Ready], missing: &[String]) {
         false => format!(" -- {}", arguments.join(" ")),
     };
     let command = format!("cargo run --release -p perf{rest}");
-    let versions = servers.iter().map(|server| {
-        let version = machine::version(server.peer);
-        format!("{} {version}", server.peer.name)
-    });
-    plot::footer(format!(
-        "Command: {command}. Machine: {}. {}. Versions: {}.",
-        machine::machine(),
-        machine::when(),
-        versions.collect::<Vec<_>>().join(", ")
-    ));
     let report = &mut run.report;
     report.intro(format!(
         "# Performance\n\n\
@@ -197,6 +194,7 @@ fn head(run: &mut Run, servers: &[Ready], missing: &[String]) {
          another machine, and this one may have neighbours: where a ratio differs from 1 by less \
          than the row *the same twice* says, it says nothing."
     ));
+    report.section("Other pages").text(OTHERS);
     let section = report.section("The machine and the servers");
     section.text(format!(
         "Machine: {}. Run: {}. One thread for each server (message-io and mill-net keep helper \

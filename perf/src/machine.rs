@@ -12,17 +12,22 @@ const LOCK: &str = include_str!("../../Cargo.lock");
 pub(crate) fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cores = cpu.lines().filter(|l| l.starts_with("processor")).count();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1))
-        .unwrap_or("an unknown processor");
+    let field = |name: &str| {
+        let mut lines = cpu.lines().filter_map(|line| line.split_once(':'));
+        lines
+            .find(|(key, _)| key.trim() == name)
+            .map(|(_, value)| value.trim())
+    };
+    let model = field("model name").unwrap_or("an unknown processor");
+    // A virtual machine's name often says no more than the maker's.
+    let number = field("model").map_or_else(String::new, |model| format!(" (model {model})"));
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = memory.split_whitespace().nth(1);
     let gib = kib.and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / f64::from(1 << 20);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
     format!(
-        "{cores} cores of {model}, {gib:.0} GiB, Linux {}, congestion control {}",
+        "{cores} cores of {model}{number}, {gib:.0} GiB, Linux {}, congestion control {}",
         kernel.trim(),
         control.unwrap_or_default().trim()
     )

@@ -12,7 +12,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `cli`, `run` | the options; what a run carries along: its scale, its report, its progress |
-//! | `report`, `stats`, `plot` | sections, tables and numbers in Markdown; medians; SVG |
+//! | `report`, `stats` | sections, tables and numbers in Markdown; medians |
+//! | `pictures`, `plot` | the plots of a page, drawn from its tables; SVG |
 //! | `of_two` | `perf workers`: servers of two threads, on two cores that also carry the load |
 //! | `own` | benchmarks of what no peer has a counterpart for over a socket: see below |
 //!
@@ -20,7 +21,7 @@
 //!
 //! 1. Write `own/NAME.rs` with `pub(crate) fn run(run: &mut Run) -> Result<()>`. It asks
 //!    `run.scale` how long it may take, says what it is at with `run.progress.message(…)`, and
-//!    adds one section: `run.report.section("Title")`, then `text`, `table`, `plot`.
+//!    adds one section: `run.report.section("Title")`, then `text`, `table`.
 //! 2. Add it to `own::ALL`, with the seconds that it takes at each scale.
 //! 3. Try it alone: `cargo run --release -p perf -- own NAME` prints the section.
 
@@ -33,6 +34,7 @@ mod machine;
 mod of_two;
 mod own;
 mod peers;
+mod pictures;
 mod plot;
 mod procfs;
 mod report;

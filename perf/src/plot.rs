@@ -1,43 +1,40 @@
 //! Plots as SVG text: light, with labelled axes, without a library.
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
 
-/// What stands under every plot: the command, the machine, the versions.
-static FOOTER: OnceLock<String> = OnceLock::new();
-
-/// Sets the text under every plot that is drawn from now on.
-pub(crate) fn footer(text: String) {
-    // Only the first counts; there is one run in a process.
-    let _ = FOOTER.set(text);
-}
-
-/// Horizontal bars, in panels beside each other.
-pub(crate) struct Bars<'a> {
+/// Panels with a row for each server.
+pub(crate) struct Drawing<'a> {
     pub(crate) title: &'a str,
-    /// What the bars measure, with its unit.
-    pub(crate) axis: &'a str,
+    /// What is measured, with its unit.
+    pub(crate) axis: String,
     /// How many panels stand beside each other.
     pub(crate) columns: usize,
-    /// For values that differ by powers of ten.
-    pub(crate) log: bool,
-    /// Longer bars are cut here, so that one outlier does not flatten all others.
-    pub(crate) cap: Option<f64>,
-    /// A dashed line at this value.
-    pub(crate) mark: Option<f64>,
+    pub(crate) scale: Scale,
+    /// The names of the values of a row, if it has several.
+    pub(crate) legend: &'a [&'a str],
     pub(crate) panels: Vec<Panel>,
+}
+
+pub(crate) enum Scale {
+    /// Bars from zero to the value, for ratios. A longer one is cut, and marked; a dashed line
+    /// stands at `mark`.
+    Bars { cut: f64, mark: f64 },
+    /// Dots on a logarithmic axis, for values that differ by powers of ten: a bar would begin
+    /// nowhere.
+    Dots,
 }
 
 pub(crate) struct Panel {
     pub(crate) title: String,
-    pub(crate) bars: Vec<Bar>,
+    /// A line below the title.
+    pub(crate) about: String,
+    pub(crate) rows: Vec<Row>,
 }
 
-/// One row of a panel: a bar to its first value, or several dots on a line.
-pub(crate) struct Bar {
+pub(crate) struct Row {
     pub(crate) label: String,
     pub(crate) values: Vec<f64>,
-    /// The values as they are written at the end of the row.
+    /// The value as it is written: at the end of the row, or beside the first of several dots.
     pub(crate) text: String,
     /// Ours, which the eye should find.
     pub(crate) strong: bool,
@@ -46,14 +43,16 @@ pub(crate) struct Bar {
 const ROW: f64 = 20.0;
 /// From the top of a row to the line that its text stands on.
 const BASE: f64 = ROW / 2.0 + 4.0;
-const LABELS: f64 = 112.0;
-/// Room for the text at the end of the row.
-const TEXTS: f64 = 92.0;
+const LABELS: f64 = 92.0;
+/// Room for the text at the end of the row: no bar and no line reaches it.
+const TEXTS: f64 = 78.0;
+/// What lies between that room and the next panel.
+const GAP: f64 = 16.0;
 const PANEL: f64 = 440.0;
 const MARGIN: f64 = 16.0;
-const HEAD: f64 = 48.0;
-/// Above and below the rows of a panel: its title, and its axis.
-const TOP: f64 = 26.0;
+const HEAD: f64 = 44.0;
+/// Above and below the rows of a panel: its titles, and its axis.
+const TOP: f64 = 46.0;
 const BOTTOM: f64 = 46.0;
 const FOOTER_LINE: f64 = 14.0;
 /// The width of a letter of the footer, about.
@@ -64,18 +63,18 @@ const OURS: &str = "#d1495b";
 const OTHERS: &str = "#5b8db8";
 const DOTS: [&str; 3] = ["#2a9d8f", "#e9a23b", "#7a4fa3"];
 
-impl Bars<'_> {
-    /// Draws them. `legend` names the values of a row when it has several.
-    pub(crate) fn svg(&self, legend: &[&str]) -> String {
+impl Drawing<'_> {
+    /// Draws it, with a text below.
+    pub(crate) fn svg(&self, footer: &str) -> String {
         let columns = self.columns.min(self.panels.len()).max(1);
         let width = MARGIN * 2.0 + PANEL * columns as f64;
-        let rows = |panels: &[Panel]| panels.iter().map(|p| p.bars.len()).max().unwrap_or(0);
+        let rows = |panels: &[Panel]| panels.iter().map(|p| p.rows.len()).max().unwrap_or(0);
         let heights: Vec<f64> = self
             .panels
             .chunks(columns)
             .map(|panels| TOP + ROW * rows(panels) as f64 + BOTTOM)
             .collect();
-        let footer = wrapped(width);
+        let footer = wrapped(footer, width);
         let below = HEAD + heights.iter().sum::<f64>();
         let height = below + FOOTER_LINE * footer.len() as f64 + MARGIN;
         let mut out = String::new();
@@ -92,7 +91,7 @@ impl Bars<'_> {
             r##"<rect width="100%" height="100%" fill="#ffffff"/>"##
         );
         text(&mut out, MARGIN, 26.0, "start", 16, self.title);
-        self.legend(&mut out, width, legend);
+        self.legend(&mut out, width);
         let mut y = HEAD;
         for (line, panels) in self.panels.chunks(columns).enumerate() {
             for (column, panel) in panels.iter().enumerate() {
@@ -107,9 +106,9 @@ impl Bars<'_> {
         out + "</svg>\n"
     }
 
-    fn legend(&self, out: &mut String, width: f64, names: &[&str]) {
-        let mut x = width - MARGIN - 70.0 * names.len() as f64;
-        for (name, color) in names.iter().zip(DOTS) {
+    fn legend(&self, out: &mut String, width: f64) {
+        let mut x = width - MARGIN - 70.0 * self.legend.len() as f64;
+        for (name, color) in self.legend.iter().zip(DOTS) {
             let _ = writeln!(out, r#"<circle cx="{x:.1}" cy="22" r="4" fill="{color}"/>"#);
             text(out, x + 8.0, 26.0, "start", 12, name);
             x += 70.0;
@@ -117,77 +116,109 @@ impl Bars<'_> {
     }
 
     fn panel(&self, out: &mut String, left: f64, top: f64, panel: &Panel) {
-        let scale = self.scale(panel, left + LABELS, PANEL - LABELS - TEXTS);
-        let below = top + TOP + ROW * panel.bars.len() as f64;
-        text(out, left + LABELS, top + 16.0, "start", 13, &panel.title);
-        for tick in scale.ticks() {
-            let x = scale.x(tick);
+        let axis = self.axis(panel, left + LABELS);
+        let first = top + TOP;
+        let below = first + ROW * panel.rows.len() as f64;
+        text(out, left + LABELS, top + 18.0, "start", 13, &panel.title);
+        text(out, left + LABELS, top + 34.0, "start", 11, &panel.about);
+        for tick in axis.ticks() {
+            let x = axis.x(tick);
             let _ = writeln!(
                 out,
-                r##"<path d="M{x:.1} {:.1}V{below:.1}" stroke="#dddddd"/>"##,
-                top + TOP
+                r##"<path d="M{x:.1} {first:.1}V{below:.1}" stroke="#dddddd"/>"##
             );
             text(out, x, below + 14.0, "middle", 10, &short(tick));
         }
-        let rows = || {
-            let numbered = panel.bars.iter().enumerate();
-            numbered.map(|(row, bar)| (top + TOP + ROW * row as f64, bar))
-        };
-        for (y, bar) in rows() {
-            text(out, left + LABELS - 8.0, y + BASE, "end", 12, &bar.label);
-            draw(out, &scale, y, &bar.known(), bar.strong);
-        }
-        if let Some(x) = self.mark.map(|mark| scale.x(mark)) {
+        if let Scale::Bars { mark, .. } = self.scale {
+            let x = axis.x(mark);
             let _ = writeln!(
                 out,
-                r##"<path d="M{x:.1} {:.1}V{below:.1}" stroke="#333333" stroke-dasharray="4 3"/>"##,
-                top + TOP
+                r##"<path d="M{x:.1} {first:.1}V{below:.1}" stroke="#333" stroke-dasharray="4 3"/>"##
             );
         }
-        // On white, for a line may run behind them.
-        let _ = writeln!(
-            out,
-            r##"<g paint-order="stroke" stroke="#fff" stroke-width="4">"##
-        );
-        for (y, bar) in rows() {
-            let end = bar.known().last().map_or(scale.left, |&last| scale.x(last));
-            text(out, end + 7.0, y + BASE, "start", 11, &bar.text);
+        for (index, row) in panel.rows.iter().enumerate() {
+            let y = first + ROW * index as f64;
+            text(out, left + LABELS - 8.0, y + BASE, "end", 12, &row.label);
+            self.row(out, &axis, y, row);
         }
-        out.push_str("</g>\n");
-        let middle = left + LABELS + (PANEL - LABELS - TEXTS) / 2.0;
-        text(out, middle, below + 30.0, "middle", 11, self.axis);
+        let middle = axis.left + axis.width / 2.0;
+        text(out, middle, below + 30.0, "middle", 11, &self.axis);
     }
 
-    fn scale(&self, panel: &Panel, left: f64, width: f64) -> Scale {
-        let values = || {
-            let all = panel.bars.iter().flat_map(|bar| bar.values.iter().copied());
-            all.chain(self.mark).filter(|v| v.is_finite())
+    fn row(&self, out: &mut String, axis: &Axis, top: f64, row: &Row) {
+        let values: Vec<f64> = row
+            .values
+            .iter()
+            .copied()
+            .filter(|v| v.is_finite())
+            .collect();
+        let end = axis.left + axis.width + TEXTS;
+        let (Some(&first), Some(&last)) = (values.first(), values.last()) else {
+            return text(out, end, top + BASE, "end", 11, &row.text);
         };
-        let most = values().fold(0.0, f64::max).max(1e-9);
-        let most = most.min(self.cap.unwrap_or(f64::INFINITY));
-        if !self.log {
-            return Scale {
+        let color = if row.strong { OURS } else { OTHERS };
+        match self.scale {
+            Scale::Bars { cut, .. } => bar(out, axis, top, last, cut, color),
+            Scale::Dots => {
+                let middle = top + ROW / 2.0;
+                guide(out, axis, middle);
+                if values.len() == 1 {
+                    dot(out, axis.x(first), middle, 5.0, color);
+                } else {
+                    let (from, to) = (axis.x(first), axis.x(last));
+                    let _ = writeln!(
+                        out,
+                        r#"<path d="M{from:.1} {middle:.1}H{to:.1}" stroke="{color}" stroke-width="2"/>"#
+                    );
+                    for (value, color) in values.iter().zip(DOTS) {
+                        dot(out, axis.x(*value), middle, 4.0, color);
+                    }
+                    // On white, for the guide runs behind it.
+                    out.push_str("<g paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"4\">\n");
+                    text(out, from - 8.0, top + BASE, "end", 11, &row.text);
+                    out.push_str("</g>\n");
+                    return;
+                }
+            }
+        }
+        text(out, end, top + BASE, "end", 11, &row.text);
+    }
+
+    fn axis(&self, panel: &Panel, left: f64) -> Axis {
+        let width = PANEL - LABELS - TEXTS - GAP;
+        let values = || {
+            let all = panel.rows.iter().flat_map(|row| row.values.iter().copied());
+            all.filter(|value| value.is_finite())
+        };
+        let most = values().fold(1e-9, f64::max);
+        match self.scale {
+            Scale::Bars { cut, mark } => Axis {
                 left,
                 width,
                 low: 0.0,
-                high: most * 1.05,
+                high: most.max(mark).min(cut) * 1.05,
                 log: false,
-            };
-        }
-        let least = values().filter(|&v| v > 0.0).fold(most, f64::min);
-        Scale {
-            left,
-            width,
-            // The shortest bar must be seen too.
-            low: least.log10().floor().min((least / 1.5).log10()),
-            high: (most * 1.1).log10(),
-            log: true,
+            },
+            Scale::Dots => {
+                let least = values().filter(|&v| v > 0.0).fold(most, f64::min);
+                let (low, high) = (least.log10(), most.log10());
+                // The text of the first of several dots stands before it.
+                let before = if self.legend.is_empty() { 0.08 } else { 0.3 };
+                let span = (high - low).max(0.5);
+                Axis {
+                    left,
+                    width,
+                    low: low - span * before,
+                    high: high + span * 0.06,
+                    log: true,
+                }
+            }
         }
     }
 }
 
 /// From values to places.
-struct Scale {
+struct Axis {
     left: f64,
     width: f64,
     low: f64,
@@ -195,7 +226,7 @@ struct Scale {
     log: bool,
 }
 
-impl Scale {
+impl Axis {
     fn x(&self, value: f64) -> f64 {
         let value = if self.log { value.log10() } else { value };
         let share = (value - self.low) / (self.high - self.low);
@@ -226,48 +257,56 @@ impl Scale {
     }
 }
 
-impl Bar {
-    fn known(&self) -> Vec<f64> {
-        let values = self.values.iter().copied();
-        values.filter(|value| value.is_finite()).collect()
-    }
-}
-
-/// Draws a bar to the only value, or dots at all of them.
-fn draw(out: &mut String, scale: &Scale, top: f64, values: &[f64], strong: bool) {
-    let middle = top + ROW / 2.0;
-    let (Some(&first), Some(&last)) = (values.first(), values.last()) else {
-        return;
-    };
-    let end = scale.x(last);
-    if values.len() == 1 {
-        let color = if strong { OURS } else { OTHERS };
-        let _ = writeln!(
-            out,
-            r#"<rect x="{:.1}" y="{:.1}" width="{:.1}" height="{:.1}" fill="{color}"/>"#,
-            scale.left,
-            top + 3.0,
-            (end - scale.left).max(1.0),
-            ROW - 6.0
-        );
-        return;
-    }
-    let color = if strong { OURS } else { "#999999" };
+/// A bar to the value; one that is cut has a gap and an arrow, beyond the end of the axis.
+fn bar(out: &mut String, axis: &Axis, top: f64, value: f64, cut: f64, color: &str) {
+    let (above, height) = (top + 3.0, ROW - 6.0);
+    let end = axis.x(value.min(cut));
+    let width = (end - axis.left).max(1.0);
     let _ = writeln!(
         out,
-        r#"<path d="M{:.1} {middle:.1}H{end:.1}" stroke="{color}" stroke-width="2"/>"#,
-        scale.x(first)
+        r#"<rect x="{:.1}" y="{above:.1}" width="{width:.1}" height="{height:.1}" fill="{color}"/>"#,
+        axis.left
     );
-    for (value, color) in values.iter().zip(DOTS) {
-        let x = scale.x(*value);
-        let _ = writeln!(
-            out,
-            r#"<circle cx="{x:.1}" cy="{middle:.1}" r="4" fill="{color}"/>"#
-        );
+    if value <= cut {
+        return;
     }
+    let middle = above + height / 2.0;
+    let _ = writeln!(
+        out,
+        r#"<path d="M{end:.1} {:.1}L{:.1} {middle:.1}L{end:.1} {:.1}Z" fill="{color}"/>"#,
+        above - 2.0,
+        end + 10.0,
+        above + height + 2.0
+    );
+    let _ = writeln!(
+        out,
+        r##"<path d="M{:.1} {:.1}l6 -{:.1}" stroke="#fff" stroke-width="4"/>"##,
+        end - 18.0,
+        above + height + 2.0,
+        height + 4.0
+    );
+}
+
+/// A faint line that leads the eye from the label to its dot and its text.
+fn guide(out: &mut String, axis: &Axis, middle: f64) {
+    let (from, to) = (axis.left, axis.left + axis.width);
+    let _ = writeln!(
+        out,
+        r##"<path d="M{from:.1} {middle:.1}H{to:.1}" stroke="#cccccc" stroke-dasharray="1 4"/>"##
+    );
+}
+
+fn dot(out: &mut String, x: f64, y: f64, radius: f64, color: &str) {
+    let _ = writeln!(
+        out,
+        r#"<circle cx="{x:.1}" cy="{y:.1}" r="{radius:.0}" fill="{color}"/>"#
+    );
 }
 
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, size: u32, text: &str) {
+    if text.is_empty() {
+        return;
+    }
     let text = text
         .replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -279,11 +318,11 @@ fn text(out: &mut String, x: f64, y: f64, anchor: &str, size: u32, text: &str) {
     let _ = writeln!(out, "{text}</text>");
 }
 
-/// The footer in lines of this width.
-fn wrapped(width: f64) -> Vec<String> {
+/// A text in lines of this width.
+fn wrapped(text: &str, width: f64) -> Vec<String> {
     let most = ((width - 2.0 * MARGIN) / FOOTER_LETTER) as usize;
     let mut lines = vec![String::new()];
-    for word in FOOTER.get().into_iter().flat_map(|text| text.split(' ')) {
+    for word in text.split(' ') {
         let last = lines.len() - 1;
         if lines[last].len() + word.len() > most {
             lines.push(word.to_owned());

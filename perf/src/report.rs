@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::Result;
+use crate::pictures;
 
 /// Where the plots are, seen from the report.
 const PLOTS: &str = "performance";
@@ -41,14 +42,17 @@ impl Report {
 
     /// Writes the plots into `dir`.
     pub(crate) fn write_plots(&self, dir: &Path) -> Result<()> {
-        for block in self.sections.iter().flat_map(|section| &section.blocks) {
-            if let Block::Plot { file, svg, .. } = block {
-                fs::create_dir_all(dir)?;
-                fs::write(dir.join(file), svg)?;
-            }
-        }
-        Ok(())
+        write_plots(&self.markdown(), dir)
     }
+}
+
+/// Writes the plots of a page into `dir`.
+pub(crate) fn write_plots(page: &str, dir: &Path) -> Result<()> {
+    for (file, svg) in pictures::draw(page) {
+        fs::create_dir_all(dir)?;
+        fs::write(dir.join(file), svg)?;
+    }
+    Ok(())
 }
 
 pub(crate) struct Section {
@@ -59,11 +63,7 @@ pub(crate) struct Section {
 enum Block {
     Text(String),
     Table(Table),
-    Plot {
-        file: String,
-        about: String,
-        svg: String,
-    },
+    Plot { file: String, about: String },
 }
 
 impl Section {
@@ -78,12 +78,12 @@ impl Section {
         self
     }
 
-    /// A picture; `file` is its name, with `.svg`, and `about` says what it shows.
-    pub(crate) fn plot(&mut self, file: &str, about: &str, svg: String) -> &mut Self {
+    /// A picture, which `pictures` draws of the tables; `file` is its name, with `.svg`, and
+    /// `about` says what it shows.
+    pub(crate) fn plot(&mut self, file: &str, about: &str) -> &mut Self {
         self.blocks.push(Block::Plot {
             file: file.to_owned(),
             about: about.to_owned(),
-            svg,
         });
         self
     }
@@ -94,7 +94,7 @@ impl Section {
             match block {
                 Block::Text(paragraph) => text += paragraph.trim_end(),
                 Block::Table(table) => text += table.markdown().trim_end(),
-                Block::Plot { file, about, .. } => {
+                Block::Plot { file, about } => {
                     let _ = write!(text, "![{about}]({PLOTS}/{file})");
                 }
             }

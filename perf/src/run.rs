@@ -1,6 +1,8 @@
 //! What a run carries along: its scale, its report, its progress.
 
+use std::path::PathBuf;
 use std::time::Duration;
+use std::{env, thread};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -66,6 +68,9 @@ pub(crate) struct Progress {
     bar: ProgressBar,
     /// What the step in progress adds when it is done.
     current: Duration,
+    /// While this file is there, no step begins: where others wait for the machine, a run can be
+    /// made in parts.
+    hold: Option<PathBuf>,
 }
 
 impl Progress {
@@ -83,6 +88,7 @@ impl Progress {
         Self {
             bar,
             current: Duration::ZERO,
+            hold: env::var_os("PERF_HOLD").map(PathBuf::from),
         }
     }
 
@@ -95,6 +101,9 @@ impl Progress {
     pub(crate) fn step(&mut self, time: Duration, what: impl Into<String>) {
         self.bar.inc(millis(self.current));
         self.current = time;
+        while self.hold.as_ref().is_some_and(|file| file.exists()) {
+            thread::sleep(Duration::from_millis(100));
+        }
         self.message(what);
     }
 

@@ -7,8 +7,7 @@ use crate::Result;
 use crate::child::{Cores, Ready, batch};
 use crate::compare::{Times, sample};
 use crate::load::{Load, Options, Sample};
-use crate::peers::{Mode, OURS, in_c::output};
-use crate::plot::{Bar, Bars, Panel};
+use crate::peers::{Mode, in_c::output};
 use crate::report::{Table, nanos, si};
 use crate::run::{Run, Scale};
 use crate::stats::median;
@@ -110,10 +109,8 @@ fn write_latency(
          neighbours.**",
         median(&waited)
     ));
-    let mut panels = Vec::new();
     for ((name, _, rate), rows) in PACED.into_iter().zip(taken) {
         let mut table = Table::new(["server", "p50", "p99", "p99.9", "CPU of a message"]);
-        let mut bars = Vec::new();
         for (server, samples) in servers.iter().zip(rows) {
             let of =
                 |field: fn(&Sample) -> f64| median(&samples.iter().map(field).collect::<Vec<_>>());
@@ -124,31 +121,11 @@ fn write_latency(
             } else {
                 table.row(std::iter::once(server.name()).chain(texts));
             }
-            bars.push(Bar {
-                label: server.peer.name.to_owned(),
-                text: nanos(values[0]),
-                values: values.iter().map(|v| v / 1e3).collect(),
-                strong: server.peer.name == OURS,
-            });
         }
         section.text(format!("**{name}, {rate} messages a second**"));
         section.table(table);
-        panels.push(Panel {
-            title: format!("{name}, {rate} messages/s (text: p50)"),
-            bars,
-        });
     }
-    let bars = Bars {
-        title: "Latency (further left is better)",
-        axis: "µs, logarithmic",
-        columns: 2,
-        log: true,
-        cap: None,
-        mark: None,
-        panels,
-    };
-    let svg = bars.svg(&["p50", "p99", "p99.9"]);
-    section.plot("latency.svg", "Latency percentiles of the servers", svg);
+    section.plot("latency.svg", "Latency percentiles of the servers");
 }
 
 /// Resident bytes of idle connections.
@@ -159,7 +136,6 @@ pub(crate) fn memory(run: &mut Run, servers: &[Ready], cores: Cores) {
         ..Options::plain(Load::Idle)
     };
     let mut table = Table::new(["server", "never spoke", "has spoken once"]);
-    let mut bars = Vec::new();
     for server in servers {
         let what = format!("idle connections: {}", server.peer.name);
         run.progress.step(IDLE, what);
@@ -178,12 +154,6 @@ pub(crate) fn memory(run: &mut Run, servers: &[Ready], cores: Cores) {
             false => format!("{value:.0} B"),
         };
         table.row([server.name(), text(silent), text(spoken)]);
-        bars.push(Bar {
-            label: server.peer.name.to_owned(),
-            values: vec![spoken.max(1.0)],
-            text: text(spoken),
-            strong: server.peer.name == OURS,
-        });
     }
     let section = run.report.section("Memory of idle connections");
     section.text(format!(
@@ -193,20 +163,7 @@ pub(crate) fn memory(run: &mut Run, servers: &[Ready], cores: Cores) {
          not counted. The kernel's memory for sockets is not in it; it is the same for all."
     ));
     section.table(table);
-    let bars = Bars {
-        title: "Memory of an idle connection that has spoken once",
-        axis: "resident bytes, logarithmic",
-        columns: 1,
-        log: true,
-        cap: None,
-        mark: None,
-        panels: vec![Panel {
-            title: String::new(),
-            bars,
-        }],
-    };
-    let svg = bars.svg(&[]);
-    section.plot("memory.svg", "Resident bytes of an idle connection", svg);
+    section.plot("memory.svg", "Resident bytes of an idle connection");
 }
 
 fn has_valgrind() -> bool {
@@ -236,16 +193,9 @@ pub(crate) fn instructions(run: &mut Run, servers: &[Ready], cores: Cores) {
     }
     let names = works.iter().map(|work| work.name);
     let mut table = Table::new(std::iter::once("server").chain(names));
-    let mut panels: Vec<Panel> = works
-        .iter()
-        .map(|work| Panel {
-            title: format!("{}: {}", work.name, work.unit),
-            bars: Vec::new(),
-        })
-        .collect();
     for server in &servers[..counted_servers(run.scale, servers)] {
         let mut row = vec![server.name()];
-        for (work, panel) in works.iter().zip(&mut panels) {
+        for work in &works {
             let value = difference(run, server, work, cores).unwrap_or_else(|error| {
                 let name = server.peer.name;
                 run.failed(&format!("{name} under valgrind: {error}"));
@@ -255,13 +205,7 @@ pub(crate) fn instructions(run: &mut Run, servers: &[Ready], cores: Cores) {
                 true => "failed".to_owned(),
                 false => si(value),
             };
-            row.push(text.clone());
-            panel.bars.push(Bar {
-                label: server.peer.name.to_owned(),
-                values: vec![value],
-                text,
-                strong: server.peer.name == OURS,
-            });
+            row.push(text);
         }
         table.row(row);
     }
@@ -273,17 +217,7 @@ pub(crate) fn instructions(run: &mut Run, servers: &[Ready], cores: Cores) {
          library can change.",
     );
     section.table(table);
-    let bars = Bars {
-        title: "User instructions for each operation (shorter is better)",
-        axis: "instructions, logarithmic",
-        columns: 2,
-        log: true,
-        cap: None,
-        mark: None,
-        panels,
-    };
-    let svg = bars.svg(&[]);
-    section.plot("instructions.svg", "User instructions, by workload", svg);
+    section.plot("instructions.svg", "User instructions, by workload");
 }
 
 fn difference(run: &mut Run, server: &Ready, work: &Workload, cores: Cores) -> Result<f64> {

@@ -2,7 +2,6 @@
 
 use crate::child::{Cores, Ready, batch};
 use crate::compare::{Cell, Results, Times, compare};
-use crate::plot::{Bar, Bars, Panel};
 use crate::report::{Report, Table, nanos, ratio, si};
 use crate::run::{Run, Scale};
 use crate::stats::{max, median, min};
@@ -64,25 +63,13 @@ impl Plan<'_> {
              (median of pairs; lower is better). In the row of `{baseline}`: the median itself."
         ));
         section.table(self.matrix(all, Figure::Cost));
-        section.plot(
-            "cpu.svg",
-            "Server CPU time for each operation, by workload",
-            self.bars(
-                all,
-                Figure::Cost,
-                "Server CPU time for each operation (shorter is better)",
-            ),
-        );
+        section.plot("cpu.svg", "Server CPU time for each operation, by workload");
         section.text(format!(
             "Operations a second, as a ratio to `{baseline}` (median of pairs; higher is better). \
              In the row of `{baseline}`: the median itself."
         ));
         section.table(self.matrix(all, Figure::Rate));
-        section.plot(
-            "throughput.svg",
-            "Throughput ratio, by workload",
-            self.bars(all, Figure::Rate, "Throughput (longer is better)"),
-        );
+        section.plot("throughput.svg", "Throughput ratio, by workload");
     }
 
     fn method(&self, baseline: &str) -> String {
@@ -140,29 +127,6 @@ impl Plan<'_> {
             table.row(std::iter::once("*the same twice*".to_owned()).chain(control));
         }
         table
-    }
-
-    fn bars(&self, all: &[Results], figure: Figure, title: &str) -> String {
-        let panels = self.works.iter().zip(all).map(|(work, results)| Panel {
-            title: format!("{}: {}", work.name, work.unit),
-            bars: self
-                .servers
-                .iter()
-                .zip(&results.cells)
-                .enumerate()
-                .map(|(index, (server, cell))| figure.bar(index, server, cell))
-                .collect(),
-        });
-        let bars = Bars {
-            title,
-            axis: &format!("ratio to {} (cut at 3)", self.servers[0].peer.name),
-            columns: 3,
-            log: false,
-            cap: Some(3.0),
-            mark: Some(1.0),
-            panels: panels.collect(),
-        };
-        bars.svg(&[])
     }
 
     fn details(&self, report: &mut Report, all: &[Results]) {
@@ -248,23 +212,6 @@ impl Figure {
         match self {
             Self::Cost => nanos(values(crate::load::Sample::cost)),
             Self::Rate => si(values(crate::load::Sample::rate)),
-        }
-    }
-
-    fn bar(self, index: usize, server: &Ready, cell: &Cell) -> Bar {
-        let (value, text) = match (cell.samples.is_empty(), index) {
-            (true, _) => (f64::NAN, "failed".to_owned()),
-            (false, 0) => (1.0, format!("= {}", self.absolute(cell))),
-            (false, _) => {
-                let value = median(self.ratios(cell));
-                (value, ratio(value))
-            }
-        };
-        Bar {
-            label: server.peer.name.to_owned(),
-            values: vec![value],
-            text,
-            strong: server.peer.name == crate::peers::OURS,
         }
     }
 }

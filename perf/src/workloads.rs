@@ -41,7 +41,7 @@ pub(crate) const ALL: &[Workload] = &[
     Workload {
         name: "pp100-16k",
         mode: Mode::Echo,
-        about: "the same with 16 KiB",
+        about: "100 connections, 16 KiB back and forth on each",
         unit: "messages",
         load: Options {
             conns: 100,
@@ -106,7 +106,7 @@ pub(crate) const ALL: &[Workload] = &[
     Workload {
         name: "fan100-d1",
         mode: Mode::Broadcast,
-        about: "the same with one line under way",
+        about: "100 members; one sends lines of 64 bytes, 1 under way",
         unit: "deliveries",
         load: Options { conns: 100, ..FAN },
         quick: false,

@@ -13,6 +13,9 @@ pub(crate) struct Program {
     library: &'static str,
     /// What the compiler is told besides.
     flags: &'static [&'static str],
+    /// The variable that names the directory of the library's sources, where no distribution has
+    /// it; empty for none.
+    sources: &'static str,
 }
 
 pub(crate) const EPOLL: Program = Program {
@@ -20,6 +23,7 @@ pub(crate) const EPOLL: Program = Program {
     source: include_str!("../../c/epoll.c"),
     library: "",
     flags: &[],
+    sources: "",
 };
 
 /// Two loops of it.
@@ -28,6 +32,7 @@ pub(crate) const EPOLL_PAIR: Program = Program {
     source: include_str!("../../c/epoll.c"),
     library: "",
     flags: &["-DPAIR", "-pthread"],
+    sources: "",
 };
 
 pub(crate) const LIBEVENT: Program = Program {
@@ -35,12 +40,22 @@ pub(crate) const LIBEVENT: Program = Program {
     source: include_str!("../../c/libevent.c"),
     library: "libevent_core",
     flags: &[],
+    sources: "",
 };
 
 pub(crate) const LIBUV: Program = Program {
     name: "libuv",
     source: include_str!("../../c/libuv.c"),
     library: "libuv",
+    flags: &[],
+    sources: "",
+};
+
+pub(crate) const USOCKETS: Program = Program {
+    name: "usockets",
+    source: include_str!("../../c/usockets.c"),
+    library: "",
+    sources: "USOCKETS",
     flags: &[],
 };
 
@@ -57,6 +72,9 @@ impl Program {
             let known = output("pkg-config", &["--cflags", "--libs", self.library]);
             let known = known.ok_or_else(|| format!("pkg-config knows no {}", self.library))?;
             flags.extend(known.split_whitespace().map(str::to_owned));
+        }
+        if !self.sources.is_empty() {
+            flags.extend(parts(&self.tree()?)?);
         }
         // Beside this program, which is in the target directory.
         let exe = std::env::current_exe()?;
@@ -81,9 +99,18 @@ impl Program {
         Ok(program)
     }
 
+    /// Where the sources of its library are.
+    fn tree(&self) -> Result<String> {
+        let tree = std::env::var(self.sources);
+        Ok(tree.map_err(|_| format!("{} names no directory of its sources", self.sources))?)
+    }
+
     /// The version of its library, or of the compiler.
     pub(crate) fn version(&self) -> String {
-        let version = if self.library.is_empty() {
+        let version = if !self.sources.is_empty() {
+            let tree = self.tree().unwrap_or_default();
+            output("git", &["-C", &tree, "describe", "--tags"]).unwrap_or_default()
+        } else if self.library.is_empty() {
             let text = output(&compiler(), &["--version"]).unwrap_or_default();
             text.lines().next().unwrap_or_default().to_owned() + " -O3"
         } else {
@@ -91,6 +118,26 @@ impl Program {
         };
         version.trim().to_owned()
     }
+}
+
+/// A library whose sources are compiled with the program: those of uSockets, without TLS.
+fn parts(tree: &str) -> Result<Vec<String>> {
+    let mut words = vec!["-DLIBUS_NO_SSL".to_owned(), format!("-I{tree}/src")];
+    for folder in ["src", "src/eventing"] {
+        for entry in fs::read_dir(Path::new(tree).join(folder))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default();
+            // Of its loops, the one on epoll.
+            let is_part = match folder {
+                "src" => path.extension().is_some_and(|end| end == "c"),
+                _ => name == "epoll_kqueue.c",
+            };
+            if is_part {
+                words.push(path.display().to_string());
+            }
+        }
+    }
+    Ok(words)
 }
 
 fn compiler() -> String {

@@ -136,6 +136,12 @@ pub(crate) const ALL: &[Peer] = &[
         about: "`uv_try_write` at each read, then `uv_write` for the rest, in C",
         kind: Kind::C(in_c::LIBUV),
     },
+    Peer {
+        name: "usockets",
+        package: "usockets",
+        about: "`us_socket_write` at each read, in C; its sources are where `USOCKETS` says",
+        kind: Kind::C(in_c::USOCKETS),
+    },
 ];
 
 /// Those of two threads, for `perf workers`. Its figures beside the ones above would mislead: they
