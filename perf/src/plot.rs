@@ -142,7 +142,13 @@ impl Drawing<'_> {
             self.row(out, &axis, y, row);
         }
         let middle = axis.left + axis.width / 2.0;
-        text(out, middle, below + 30.0, "middle", 11, &self.axis);
+        let label = match self.scale {
+            Scale::Bars { cut, .. } if panel.values().any(|value| value > cut) => {
+                format!("{} (arrow: more than {cut})", self.axis)
+            }
+            _ => self.axis.clone(),
+        };
+        text(out, middle, below + 30.0, "middle", 11, &label);
     }
 
     fn row(&self, out: &mut String, axis: &Axis, top: f64, row: &Row) {
@@ -186,11 +192,7 @@ impl Drawing<'_> {
 
     fn axis(&self, panel: &Panel, left: f64) -> Axis {
         let width = PANEL - LABELS - TEXTS - GAP;
-        let values = || {
-            let all = panel.rows.iter().flat_map(|row| row.values.iter().copied());
-            all.filter(|value| value.is_finite())
-        };
-        let most = values().fold(1e-9, f64::max);
+        let most = panel.values().fold(1e-9, f64::max);
         match self.scale {
             Scale::Bars { cut, mark } => Axis {
                 left,
@@ -200,7 +202,7 @@ impl Drawing<'_> {
                 log: false,
             },
             Scale::Dots => {
-                let least = values().filter(|&v| v > 0.0).fold(most, f64::min);
+                let least = panel.values().filter(|&v| v > 0.0).fold(most, f64::min);
                 let (low, high) = (least.log10(), most.log10());
                 // The text of the first of several dots stands before it.
                 let before = if self.legend.is_empty() { 0.08 } else { 0.3 };
@@ -214,6 +216,13 @@ impl Drawing<'_> {
                 }
             }
         }
+    }
+}
+
+impl Panel {
+    fn values(&self) -> impl Iterator<Item = f64> {
+        let all = self.rows.iter().flat_map(|row| row.values.iter().copied());
+        all.filter(|value| value.is_finite())
     }
 }
 
