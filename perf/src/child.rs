@@ -161,8 +161,14 @@ impl Drop for Server {
 }
 
 /// Runs `start` while this thread is bound to a core: a child inherits that, from its first
-/// thread on.
-pub(crate) fn on_core<T>(core: usize, start: impl FnOnce() -> Result<T>) -> Result<T> {
+/// thread on. Without a core it is bound to none.
+pub(crate) fn on_core<T>(
+    core: impl Into<Option<usize>>,
+    start: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let Some(core) = core.into() else {
+        return start();
+    };
     let before = sched_getaffinity(None)?;
     let mut one = CpuSet::new();
     one.set(core);
