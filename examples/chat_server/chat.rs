@@ -234,7 +234,7 @@ impl Chat {
                 format!("in the {room}: {}", names.join(", "))
             }
             ("rooms", "") => {
-                let mut rooms: Vec<_> = self.members.iter().map(|(_, one)| &one.room).collect();
+                let mut rooms: Vec<_> = self.members.values().map(|one| &one.room).collect();
                 rooms.sort();
                 let rooms = rooms.chunk_by(|one, next| one == next);
                 let rooms = rooms.map(|room| format!("{} ({})", room[0], room.len()));

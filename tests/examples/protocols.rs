@@ -174,7 +174,9 @@ fn workers_share_the_keys_and_the_channels() {
             }
         })
     });
-    threads.map(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     ask(&all[1], "GET a\n", "$4\n4000\n");
     // Two of each worker; the speaker hears itself, behind the replies so far.
     let subscribed = "*3\n$9\nsubscribe\n$1\nc\n:1\n";

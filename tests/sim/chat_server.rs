@@ -359,7 +359,9 @@ fn workers_come_to_the_same_answers_in_one_order() {
         );
         let names = ["ann", "bob", "cid", "dan", "eve", "fay"];
         let users = names.map(|name| join(&mut world, name));
-        users.each_ref().map(Peer::received);
+        for user in &users {
+            user.received();
+        }
         let (speakers, listeners) = users.split_at(3);
         for speaker in speakers {
             speaker.send("1\n2\n/nick best\n3\n");
