@@ -100,7 +100,7 @@ impl Plan<'_> {
              answer was compared with what was sent. In `fan100-k10` a server that writes once for \
              all that is due, and not for each read, has an advantage: that is a design, and ours. \
              sockeye and `epoll` send and receive by system calls in line, the others call libc: \
-             that is most of what they are ahead, and `docs/design.md` says why.",
+             where these two are ahead, that is most of it, and `docs/design.md` says why.",
             self.times.warm, self.times.window, self.times.rounds
         )
     }
