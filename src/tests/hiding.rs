@@ -2,30 +2,45 @@
 
 use super::*;
 
-type Step = fn(&mut Context, ConnId);
+/// What a callback does. (No function pointers: whether two of them are one nobody promises.)
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Close,
+    Abort,
+    Pause,
+    PauseAndResume,
+    /// Meets the hard limit, which resets the connection, if the peer has left some of what was
+    /// sent.
+    TooMuch,
+    Shut,
+}
 
-const CLOSE: Step = |cx, conn| _ = cx.close(conn);
-const ABORT: Step = |cx, conn| _ = cx.abort(conn);
-const PAUSE: Step = |cx, conn| _ = cx.pause_reads(conn);
-const PAUSE_AND_RESUME: Step = |cx, conn| {
-    cx.pause_reads(conn);
-    cx.resume_reads(conn);
-};
-/// Meets the hard limit, which resets the connection, if the peer has left some of what was sent.
-const TOO_MUCH: Step = |cx, conn| {
-    assert_eq!(cx.send(conn, vec![0; 2 << 20]), Sent::Gone);
-};
-const SHUT: Step = |cx, conn| _ = cx.shutdown_write(conn);
+impl Step {
+    fn take(self, cx: &mut Context, conn: ConnId) {
+        match self {
+            Step::Close => _ = cx.close(conn),
+            Step::Abort => _ = cx.abort(conn),
+            Step::Pause => _ = cx.pause_reads(conn),
+            Step::PauseAndResume => {
+                cx.pause_reads(conn);
+                cx.resume_reads(conn);
+            }
+            Step::TooMuch => assert_eq!(cx.send(conn, vec![0; 2 << 20]), Sent::Gone),
+            Step::Shut => _ = cx.shutdown_write(conn),
+        }
+    }
+}
 
 impl Bench {
     fn steps(&mut self, step: Step) {
-        self.app.on_data.push_back(Box::new(step));
+        let take = move |cx: &mut Context, conn| step.take(cx, conn);
+        self.app.on_data.push_back(Box::new(take));
     }
 
     /// Accepts one for whom this step will do.
     fn accept_for(&mut self, step: Step) -> (usize, ConnId) {
         let (socket, conn) = self.accept();
-        if step as usize == TOO_MUCH as usize {
+        if step == Step::TooMuch {
             self.write_steps(socket, [BLOCK]);
             self.cx().send(conn, vec![0; 100_000]);
             self.settle();
@@ -37,12 +52,12 @@ impl Bench {
 #[test]
 fn what_ends_or_pauses_a_connection_hides_the_rest_of_its_input() {
     for (step, shown) in [
-        (CLOSE, 0),
-        (ABORT, 0),
-        (PAUSE, 0),
-        (TOO_MUCH, 0),
-        (PAUSE_AND_RESUME, 4),
-        (SHUT, 4),
+        (Step::Close, 0),
+        (Step::Abort, 0),
+        (Step::Pause, 0),
+        (Step::TooMuch, 0),
+        (Step::PauseAndResume, 4),
+        (Step::Shut, 4),
     ] {
         for echo in [false, true] {
             let mut bench = Bench::new();
@@ -61,7 +76,7 @@ fn what_a_pause_has_hidden_is_offered_again() {
     for echo in [false, true] {
         let mut bench = Bench::new();
         (bench.app.leave, bench.app.echo) = (4, echo);
-        bench.steps(PAUSE);
+        bench.steps(Step::Pause);
         let (socket, conn) = bench.accept();
         bench.script.arrives(socket, b"hello");
         bench.settle();
@@ -70,7 +85,7 @@ fn what_a_pause_has_hidden_is_offered_again() {
         bench.settle();
         assert_eq!(bench.seen(), ["open", "data 5", "data 4"]);
         // It was joined with nothing; so is this, with what has come since.
-        bench.steps(PAUSE);
+        bench.steps(Step::Pause);
         bench.script.arrives(socket, b" world");
         bench.settle();
         bench.cx().resume_reads(conn);
@@ -82,7 +97,7 @@ fn what_a_pause_has_hidden_is_offered_again() {
 
 #[test]
 fn a_joined_input_is_hidden_too() {
-    for step in [CLOSE, ABORT, PAUSE, TOO_MUCH] {
+    for step in [Step::Close, Step::Abort, Step::Pause, Step::TooMuch] {
         let mut bench = Bench::new();
         bench.app.leave = 16;
         let ((one, _), (two, _)) = (bench.accept_for(step), bench.accept());
@@ -102,7 +117,7 @@ fn a_joined_input_is_hidden_too() {
 
 #[test]
 fn each_callback_begins_with_its_input_in_sight() {
-    for step in [CLOSE, ABORT, PAUSE, TOO_MUCH] {
+    for step in [Step::Close, Step::Abort, Step::Pause, Step::TooMuch] {
         for echo in [false, true] {
             let mut bench = Bench::new();
             (bench.app.leave, bench.app.echo) = (2, echo);
