@@ -131,10 +131,10 @@ impl Drawing<'_> {
         }
         if let Scale::Bars { mark, .. } = self.scale {
             let x = axis.x(mark);
+            let dashes = r#"stroke-dasharray="4 3""#;
             let _ = writeln!(
                 out,
-                r##"<path d="M{x:.1} {first:.1}V{below:.1}" stroke="#333" {}/>"##,
-                r#"stroke-dasharray="4 3""#
+                r##"<path d="M{x:.1} {first:.1}V{below:.1}" stroke="#333" {dashes}/>"##
             );
         }
         for (index, row) in panel.rows.iter().enumerate() {
@@ -173,10 +173,10 @@ impl Drawing<'_> {
                     dot(out, axis.x(first), middle, 5.0, color);
                 } else {
                     let (from, to) = (axis.x(first), axis.x(last));
+                    let width = r#"stroke-width="2""#;
                     let _ = writeln!(
                         out,
-                        r#"<path d="M{from:.1} {middle:.1}H{to:.1}" stroke="{color}" {}/>"#,
-                        r#"stroke-width="2""#
+                        r#"<path d="M{from:.1} {middle:.1}H{to:.1}" stroke="{color}" {width}/>"#
                     );
                     for (value, color) in values.iter().zip(DOTS) {
                         dot(out, axis.x(*value), middle, 4.0, color);
