@@ -30,7 +30,7 @@ build() {
 # Prints the name of a test that fails.
 test_tls() {
     (cd "$copy" &&
-        nice cargo test --quiet --features sim,tls --test tls sessions:: handshakes:: 2>&1 || :) |
+        nice cargo test --quiet --features sim,tls --test tls -- sessions:: handshakes:: 2>&1 || :) |
         sed -n "s/^thread '[a-z_:]*::\\([a-z_]*\\)'.* panicked at .*/\\1/p" | head -n 1
 }
 
