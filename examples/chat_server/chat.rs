@@ -268,9 +268,8 @@ impl Chat {
             ("help", _) => HELP.to_owned(),
             ("quit", "") => {
                 self.members.get_mut(&who)?.quits = true;
-                if self.answer(cx, who, "goodbye") {
-                    cx.close(who.1);
-                }
+                let is_mine = self.answer(cx, who, "goodbye");
+                is_mine.then(|| cx.close(who.1));
                 return None;
             }
             _ => {
@@ -305,8 +304,8 @@ impl Chat {
         is_mine
     }
 
-    /// Sends a text to all members here that `to` is true of. Slow readers are no matter here: their
-    /// limits are.
+    /// Sends a text to all members here that `to` is true of. Slow readers do not matter: their
+    /// limits do.
     fn say(&self, cx: &mut Context, text: &str, to: impl Fn(Who, &Member) -> bool) {
         for framed in [false, true] {
             let is_mine = |who: &Who| who.0 == self.me; // the others have theirs
