@@ -1,8 +1,11 @@
 //! K1, K2: several workers in one simulated world.
 
 use sockeye::sim::{Faults, Peer, World, seeds};
-use sockeye::{Closed, Config, ConnId, Context, HandOver, Handler, Input, Origin, Sent, Workers};
+use sockeye::{
+    Closed, Config, ConnId, Context, HandOver, Handler, Input, ListenerId, Origin, Sent, Workers,
+};
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ struct Seen {
     opened: Cell<usize>,
     finished: Cell<usize>,
     closed: Cell<usize>,
+    errors: Cell<usize>,
 }
 
 #[derive(Clone)]
@@ -49,6 +53,11 @@ impl Handler<Say> for Echo {
         }
     }
 
+    fn on_accept_error(&mut self, cx: &mut Context, listener: ListenerId, error: io::Error) {
+        assert!(cx.listener_addr(listener).is_some(), "{error}");
+        more(&self.seen.errors);
+    }
+
     fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
         more(&self.seen.finished);
         cx.send(conn, "bye");
@@ -63,7 +72,7 @@ impl Handler<Say> for Echo {
 
 const AT: &str = "10.0.0.1:7000";
 
-fn listens(hand_over: HandOver) -> impl FnOnce(Workers) -> std::io::Result<Workers> {
+fn listens(hand_over: HandOver) -> impl FnOnce(Workers) -> io::Result<Workers> {
     move |workers| {
         let mut workers = workers.hand_over(hand_over);
         workers.listen(AT).map(|_| workers)
@@ -198,5 +207,30 @@ fn workers_listen_all_or_none() {
     world.settle();
     let shares: Vec<usize> = nodes.iter().map(|at| world.app(*at).conns.len()).collect();
     assert_eq!((shares, seen.opened.get()), (vec![3, 3], 6));
+    drop(peers);
+}
+
+#[test]
+fn with_no_descriptors_for_the_loop_that_accepts_one_worker_is_told_and_it_tries_again() {
+    let mut world = World::new();
+    let seen = Rc::new(Seen::default());
+    let all = seen.clone();
+    let setup = listens(HandOver::LeastConnections);
+    let (nodes, _) = world.start_workers("server", (2, Config::default()), setup, |_| Echo {
+        seen: all.clone(),
+        conns: Vec::new(),
+    });
+    let mut faults = Faults::default();
+    faults.accept_fails = 1000;
+    world.faults(faults);
+    let peers: Vec<Peer> = (0..6).map(|_| world.connect(AT)).collect();
+    let rest = Config::default().accept_backoff;
+    world.advance(rest * 3 + rest / 2);
+    // At once, and after each rest; for all who wait together.
+    assert_eq!((seen.opened.get(), seen.errors.get()), (0, 4));
+    world.faults(Faults::default());
+    world.advance(rest * 2);
+    let shares: Vec<usize> = nodes.iter().map(|at| world.app(*at).conns.len()).collect();
+    assert_eq!((shares, seen.errors.get()), (vec![3, 3], 4));
     drop(peers);
 }
