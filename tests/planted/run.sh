@@ -2,7 +2,8 @@
 # Proves that the swarm bites: applies each patch of this folder, a deliberate bug, to a copy of the
 # tree, and counts the seeds that the swarm needs to find it. Prints the table of docs/results.md.
 # A bug with `tls` in its name is looked for with TLS among the connections, and, if the swarm does
-# not find it (no handler of it calls `start_tls`), by the tests of TLS.
+# not find it (no handler of it calls `start_tls`), by the tests of TLS. The swarm has no workers:
+# one with `workers` in its name is looked for by their tests alone.
 #
 #   bash tests/planted/run.sh [PATTERN]      only the patches whose name has PATTERN in it
 #   SEEDS=1000 bash tests/planted/run.sh     seeds at most; default 100000
@@ -34,6 +35,13 @@ test_tls() {
         sed -n "s/^thread '[a-z_:]*::\\([a-z_]*\\)'.* panicked at .*/\\1/p" | head -n 1
 }
 
+test_workers() {
+    local tests=(--test sim --test promises)
+    (cd "$copy" &&
+        timeout 300 nice cargo test --quiet --features sim "${tests[@]}" workers 2>&1 || :) |
+        sed -n "s/^thread '[a-z_:]*::\\([a-z_0-9]*\\)'.* panicked at tests.*/\\1/p" | head -n 1
+}
+
 swarm() {
     timeout 1800 nice "$CARGO_TARGET_DIR/release/examples/swarm" \
         --seeds "$seeds" --no-shrink 2>/dev/null
@@ -48,6 +56,16 @@ for patch in tests/planted/*"${1:-}"*.patch; do
     if ! (cd "$copy" && git apply -) <"$patch" 2>/dev/null; then
         echo "| $bug | - | THE PATCH NO LONGER APPLIES: $patch |"
         failed=1
+        continue
+    fi
+    if [[ $patch == *workers* ]]; then
+        if named=$(test_workers) && [[ -n $named ]]; then
+            echo "| $bug | - | found by the test \`$named\` |"
+        else
+            echo "| $bug | - | NOT FOUND by the tests of workers: $patch |"
+            failed=1
+        fi
+        (cd "$copy" && git apply --reverse -) <"$patch"
         continue
     fi
     if ! build 2>"$copy/build.log"; then
