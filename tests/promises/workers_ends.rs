@@ -213,14 +213,21 @@ fn a_factory_that_panics_is_a_worker_that_has() {
         }
         fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
     }
-    let running = workers.start(|worker| match worker.number() {
-        0 => panic!("not today"),
-        _ => Hello,
+    let tries = Arc::new(AtomicUsize::new(0));
+    let all = tries.clone();
+    let running = workers.start(move |worker| {
+        if worker.number() == 0 {
+            all.fetch_add(1, SeqCst);
+            panic!("not today");
+        }
+        Hello
     });
     let running = running.unwrap();
     for _ in 0..5 {
         assert_eq!(read_n(&mut peer(addr), 5), b"hello");
     }
+    // Nobody begins again in a finish.
+    until("it has tried", || tries.load(SeqCst) == 4);
     running.team().finish(PATIENCE);
     let report = running.join();
     assert_eq!(report.workers[0].panics, ["not today"; 4]);
