@@ -66,7 +66,7 @@ fn a_way_that_cannot_be_gone_is_refused_by_name() {
         "{text}"
     );
     let (_, text) = fails(connect().local_addr("[::1]:0".parse().unwrap()));
-    assert!(text.contains("another family"), "{text}");
+    assert!(text.contains("address family"), "{text}");
     for device in ["no-such-device", "", "l\0o"] {
         let (_, text) = fails(connect().device(device));
         assert!(text.contains("device"), "{text}");

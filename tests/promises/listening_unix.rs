@@ -357,7 +357,7 @@ fn a_path_with_a_nul_in_it_reaches_no_other_socket_and_leaves_no_file() {
             "NUL",
         ),
         (dir.file("mine\0"), ErrorKind::InvalidInput, "NUL"),
-        (PathBuf::new(), ErrorKind::Unsupported, "without a path"),
+        (PathBuf::new(), ErrorKind::Unsupported, "needs a path"),
     ];
     for (path, kind, word) in cases {
         let error = kit.reactor.listen(&path).unwrap_err();
