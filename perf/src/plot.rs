@@ -131,10 +131,9 @@ impl Drawing<'_> {
         }
         if let Scale::Bars { mark, .. } = self.scale {
             let x = axis.x(mark);
-            let dashes = r#"stroke-dasharray="4 3""#;
             let _ = writeln!(
                 out,
-                r##"<path d="M{x:.1} {first:.1}V{below:.1}" stroke="#333" {dashes}/>"##
+                r##"<path d="M{x:.1} {first:.1}V{below:.1}" stroke="#333" stroke-dasharray="4 3"/>"##
             );
         }
         for (index, row) in panel.rows.iter().enumerate() {
@@ -173,10 +172,9 @@ impl Drawing<'_> {
                     dot(out, axis.x(first), middle, 5.0, color);
                 } else {
                     let (from, to) = (axis.x(first), axis.x(last));
-                    let width = r#"stroke-width="2""#;
                     let _ = writeln!(
                         out,
-                        r#"<path d="M{from:.1} {middle:.1}H{to:.1}" stroke="{color}" {width}/>"#
+                        r#"<path d="M{from:.1} {middle:.1}H{to:.1}" stroke="{color}" stroke-width="2"/>"#
                     );
                     for (value, color) in values.iter().zip(DOTS) {
                         dot(out, axis.x(*value), middle, 4.0, color);
@@ -275,9 +273,8 @@ fn bar(out: &mut String, axis: &Axis, top: f64, value: f64, cut: f64, color: &st
     let width = (end - axis.left).max(1.0);
     let _ = writeln!(
         out,
-        r#"<rect x="{:.1}" y="{above:.1}" width="{width:.1}" {} fill="{color}"/>"#,
-        axis.left,
-        format_args!(r#"height="{height:.1}""#)
+        r#"<rect x="{:.1}" y="{above:.1}" width="{width:.1}" height="{height:.1}" fill="{color}"/>"#,
+        axis.left
     );
     if value <= cut {
         return;
