@@ -17,8 +17,8 @@ use crate::run::{Run, Scale};
 #[derive(Parser)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Without a command everything is measured, in about a quarter of an hour. While the \
-                  file that PERF_HOLD names is there, it waits between two samples."
+    after_help = "Without a command everything is measured, in about a quarter of an hour. \
+                  While the file that PERF_HOLD names is there, it waits between two samples."
 )]
 struct Args {
     #[command(subcommand)]

@@ -133,7 +133,7 @@ impl Drawing<'_> {
             let x = axis.x(mark);
             let _ = writeln!(
                 out,
-                r##"<path d="M{x:.1} {first:.1}V{below:.1}" stroke="#333" stroke-dasharray="4 3"/>"##
+                r##"<path d="M{x:.1} {first:.1}V{below:.1}" stroke="#333" stroke-dasharray="4"/>"##
             );
         }
         for (index, row) in panel.rows.iter().enumerate() {
@@ -174,7 +174,7 @@ impl Drawing<'_> {
                     let (from, to) = (axis.x(first), axis.x(last));
                     let _ = writeln!(
                         out,
-                        r#"<path d="M{from:.1} {middle:.1}H{to:.1}" stroke="{color}" stroke-width="2"/>"#
+                        r#"<path d="M{from:.1} {middle:.1}H{to:.1}" stroke="{color}"/>"#
                     );
                     for (value, color) in values.iter().zip(DOTS) {
                         dot(out, axis.x(*value), middle, 4.0, color);
@@ -270,11 +270,11 @@ impl Axis {
 fn bar(out: &mut String, axis: &Axis, top: f64, value: f64, cut: f64, color: &str) {
     let (above, height) = (top + 3.0, ROW - 6.0);
     let end = axis.x(value.min(cut));
-    let width = (end - axis.left).max(1.0);
     let _ = writeln!(
         out,
-        r#"<rect x="{:.1}" y="{above:.1}" width="{width:.1}" height="{height:.1}" fill="{color}"/>"#,
-        axis.left
+        r#"<rect x="{:.1}" y="{above:.1}" width="{:.1}" height="{height:.1}" fill="{color}"/>"#,
+        axis.left,
+        (end - axis.left).max(1.0)
     );
     if value <= cut {
         return;
