@@ -345,7 +345,7 @@ fn a_typed_binary_protocol_answers_in_order_and_survives_what_is_none() {
         (b"\0\0\0\x03\x02\0\0", "no known kind and size"),
         (b"\0\0\0\x02\x01\xff", "no UTF-8"),
         (b"\0\0\0\x01\x04", "a reply as a request"),
-        (b"\xff\xff\xff\xff", "a frame of 4294967295 bytes"),
+        (b"\xff\xff\xff\xff", "frame of 4294967295 bytes"),
     ];
     for (bytes, why) in bad {
         let mut stream = peer(addr);
