@@ -20,6 +20,7 @@ mod run;
 mod secure;
 mod shrink;
 mod sources;
+mod team;
 
 pub use plan::{Cut, Plan};
 pub use run::{Outcome, run, run_traced};

@@ -8,6 +8,7 @@ use super::plan::{NodePlan, Plan, Step};
 use super::player::Player;
 use super::random::Random;
 use super::secure::{PORT, Secure, Session};
+use super::team;
 use sockeye::Addr;
 use sockeye::sim::{Faults, Link, Node, Pace, Peer, PeerListener, World};
 use std::any::Any;
@@ -63,10 +64,14 @@ pub fn run(plan: Plan) -> Result<Outcome, String> {
 
 /// The same, and the trace of all callbacks.
 pub fn run_traced(plan: Plan, traced: bool) -> (Result<Outcome, String>, String) {
-    let (steps, unit, goes_on) = (plan.steps.clone(), plan.unit, plan.goes_on);
+    let (seed, steps, unit, goes_on) = (plan.seed, plan.steps.clone(), plan.unit, plan.goes_on);
     let mut run = Run::new(plan);
     // The world is dropped outside: it would speak up while a panic goes by.
-    let result = catch_unwind(AssertUnwindSafe(|| run.play(&steps, unit, goes_on)));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut outcome = run.play(&steps, unit, goes_on);
+        outcome.hash ^= team::play(seed);
+        outcome
+    }));
     let trace = match traced {
         true => run.world.trace(),
         false => String::new(),
