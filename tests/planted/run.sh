@@ -32,14 +32,14 @@ build() {
 test_tls() {
     (cd "$copy" &&
         nice cargo test --quiet --features sim,tls --test tls -- sessions:: handshakes:: 2>&1 || :) |
-        sed -n "s/^thread '[a-z_:]*::\\([a-z_]*\\)'.* panicked at .*/\\1/p" | head -n 1
+        sed -n "s/^thread '[a-z0-9_:]*::\\([a-z0-9_]*\\)'.* panicked at .*/\\1/p" | head -n 1
 }
 
 test_workers() {
     local tests=(--test sim --test promises)
     (cd "$copy" &&
         timeout 300 nice cargo test --quiet --features sim "${tests[@]}" workers 2>&1 || :) |
-        sed -n "s/^thread '[a-z_:]*::\\([a-z_0-9]*\\)'.* panicked at tests.*/\\1/p" | head -n 1
+        sed -n "s/^thread '[a-z0-9_:]*::\\([a-z0-9_]*\\)'.* panicked at tests.*/\\1/p" | head -n 1
 }
 
 swarm() {
