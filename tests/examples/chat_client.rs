@@ -1,6 +1,6 @@
 //! The chat client as a process, with a keyboard and a server of the test.
 //!
-//! `cargo test` builds it first; for this file alone run `cargo build --examples`.
+//! `cargo test` builds it first; for one shelf alone run `cargo build --examples`.
 
 use crate::kit::programs;
 use crate::kit::programs::{Process, example, nobody, read_all, read_line};

@@ -1,6 +1,6 @@
 //! `examples/upgrade` as processes that give way to each other under load.
 //!
-//! `cargo test` builds it first; for this file alone run `cargo build --examples`.
+//! `cargo test` builds it first; for one shelf alone run `cargo build --examples`.
 
 use crate::kit::programs::{PATIENCE, example};
 use rustix::process::{Pid, Signal, kill_process};

@@ -6,7 +6,7 @@
 //! loop looks, the process is stopped meanwhile (SIGSTOP); a wait that is stopped ends with EINTR,
 //! which costs one more wait a round.
 //!
-//! `cargo test` builds the examples first; for this file alone run `cargo build --examples`.
+//! `cargo test` builds the examples first; for one shelf alone run `cargo build --examples`.
 
 use crate::kit::programs::{Process, example, peer, until};
 use rustix::process::Signal;

@@ -366,7 +366,7 @@ fn a_descriptor_watched_by_the_reactor_wakes_the_foreign_loop() {
     });
 }
 
-// E2: `cargo test` builds it first; for this file alone run `cargo build --examples`.
+// E2: `cargo test` builds it first; for one shelf alone run `cargo build --examples`.
 #[test]
 fn the_example_sends_what_is_typed_to_all_and_says_goodbye() {
     let mut example = Command::new(programs::example("embed_poll"))

@@ -1,5 +1,5 @@
 //! E1, E3, E4, E6: signals, busy neighbours, panics, and callbacks that never nest. E2 is in
-//! `embedding.rs`, E5 in `crowd.rs`.
+//! `embedding.rs`, E5 in `tests/process/crowd.rs`.
 
 use crate::kit;
 use crate::kit::places::{end_in_time, in_own_process, is_own_process, until_acked, watch_pipe};

@@ -1,4 +1,4 @@
-//! What the loop keeps, on the edges that can show it: real sockets, and, in `scenarios`, the
+//! What the loop keeps, on the edges that can show it: real sockets, and, in `tests/scenarios`, the
 //! simulated network too. The codes above the tests are those of docs/promises.md.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -1,8 +1,8 @@
 //! The promises of docs/promises.md on both edges: each scenario runs on real sockets, on the
 //! simulated network, and there again with faults that lose nothing, from one description.
 //!
-//! So the simulation cannot drift from the kernel. What is here is what both can show; the tests
-//! beside this one show the rest on real sockets.
+//! So the simulation cannot drift from the kernel. What is here is what both can show;
+//! `tests/promises` shows the rest on real sockets.
 
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

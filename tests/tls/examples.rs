@@ -1,7 +1,7 @@
 //! The examples that speak TLS if they are told to, each as a process: nothing in them knows of it
 //! but the line that listens or connects.
 //!
-//! `cargo test` builds them first; for this file alone run `cargo build --examples`.
+//! `cargo test` builds them first; for one shelf alone run `cargo build --examples`.
 
 use crate::kit::authority::Authority;
 use crate::kit::programs;
