@@ -210,16 +210,41 @@ fn enter(target: &Target, count: usize) -> Result<Vec<TcpStream>> {
         newcomer.set_nodelay(true)?;
         let hello = format!("member {number}\n").into_bytes();
         newcomer.write_all(&hello)?;
-        members.push(newcomer);
         let mut got = vec![0; hello.len()];
         for member in &mut members {
             member.read_exact(&mut got)?;
             if got != hello {
-                return Err(format!("wrong line: {}", got.escape_ascii()).into());
+                return Err(wrong_line(&got));
             }
         }
+        // A server of several threads may still tell it what it has told those who were there.
+        loop {
+            let line = one_line(&mut newcomer)?;
+            if line == hello {
+                break;
+            }
+            if !line.starts_with(b"member ") {
+                return Err(wrong_line(&line));
+            }
+        }
+        members.push(newcomer);
     }
     Ok(members)
+}
+
+/// Reads a line, its end included, and nothing behind it.
+fn one_line(from: &mut TcpStream) -> Result<Vec<u8>> {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        from.read_exact(&mut byte)?;
+        line.push(byte[0]);
+    }
+    Ok(line)
+}
+
+fn wrong_line(line: &[u8]) -> Box<dyn std::error::Error + Send + Sync> {
+    format!("wrong line: {}", line.escape_ascii()).into()
 }
 
 /// A line: its sender, its number, and letters that follow from both.
