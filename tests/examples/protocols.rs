@@ -1,6 +1,7 @@
 //! The examples that speak RESP and WebSocket, each as a process, driven by plain sockets. What
 //! other people's clients make of them, `.ci/resp` and `.ci/websocket` show.
 
+#[cfg(feature = "websocket")]
 use crate::kit::programs;
 use crate::kit::programs::{Process, peer, read_all, until};
 use rustix::process::Signal;
