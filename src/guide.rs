@@ -17,7 +17,10 @@
 #![cfg_attr(feature = "websocket", doc = "[websocket]: crate::guide::websocket\n")]
 #![cfg_attr(feature = "sim", doc = "[simulation]: crate::guide::simulation\n")]
 #![doc = "[how-to]: crate::guide::how_to\n"]
-#![doc = "[coming-from]: crate::guide::coming_from\n"]
+#![cfg_attr(
+    feature = "websocket",
+    doc = "[coming-from]: crate::guide::coming_from\n"
+)]
 #![doc = "\n"]
 #![doc = include_str!("../docs/guide/README.md")]
 
@@ -41,7 +44,7 @@ macro_rules! page {
         #[cfg_attr(feature = "websocket", doc = "[websocket]: crate::guide::websocket\n")]
         #[cfg_attr(feature = "sim", doc = "[simulation]: crate::guide::simulation\n")]
         #[doc = "[how-to]: crate::guide::how_to\n"]
-        #[doc = "[coming-from]: crate::guide::coming_from\n"]
+        #[cfg_attr(feature = "websocket", doc = "[coming-from]: crate::guide::coming_from\n")]
         #[doc = "\n"]
         #[doc = include_str!(concat!("../docs/guide/", $file))]
         $(#[$when])*
@@ -78,4 +81,9 @@ page!(
     "simulation.md"
 );
 page!(how_to, "how_to.md");
-page!(coming_from, "coming_from.md");
+page!(
+    // One of its programs speaks WebSocket.
+    #[cfg(feature = "websocket")]
+    coming_from,
+    "coming_from.md"
+);
