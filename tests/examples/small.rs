@@ -223,10 +223,13 @@ fn a_proxy_without_a_server_resets_its_clients_and_lives() {
     let mut proxy = Process::start("proxy", &["--listen", ANY, "--to", &to]);
     let addr = proxy.ip();
     for _ in 0..3 {
-        let mut client = peer(addr);
-        // Whichever of the two comes after the reset meets it, and the other does not.
-        let written = client.write_all(b"too early");
-        let error = written.and_then(|()| client.read(&mut [0; 1])).unwrap_err();
+        // Whichever of the three comes after the reset meets it, and the others do not.
+        let met = TcpStream::connect(addr).and_then(|mut client| {
+            client.set_read_timeout(Some(programs::PATIENCE))?;
+            client.write_all(b"too early")?;
+            client.read(&mut [0; 1])
+        });
+        let error = met.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
     let words = format!("{to}: connect failed: ");
