@@ -3,7 +3,7 @@
 use super::dialing::{is_through, take_through};
 use super::naming::Place;
 use super::reading::Next;
-use super::{Context, invalid};
+use super::{Context, full, invalid};
 use crate::addr::{Addr, Target};
 use crate::backend::Source;
 use crate::closed::{ConnectError, ConnectStep, Reason};
@@ -58,7 +58,7 @@ impl Context {
         let conn = Conn::connecting(peer, tag, limits, until);
         // Who lingers gives way only to one that can begin. Asked before this takes a place itself.
         let place = match place {
-            Ok(_) if !self.has_room(true) => Err(io::Error::other("`max_connections` reached")),
+            Ok(_) if !self.has_room(true) => Err(full()),
             place => place,
         };
         let id = ConnId(self.conns.insert(conn));

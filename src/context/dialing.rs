@@ -194,7 +194,7 @@ impl Context {
         self.lists.begin_seldom_work();
         self.read_mail();
         self.take_mail();
-        self.has_mail();
+        self.notices_mail();
         // They may be through, or have failed.
         for attempt in self.lists.take_attempts() {
             self.look_at_attempt(attempt);

@@ -1,6 +1,6 @@
 //! Handing over: sockets that come from elsewhere, and connections that are given away.
 
-use super::{Context, invalid};
+use super::{Context, full, invalid};
 use crate::backend::Acceptor;
 use crate::buffer::receive::Receive;
 use crate::closed::{Reason, Released};
@@ -35,8 +35,7 @@ impl Context {
         // Asked before anybody who lingers gives way to it.
         self.backend.check_stream(&adopt.socket)?;
         if !self.has_room(true) {
-            let text = "`max_connections` reached";
-            return Err(io::Error::other(text));
+            return Err(full());
         }
         let (stream, peer) = self.backend.adopt(adopt.socket, slot)?;
         let tag = adopt.tag.unwrap_or(self.current_tag);

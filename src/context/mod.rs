@@ -158,6 +158,11 @@ fn invalid(error: ConfigError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
+/// There is no place for one more.
+fn full() -> io::Error {
+    io::Error::other("`max_connections` reached")
+}
+
 impl Context {
     pub(crate) fn new(backend: Backend, config: Config) -> Context {
         Context {

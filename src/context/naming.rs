@@ -93,13 +93,13 @@ impl Context {
         }
     }
 
-    /// Has the loop itself mail? Then it is on the list of what is seldom.
+    /// Has the loop itself mail? Then that is put on the list of what is seldom.
     ///
     /// Who posts wakes the loop only if there was none, and mio's poll(2) selector takes a wake
     /// back that comes while a socket is registered or closed. So it is asked after each look, of
     /// which more may be left than it took, and before each sleep.
     #[inline]
-    pub(crate) fn has_mail(&mut self) -> bool {
+    pub(crate) fn notices_mail(&mut self) -> bool {
         let names = self.names.as_ref();
         let of_names = names.is_some_and(|names| names.post.has_messages());
         let has = of_names || self.has_mail_of_workers();

@@ -15,7 +15,7 @@ impl<M> Reactor<M> {
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = match self.has_work() {
             true => Some(Duration::ZERO),
-            false if self.cx.has_mail() => Some(Duration::ZERO),
+            false if self.cx.notices_mail() => Some(Duration::ZERO),
             false => match (timeout, self.cx.schedule().until_next()) {
                 (Some(timeout), Some(timer)) => Some(timeout.min(timer)),
                 (timeout, timer) => timeout.or(timer),

@@ -478,23 +478,6 @@ pub fn let_pass(time: Duration) {
     let _ = channel.recv_timeout(time);
 }
 
-const ALONE: &str = "SOCKEYE_TEST_ALONE";
-
-/// The test runs in a process of its own, started by [`alone`]. An ignored test asks first.
-pub fn is_alone() -> bool {
-    std::env::var_os(ALONE).is_some()
-}
-
-/// An ignored test of the same file, to be run in a process of its own: for what counts
-/// descriptors, memory or processor time, or meets signals. Set what it needs, and run it.
-pub fn alone(test: &str) -> std::process::Command {
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command
-        .args([test, "--exact", "--ignored", "--nocapture"])
-        .env(ALONE, "1");
-    command
-}
-
 /// A path for a Unix socket that nobody else uses; its file goes with the listener.
 pub fn unix_path() -> std::path::PathBuf {
     use std::sync::atomic::{AtomicUsize, Ordering};

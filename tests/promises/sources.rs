@@ -2,9 +2,9 @@
 
 use crate::kit;
 use crate::kit::places::file;
-use crate::kit::{Kit, any_peer, both, default, pattern, read_n, spawn, write};
 #[cfg(unix)]
-use crate::kit::{alone, is_alone};
+use crate::kit::places::go_on_alone;
+use crate::kit::{Kit, any_peer, both, default, pattern, read_n, spawn, write};
 use sockeye::{Addr, EventKind, Listen, Source};
 use std::fs::File;
 use std::sync::Arc;
@@ -40,22 +40,7 @@ fn most_memory() -> u64 {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_of_a_gigabyte_costs_no_more_memory_than_the_high_mark() {
-    let run = |test| {
-        alone(test)
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap()
-    };
-    assert!(run("sources::child_that_sends_a_gigabyte").success());
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-#[ignore = "a child process of the test above"]
-fn child_that_sends_a_gigabyte() {
-    if !is_alone() {
-        return;
-    }
+    go_on_alone!(); // it looks at the memory of the process
     const LEN: u64 = 1 << 30;
     // All of it is a hole, which costs no disk.
     let holes = file(b"");
@@ -88,22 +73,7 @@ fn child_that_sends_a_gigabyte() {
 #[cfg(unix)]
 #[test]
 fn a_peer_that_dies_under_a_file_raises_no_signal() {
-    let run = |test| {
-        alone(test)
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap()
-    };
-    assert!(run("sources::child_whose_peers_die_under_a_file").success());
-}
-
-#[cfg(unix)]
-#[test]
-#[ignore = "a child process of the test above"]
-fn child_whose_peers_die_under_a_file() {
-    if !is_alone() {
-        return;
-    }
+    go_on_alone!(); // what a signal does is the process's
     let always = Arc::new(std::sync::atomic::AtomicBool::new(true));
     signal_hook::flag::register_conditional_default(signal_hook::consts::SIGPIPE, always).unwrap();
     both(|listen| {

@@ -1,7 +1,9 @@
 //! W: writing and backpressure, on TCP and on Unix sockets.
 
 use crate::kit;
-use crate::kit::{Kit, any_peer, both, default, is_alone, pattern, read_all, read_n, spawn, write};
+#[cfg(unix)]
+use crate::kit::places::{go_on_alone, is_own_process, own_process};
+use crate::kit::{Kit, any_peer, both, default, pattern, read_all, read_n, spawn, write};
 use bytes::Bytes;
 use socket2::Socket;
 use sockeye::{Addr, Config, ConnId, Context, EventKind, Limits, Overflow, Reason, Sent};
@@ -324,34 +326,12 @@ fn sigpipe_kills() {
 #[cfg(unix)]
 #[test]
 fn a_reset_in_mid_write_does_not_kill_a_process_whose_sigpipe_is_at_its_default() {
-    use crate::kit::alone;
     use std::os::unix::process::ExitStatusExt;
-    use std::process::Stdio;
 
-    let run = |test| alone(test).stdout(Stdio::null()).status().unwrap();
-    let killed = run("writing::child_that_writes_to_a_closed_pipe").signal();
+    go_on_alone!(); // what a signal does is the process's
+    let mut child = own_process("writing::child_that_writes_to_a_closed_pipe");
+    let killed = child.output().unwrap().status.signal();
     assert_eq!(killed, Some(signal_hook::consts::SIGPIPE));
-    assert!(run("writing::child_whose_peers_die_in_mid_write").success());
-}
-
-/// Shows that the other child would be killed.
-#[test]
-#[ignore = "a child process of the test above"]
-fn child_that_writes_to_a_closed_pipe() {
-    if is_alone() {
-        sigpipe_kills();
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let _ = writer.write(b"x");
-    }
-}
-
-#[test]
-#[ignore = "a child process of the test above"]
-fn child_whose_peers_die_in_mid_write() {
-    if !is_alone() {
-        return;
-    }
     sigpipe_kills();
     both(|listen| {
         let mut kit = Kit::with_config(config(limits(1 << 20)), kit::echo);
@@ -366,6 +346,19 @@ fn child_whose_peers_die_in_mid_write() {
         }
         kit.end();
     });
+}
+
+/// Shows that the test above would be killed.
+#[cfg(unix)]
+#[test]
+#[ignore = "a child process of the test above"]
+fn child_that_writes_to_a_closed_pipe() {
+    if is_own_process() {
+        sigpipe_kills();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let _ = writer.write(b"x");
+    }
 }
 
 fn drop_with_reset(peer: Socket) {
