@@ -1,9 +1,13 @@
 //! Waiting: what the system tells becomes state.
 
-use super::Context;
+use super::{Context, Lists};
 use crate::backend::Source;
+use crate::conn::Conn;
 use crate::id::{Tag, WatchId};
+use crate::listener::Listener;
 use crate::readiness::Readiness;
+use crate::tables::slots::Slots;
+use crate::watch::Watch;
 use std::io;
 use std::time::Duration;
 
@@ -30,28 +34,7 @@ impl Context {
         let none_left_over = lists.ready_len() == 0;
         let (count, full) = backend.wait(timeout, |source, news| match source {
             Source::Conn(slot) if none_left_over => lists.tell(slot, news),
-            Source::Conn(slot) => {
-                if let Some(conn) = conns.peek(slot) {
-                    conn.on_readiness(news);
-                    lists.want_read(slot, conn);
-                    lists.want_flush_if_writable(slot, conn);
-                }
-            }
-            Source::Listener(slot) => {
-                if let Some(listener) = listeners.peek(slot) {
-                    listener.ready = true;
-                    lists.want_accept(slot, listener);
-                }
-            }
-            Source::Watch(slot) => {
-                if let Some(watch) = watches.peek(slot) {
-                    watch.readiness |= news;
-                    lists.want_report(slot, watch);
-                }
-            }
-            Source::Attempt(slot) => lists.want_attempt(slot),
-            // By a message, or by a helper of the loop itself.
-            Source::Wake => lists.want_mail(),
+            source => note(source, news, conns, listeners, watches, lists),
         })?;
         self.lists.begin_turn(full);
         self.outbox.begin_turn(self.config.source_bytes_per_turn);
@@ -72,5 +55,42 @@ impl Context {
             watch.key,
             std::mem::take(&mut watch.readiness),
         ))
+    }
+}
+
+/// What an event says of its source, where that is not for the read phase. By itself, so that the
+/// straight way stays short in a large program too.
+#[inline(never)]
+fn note(
+    source: Source,
+    news: Readiness,
+    conns: &mut Slots<Conn>,
+    listeners: &mut Slots<Listener>,
+    watches: &mut Slots<Watch>,
+    lists: &mut Lists,
+) {
+    match source {
+        Source::Conn(slot) => {
+            if let Some(conn) = conns.peek(slot) {
+                conn.on_readiness(news);
+                lists.want_read(slot, conn);
+                lists.want_flush_if_writable(slot, conn);
+            }
+        }
+        Source::Listener(slot) => {
+            if let Some(listener) = listeners.peek(slot) {
+                listener.ready = true;
+                lists.want_accept(slot, listener);
+            }
+        }
+        Source::Watch(slot) => {
+            if let Some(watch) = watches.peek(slot) {
+                watch.readiness |= news;
+                lists.want_report(slot, watch);
+            }
+        }
+        Source::Attempt(slot) => lists.want_attempt(slot),
+        // By a message, or by a helper of the loop itself.
+        Source::Wake => lists.want_mail(),
     }
 }

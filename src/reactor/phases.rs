@@ -12,6 +12,7 @@ use std::time::Duration;
 
 impl<M> Reactor<M> {
     /// 1. Blocks until there is something to do.
+    #[inline(always)]
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = match self.has_work() {
             true => Some(Duration::ZERO),
