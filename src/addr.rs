@@ -172,11 +172,14 @@ pub struct AddrParseError(pub(crate) String);
 
 impl fmt::Display for AddrParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is not an address: expected IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH",
-            self.0
-        )
+        let text = &self.0;
+        write!(f, "{text:?} is not an address: ")?;
+        let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+        match !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) {
+            // Digits, and still no port: there are too many of them.
+            true if port.parse::<u16>().is_err() => f.write_str("a port is at most 65535"),
+            _ => f.write_str("expected IP:PORT, NAME:PORT, [IPV6]:PORT or unix:PATH"),
+        }
     }
 }
 

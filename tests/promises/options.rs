@@ -44,7 +44,10 @@ fn a_text_without_a_host_and_a_port_is_no_address() {
         ("::1", forms),
         ("::1:80", forms),
         ("[::1]", forms),
-        ("127.0.0.1:99999", forms),
+        (
+            "127.0.0.1:99999",
+            "is not an address: a port is at most 65535",
+        ),
         ("unix:", forms),
         ("[::1:80", forms),
     ] {
