@@ -20,7 +20,8 @@ use std::io;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no handler of the frames that `{C}` gives",
     label = "no `FrameHandler<{C}, {M}>`",
-    note = "write `impl FrameHandler<{C}, {M}> for {Self}`, with `on_frame`; `()` are no messages"
+    note = "write `impl FrameHandler<{C}, {M}> for {Self}`, with `on_frame`; `()`: no messages",
+    note = "a handler of messages runs on the reactor that `Reactor::with_messages()` makes"
 )]
 #[allow(
     unused_variables,

@@ -7,6 +7,7 @@ use crate::conn::Origin;
 use crate::context::Context;
 use crate::id::{ConnId, ListenerId, Tag, TimerId, WatchId};
 use crate::readiness::Readiness;
+use std::fmt;
 use std::io;
 
 /// What to do with a peer that asks to be accepted.
@@ -47,6 +48,7 @@ pub enum Accept {
     message = "`{Self}` is not a handler that a `Reactor<{M}>` can run",
     label = "not a `Handler<{M}>`",
     note = "write `impl Handler<{M}> for {Self}`, with `on_data`; `()` means no messages",
+    note = "a handler of messages runs on the reactor that `Reactor::with_messages()` makes",
     note = "a `FrameHandler` needs a codec: `Framed::new(codec, handler)`"
 )]
 #[allow(
@@ -257,6 +259,49 @@ impl<'a> Event<'a> {
                 key,
                 readiness,
             } => handler.on_ready(cx, watch, key, readiness),
+        }
+    }
+}
+
+/// Which callback it is, and whose, for a log: nothing in it was chosen by a peer.
+#[derive(Clone, Copy)]
+pub(crate) enum Called {
+    Conn(&'static str, ConnId),
+    Listener(&'static str, ListenerId),
+    Key(&'static str, u64),
+    Message,
+}
+
+impl EventKind<'_> {
+    #[cold]
+    pub(crate) fn called(&self) -> Called {
+        match *self {
+            EventKind::Accept { listener, .. } => Called::Listener("on_accept", listener),
+            EventKind::Open { conn, .. } => Called::Conn("on_open", conn),
+            EventKind::Data { conn, .. } => Called::Conn("on_data", conn),
+            #[cfg(feature = "tls")]
+            EventKind::Secure { conn } => Called::Conn("on_secure", conn),
+            EventKind::Drain { conn } => Called::Conn("on_drain", conn),
+            EventKind::Eof { conn, .. } => Called::Conn("on_eof", conn),
+            EventKind::Deadline { conn, .. } => Called::Conn("on_deadline", conn),
+            EventKind::Finish { conn } => Called::Conn("on_finish", conn),
+            EventKind::Close { conn, .. } => Called::Conn("on_close", conn),
+            EventKind::Timer { key, .. } => Called::Key("on_timer", key),
+            EventKind::AcceptError { listener, .. } => {
+                Called::Listener("on_accept_error", listener)
+            }
+            EventKind::Ready { key, .. } => Called::Key("on_ready", key),
+        }
+    }
+}
+
+impl fmt::Display for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Called::Conn(name, conn) => write!(f, "{name} of {conn}"),
+            Called::Listener(name, listener) => write!(f, "{name} of {listener}"),
+            Called::Key(name, key) => write!(f, "{name} with key {key}"),
+            Called::Message => f.write_str("on_message"),
         }
     }
 }

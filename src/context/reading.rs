@@ -242,11 +242,12 @@ impl Context {
             return conn.put_left(Some(left));
         }
         // Whoever pauses has a reason to leave much.
-        let too_much = left.len() > conn.input_limit() && !conn.has(Flags::PAUSED);
+        let (len, limit) = (left.len(), conn.input_limit());
+        let too_much = len > limit && !conn.has(Flags::PAUSED);
         conn.put_left(Some(left));
         if too_much {
             let (id, peer) = (ConnId(key), conn.peer());
-            log::debug!(target: "sockeye", "{id} {peer}: unconsumed input exceeds `input_limit`");
+            log::debug!(target: "sockeye", "{id} {peer}: {len} unconsumed bytes, limit {limit}");
             self.close_with(id, Reason::InputLimit);
         }
     }

@@ -81,7 +81,8 @@ impl Context {
         if let (Some(limit), Some(started)) = (limit, started) {
             let took = self.schedule.clock_now().saturating_duration_since(started);
             if took > limit {
-                log::warn!(target: "sockeye", "slow source: {took:?}");
+                let peer = conn.peer();
+                log::warn!(target: "sockeye", "slow source: a pull for {peer} took {took:?}");
             }
         }
         match sourced {

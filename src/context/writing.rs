@@ -186,8 +186,9 @@ impl Context {
     /// A send has met the hard limit, and the policy is to close.
     #[cold]
     pub(super) fn pending_limit(&mut self, id: ConnId) -> Sent {
-        let peer = self.conns.listed(id.0.slot).peer();
-        log::debug!(target: "sockeye", "{id} {peer}: pending output exceeds `hard_limit`");
+        let conn = self.conns.listed(id.0.slot);
+        let (peer, limit) = (conn.peer(), conn.limits().hard_limit);
+        log::debug!(target: "sockeye", "{id} {peer}: too slow for the limit of {limit} bytes");
         self.reset(id.0.slot, Reason::PendingLimit);
         Sent::Gone
     }

@@ -4,7 +4,7 @@ use super::Reactor;
 use crate::closed::Discreet;
 use crate::conn::Origin;
 use crate::context::{Accepted, Context, Due, Newcomer, Next, Ready, Step};
-use crate::handler::{Accept, Event, EventKind, Handler};
+use crate::handler::{Accept, Called, Event, EventKind, Handler};
 use crate::id::{ConnId, Tag, TimerId};
 use crate::readiness::Readiness;
 use std::io;
@@ -240,7 +240,9 @@ impl<M> Reactor<M> {
             *self.cx.parts().tag = Tag::default();
             match self.cx.parts().config.slow_callback {
                 None => app.on_message(&mut self.cx, message),
-                Some(limit) => timed(&mut self.cx, limit, |cx| app.on_message(cx, message)),
+                Some(limit) => timed(&mut self.cx, limit, Called::Message, |cx| {
+                    app.on_message(cx, message);
+                }),
             }
             if self.cx.parts().lists.is_crowded() {
                 break;
@@ -375,7 +377,12 @@ fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventK
     *cx.parts().tag = tag;
     match cx.parts().config.slow_callback {
         None => app.on_event(cx, Event::new(tag, kind)),
-        Some(limit) => timed(cx, limit, |cx| app.on_event(cx, Event::new(tag, kind))),
+        Some(limit) => {
+            let called = kind.called();
+            timed(cx, limit, called, |cx| {
+                app.on_event(cx, Event::new(tag, kind));
+            });
+        }
     }
 }
 
@@ -391,13 +398,14 @@ fn trace(kind: &EventKind<'_>) {
     }
 }
 
-/// Warns of a callback that holds up the loop. Only when that is asked for is the clock read.
+/// Warns of a callback that holds up the loop, with its name and whom it was for. Only when that is
+/// asked for is the clock read.
 #[cold]
-fn timed(cx: &mut Context, limit: Duration, callback: impl FnOnce(&mut Context)) {
+fn timed(cx: &mut Context, limit: Duration, called: Called, callback: impl FnOnce(&mut Context)) {
     let started = cx.schedule().clock_now();
     callback(cx);
     let took = cx.schedule().clock_now().saturating_duration_since(started);
     if took > limit {
-        log::warn!(target: "sockeye", "slow callback: {took:?}");
+        log::warn!(target: "sockeye", "slow callback: {called} took {took:?}");
     }
 }

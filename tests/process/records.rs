@@ -168,7 +168,7 @@ fn records_have_the_target_sockeye_and_never_show_payload() {
     has(Level::Debug, "connect failed");
     has(Level::Debug, "finishing");
     has(Level::Debug, "no longer listening");
-    has(Level::Warn, "slow callback");
+    has(Level::Warn, "slow callback: on_data of c");
     // What a peer can cause again and again is no warning, and the first of those who are refused
     // is one.
     has(Level::Debug, "unconsumed input exceeds `input_limit`");
