@@ -377,13 +377,16 @@ fn enter<M, H: Handler<M>>(cx: &mut Context, app: &mut H, tag: Tag, kind: EventK
     *cx.parts().tag = tag;
     match cx.parts().config.slow_callback {
         None => app.on_event(cx, Event::new(tag, kind)),
-        Some(limit) => {
-            let called = kind.called();
-            timed(cx, limit, called, |cx| {
-                app.on_event(cx, Event::new(tag, kind));
-            });
-        }
+        Some(limit) => enter_timed(cx, app, limit, Event::new(tag, kind)),
     }
+}
+
+/// A function of its own, so that what it wants to know costs nothing where nobody asks.
+#[cold]
+#[inline(never)]
+fn enter_timed<M, H: Handler<M>>(cx: &mut Context, app: &mut H, limit: Duration, event: Event<'_>) {
+    let called = event.kind.called();
+    timed(cx, limit, called, |cx| app.on_event(cx, event));
 }
 
 /// Records a callback. The text of a close may be the application's own, with what the peer sent in
