@@ -3,7 +3,7 @@
 
 #![no_main]
 
-#[path = "../../tests/codec/websocket/reference.rs"]
+#[path = "../../checks/tests/codec/websocket/reference.rs"]
 mod reference;
 
 use libfuzzer_sys::fuzz_target;

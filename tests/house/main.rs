@@ -151,7 +151,7 @@ fn hold(rule: Rule) {
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for dir in ["src", "examples", "tests", "perf", "benches", "fuzz"] {
+    for dir in ["src", "examples", "tests", "checks", "perf", "fuzz"] {
         let is_rust = |path: &Path| path.extension().is_some_and(|e| e == "rs");
         read_files(root, &root.join(dir), &is_rust, &mut files);
     }
@@ -368,7 +368,7 @@ fn backend_only(path: &str, text: &str) -> Vec<String> {
 }
 
 fn sleeps(path: &str, text: &str) -> Vec<String> {
-    if !path.starts_with("src/") && !path.starts_with("tests/") {
+    if !path.starts_with("src/") && !path.starts_with("tests/") && !path.starts_with("checks/") {
         return Vec::new();
     }
     let why = "wait for an event, not for some time";

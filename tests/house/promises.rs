@@ -108,7 +108,10 @@ fn carried(sources: &[(String, String)]) -> BTreeMap<String, Carriers> {
         if path.starts_with("tests/house") {
             continue; // made-up sources
         }
-        let file = path.trim_start_matches("tests/").trim_end_matches(".rs");
+        let file = path
+            .trim_start_matches("checks/")
+            .trim_start_matches("tests/");
+        let file = file.trim_end_matches(".rs");
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         for (i, line) in lines.iter().enumerate() {
             for code in codes(line) {

@@ -6,8 +6,6 @@
 #![allow(clippy::type_complexity, reason = "a boxed closure, once")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[cfg(feature = "tls")]
-pub mod authority;
 #[cfg(feature = "sim")]
 pub mod edge;
 pub mod framed;
@@ -15,8 +13,6 @@ pub mod places;
 pub mod programs;
 #[cfg(feature = "sim")]
 mod real_peer;
-#[cfg(all(feature = "tls", feature = "sim"))]
-pub mod tls;
 pub mod workers;
 
 use socket2::{Domain, SockRef, Socket, Type};

@@ -1,4 +1,4 @@
-//! What is counted or changed for a whole process: system calls, allocations, processor time, the
+//! What is counted or changed for a whole process: system calls, processor time, the
 //! logger. Whatever needs a process with nothing else in it starts that itself (`go_on_alone!`).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -6,9 +6,6 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
-// mio's poll(2) selector allocates in each wait.
-#[cfg(not(mio_unsupported_force_poll_poll))]
-mod allocations;
 // poll(2) itself costs more with each descriptor.
 #[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 mod crowd;

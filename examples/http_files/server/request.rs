@@ -40,8 +40,7 @@ impl<'a> Request<'a> {
         let rest = target.strip_prefix("http://");
         let host = rest.map_or(0, |rest| rest.find('/').unwrap_or(0) + 7);
         let target = target[host..].split(['?', '#']).next().unwrap_or_default();
-        let path = percent_encoding::percent_decode_str(target).decode_utf8();
-        let path = path.map_err(|_| "400 Bad Request")?;
+        let path = decoded(target).ok_or("400 Bad Request")?;
         // Two slashes at its beginning would be a host in a `Location`.
         let is_path = path.starts_with('/') && !path.starts_with("//") && !path.contains('\0');
         let request = Request {
@@ -183,4 +182,19 @@ impl Body {
             input.take(at + len);
         }
     }
+}
+
+/// A path without its `%2F`s. What only looks like one stays. `None`: it is no UTF-8 then.
+fn decoded(path: &str) -> Option<Cow<'_, str>> {
+    if !path.contains('%') {
+        return Some(Cow::Borrowed(path));
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
+    while let [first, after @ ..] = rest {
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        let both = digit(0).zip(digit(1)).filter(|_| *first == b'%');
+        bytes.push(both.map_or(*first, |(high, low)| (high * 16 + low) as u8));
+        rest = both.map_or(after, |_| &after[2..]);
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
 }

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "../kit/mod.rs"]
+#[path = "../../../tests/kit/mod.rs"]
 mod kit;
 
+#[cfg(feature = "tls")]
+mod authority;
 #[cfg(all(feature = "tls", feature = "sim"))]
 mod cuts;
 #[cfg(feature = "tls")]
@@ -19,3 +21,5 @@ mod handshakes;
 mod hosts;
 #[cfg(all(feature = "tls", feature = "sim"))]
 mod sessions;
+#[cfg(all(feature = "tls", feature = "sim"))]
+mod simulated;

@@ -1,7 +1,7 @@
 //! One service, in plain and by TLS, in each kind of host, on real sockets: sources, frames,
 //! half-closes, a broadcast, a deadline and `finish` are the same to its handler and its client.
 
-use crate::kit::authority::{self, Authority};
+use crate::authority::{self, Authority};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use sockeye::codec::Lines;

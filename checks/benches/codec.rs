@@ -24,13 +24,13 @@ mod backend {
     use std::fs::File;
     use std::io;
 }
-#[path = "../src/buffer/mod.rs"]
+#[path = "../../src/buffer/mod.rs"]
 mod buffer;
-#[path = "../src/codec/mod.rs"]
+#[path = "../../src/codec/mod.rs"]
 mod codec;
-#[path = "../src/config.rs"]
+#[path = "../../src/config.rs"]
 mod config;
-#[path = "../src/id.rs"]
+#[path = "../../src/id.rs"]
 mod id;
 
 use buffer::input::{Chunk, Input, InputBuffer};

@@ -1,6 +1,6 @@
 //! TLS under the connection: S1, S2, S5.
 
-use crate::kit::tls::*;
+use crate::simulated::*;
 use sockeye::codec::Lines;
 use sockeye::sim::{Faults, World, seeds};
 use sockeye::{

@@ -1,6 +1,6 @@
 //! TLS that is cut at every byte, of the handshake and of what follows, on either side: S1.
 
-use crate::kit::tls::*;
+use crate::simulated::*;
 use rustls::{ClientConfig, ServerConfig, ServerConnection};
 use sockeye::Config;
 use sockeye::sim::{Peer, World};

@@ -442,7 +442,7 @@ fn an_echo_of_a_websocket_allocates_nothing() {
 #[cfg(feature = "tls")]
 mod idle_sessions {
     use super::*;
-    use crate::kit::authority::{Authority, name};
+    use crate::authority::{Authority, name};
     use rustls::{ClientConnection, ServerConnection};
     use std::sync::Arc;
 

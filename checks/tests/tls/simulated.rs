@@ -1,6 +1,8 @@
 //! For the tests of TLS in the simulated world: an authority, and a client and a server of others.
 
-pub use super::authority::*;
+#![allow(dead_code, unreachable_pub, reason = "each file uses a part of it")]
+
+pub use crate::authority::*;
 use rustls::{ClientConfig, ClientConnection, ServerConfig};
 use sockeye::sim::{Node, Peer, World};
 use sockeye::{

@@ -11,9 +11,9 @@
 )]
 
 mod common;
-#[path = "../src/id.rs"]
+#[path = "../../src/id.rs"]
 mod id;
-#[path = "../src/tables/slots.rs"]
+#[path = "../../src/tables/slots.rs"]
 mod slots;
 
 use common::{Random, compare, rival, title};

@@ -1,6 +1,6 @@
 //! TLS handshakes and what comes of them: S3, S4.
 
-use crate::kit::tls::*;
+use crate::simulated::*;
 use sockeye::sim::{Peer, World};
 use sockeye::{Config, Connect, Listen, TlsVersion};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //!
 //! `cargo test` builds them first; for one shelf alone run `cargo build --examples`.
 
-use crate::kit::authority::Authority;
+use crate::authority::Authority;
 use crate::kit::programs;
 use crate::kit::programs::{Process, peer, read_all};
 use rustls::pki_types::ServerName;

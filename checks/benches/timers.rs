@@ -10,14 +10,14 @@
     reason = "the benchmark uses a part of each module"
 )]
 
-#[path = "../src/clock.rs"]
+#[path = "../../src/clock.rs"]
 mod clock;
 mod common;
-#[path = "../src/id.rs"]
+#[path = "../../src/id.rs"]
 mod id;
-#[path = "../src/tables/slots.rs"]
+#[path = "../../src/tables/slots.rs"]
 mod slots;
-#[path = "../src/tables/timers.rs"]
+#[path = "../../src/tables/timers.rs"]
 mod timers;
 
 use clock::Tick;

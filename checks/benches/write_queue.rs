@@ -12,17 +12,17 @@
 )]
 
 mod common;
-#[path = "../src/config.rs"]
+#[path = "../../src/config.rs"]
 mod config;
-#[path = "../src/buffer/input.rs"]
+#[path = "../../src/buffer/input.rs"]
 mod input;
-#[path = "../src/buffer/payload.rs"]
+#[path = "../../src/buffer/payload.rs"]
 mod payload;
-#[path = "../src/buffer/pool.rs"]
+#[path = "../../src/buffer/pool.rs"]
 mod pool;
-#[path = "../src/buffer/store.rs"]
+#[path = "../../src/buffer/store.rs"]
 mod store;
-#[path = "../src/buffer/write_queue.rs"]
+#[path = "../../src/buffer/write_queue.rs"]
 mod write_queue;
 
 use bytes::{Buf, Bytes, BytesMut};

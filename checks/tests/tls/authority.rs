@@ -1,5 +1,7 @@
 //! An authority for the tests of TLS: certificates, and those who show or check them.
 
+#![allow(dead_code, unreachable_pub, reason = "each file uses a part of it")]
+
 use rcgen::{Certificate, CertificateParams, CertifiedIssuer, KeyPair, PKCS_ED25519};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
