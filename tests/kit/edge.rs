@@ -16,6 +16,36 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// Three tests for each scenario.
+#[allow(unused_macros, reason = "not every shelf has scenarios")]
+macro_rules! on_both_edges {
+    ($($name:ident,)*) => {$(
+        mod $name {
+            use crate::kit::edge::On;
+
+            #[test]
+            fn on_real_sockets() {
+                super::$name(On::Real);
+            }
+
+            #[test]
+            fn on_the_simulated_network() {
+                super::$name(On::Sim);
+            }
+
+            #[test]
+            fn on_the_simulated_network_with_faults() {
+                for seed in 0..6 {
+                    super::$name(On::Faulty(seed));
+                }
+            }
+        }
+    )*};
+}
+
+#[allow(unused_imports, reason = "not every shelf has scenarios")]
+pub(crate) use on_both_edges;
+
 /// What the handler does with an event.
 pub type React = Box<dyn FnMut(&mut Context, EventKind<'_>)>;
 

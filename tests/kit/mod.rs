@@ -9,6 +9,8 @@
 #[cfg(feature = "sim")]
 pub mod edge;
 pub mod framed;
+#[cfg(feature = "sim")]
+pub mod frames;
 pub mod places;
 pub mod programs;
 #[cfg(feature = "sim")]

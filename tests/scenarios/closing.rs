@@ -1,6 +1,6 @@
 //! Closing and identity: X1 to X11.
 
-use crate::kit::edge::{Edge, On};
+use crate::kit::edge::{Edge, On, on_both_edges};
 use crate::kit::{Life, default, echo, pattern, slot_of, unix_path};
 use sockeye::{Config, ConnId, EventKind, Listen, Reason, Sent};
 use std::cell::RefCell;

@@ -1,7 +1,7 @@
 //! A loop over messages ends by itself when its connection is closed or paused: F1.
 
 use crate::kit::default;
-use crate::kit::edge::{Edge, On};
+use crate::kit::edge::{Edge, On, on_both_edges};
 use sockeye::bytes::Buf;
 use sockeye::codec::{Decoder, Delimited, Fixed, Lines, TextLines};
 use sockeye::{Config, ConnId, Context, EventKind, Input};

@@ -10,32 +10,6 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
-/// Three tests for each scenario.
-macro_rules! on_both_edges {
-    ($($name:ident,)*) => {$(
-        mod $name {
-            use crate::kit::edge::On;
-
-            #[test]
-            fn on_real_sockets() {
-                super::$name(On::Real);
-            }
-
-            #[test]
-            fn on_the_simulated_network() {
-                super::$name(On::Sim);
-            }
-
-            #[test]
-            fn on_the_simulated_network_with_faults() {
-                for seed in 0..6 {
-                    super::$name(On::Faulty(seed));
-                }
-            }
-        }
-    )*};
-}
-
 mod closing;
 mod frames;
 mod looping;

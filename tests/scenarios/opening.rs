@@ -1,6 +1,6 @@
 //! Connecting, listening and accepting: C1 to C7, L2 to L8 without L7, A2.
 
-use crate::kit::edge::On;
+use crate::kit::edge::{On, on_both_edges};
 use crate::kit::{default, echo, unix_path};
 use sockeye::{Accept, Addr, Config, Connect, EventKind, Listen, Origin, Reason};
 use std::cell::Cell;

@@ -1,7 +1,7 @@
 //! Frames by parts: F1, F2, R9, R10.
 
 use crate::kit::default;
-use crate::kit::edge::{Edge, On};
+use crate::kit::edge::{Edge, On, on_both_edges};
 use sockeye::codec::{CodecError, Decoder, LengthPrefixed, Lines, UntilEof};
 use sockeye::{ConnId, Context, EventKind, Frames, Input, InputBuffer, Listen, Reason, Tag};
 use std::cell::RefCell;

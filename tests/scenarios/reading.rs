@@ -1,6 +1,6 @@
 //! Reading: R1 to R8, F6.
 
-use crate::kit::edge::{Edge, On};
+use crate::kit::edge::{Edge, On, on_both_edges};
 use crate::kit::{default, pattern};
 use sockeye::{Config, ConnId, EventKind, Hold, Reason, Sent};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Sources: F4, F5.
 
-use crate::kit::edge::{Edge, On};
+use crate::kit::edge::{Edge, On, on_both_edges};
 use crate::kit::places::file;
 use crate::kit::{default, pattern};
 use sockeye::{ConnId, Context, EventKind, Listen, Output, Pull, Pulled, Reason, Sent, Source};

@@ -1,6 +1,6 @@
 //! Timers, deadlines, messages and fairness: T1 to T8, M2, M4, E3, E6, J12, F8.
 
-use crate::kit::edge::On;
+use crate::kit::edge::{On, on_both_edges};
 use crate::kit::{default, echo, pattern};
 use sockeye::{Config, Deadline, EventKind, Listen, Origin, Reason, TimerId};
 use std::cell::{Cell, RefCell};

@@ -1,6 +1,6 @@
 //! Writing and backpressure: W1 to W12.
 
-use crate::kit::edge::On;
+use crate::kit::edge::{On, on_both_edges};
 use crate::kit::{default, pattern};
 use sockeye::{Config, ConnId, EventKind, Listen, Overflow, Reason, Sent};
 use std::cell::{Cell, RefCell};
