@@ -25,6 +25,9 @@ struct Service {
     unclean: Vec<Closed>,
 }
 
+/// A file of some length.
+const LOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
+
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i ^ (i >> 8)) as u8).collect()
 }
@@ -37,7 +40,7 @@ impl FrameHandler<Lines> for Service {
     fn on_frame(&mut self, cx: &mut Context, conn: ConnId, line: Chunk<'_>) {
         match &line[..] {
             b"file" => {
-                let file = std::fs::File::open("Cargo.lock").unwrap();
+                let file = std::fs::File::open(LOCK).unwrap();
                 let len = file.metadata().unwrap().len();
                 cx.send_from(conn, Source::file(file, 0..len));
                 cx.send(conn, "behind it\n");
@@ -189,7 +192,7 @@ fn talk(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) {
         );
     }
     one.get_mut().say("file\n");
-    let file = std::fs::read("Cargo.lock").unwrap();
+    let file = std::fs::read(LOCK).unwrap();
     let mut came = vec![0; file.len()];
     one.read_exact(&mut came).unwrap();
     assert!(came == file);
