@@ -1,4 +1,4 @@
-//! One scenario, two edges: real sockets, and the simulated network.
+//! One scenario, two edges: real sockets and the simulated network, with TCP or Unix sockets.
 //!
 //! An [`Edge`] is a reactor with the recording handler, and scripted peers around it. What a
 //! scenario says to it means the same on both, and only conditions are waited for: on real sockets
@@ -16,35 +16,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Three tests for each scenario.
-#[allow(unused_macros, reason = "not every shelf has scenarios")]
-macro_rules! on_both_edges {
-    ($($name:ident,)*) => {$(
-        mod $name {
-            use crate::kit::edge::On;
-
-            #[test]
-            fn on_real_sockets() {
-                super::$name(On::Real);
-            }
-
-            #[test]
-            fn on_the_simulated_network() {
-                super::$name(On::Sim);
-            }
-
-            #[test]
-            fn on_the_simulated_network_with_faults() {
-                for seed in 0..6 {
-                    super::$name(On::Faulty(seed));
-                }
-            }
-        }
-    )*};
-}
-
 #[allow(unused_imports, reason = "not every shelf has scenarios")]
-pub(crate) use on_both_edges;
+pub(crate) use super::every::{on_both_edges, on_every_edge};
 
 /// What the handler does with an event.
 pub type React = Box<dyn FnMut(&mut Context, EventKind<'_>)>;
@@ -54,6 +27,9 @@ pub type React = Box<dyn FnMut(&mut Context, EventKind<'_>)>;
 pub enum On {
     Real,
     Sim,
+    /// The same with Unix sockets, wherever a scenario does not name an address.
+    Unix,
+    SimUnix,
     /// The simulated network with this seed, and faults that lose nothing.
     Faulty(u64),
 }
@@ -81,23 +57,33 @@ impl On {
     ) -> Edge {
         let react: React = Box::new(react);
         let (seed, faults) = match self {
-            On::Real => {
-                return Edge::new(Side::Real(Box::new(RealSide {
+            On::Real | On::Unix => {
+                let side = Side::Real(Box::new(RealSide {
                     kit: Kit::with_config(config, react),
                     peers: Vec::new(),
                     held: Vec::new(),
-                })));
+                }));
+                return Edge::new(side, self.is_unix());
             }
-            On::Sim => (1, Faults::default()),
+            On::Sim | On::SimUnix => (1, Faults::default()),
             On::Faulty(seed) => (seed, lossless()),
         };
         let mut world = World::seeded(seed, faults);
         let node = world.start_with("app", config, App::new(react), |_| Ok(()));
-        Edge::new(Side::Sim(world, node))
+        Edge::new(Side::Sim(world, node), self.is_unix())
     }
 
     pub fn is_real(self) -> bool {
-        matches!(self, On::Real)
+        matches!(self, On::Real | On::Unix)
+    }
+
+    pub fn is_unix(self) -> bool {
+        matches!(self, On::Unix | On::SimUnix)
+    }
+
+    /// Faults make turns of their own.
+    pub fn is_faulty(self) -> bool {
+        matches!(self, On::Faulty(_))
     }
 
     /// Are there Unix sockets?
@@ -108,6 +94,7 @@ impl On {
 
 pub struct Edge {
     side: Side,
+    is_unix: bool,
     connected: Vec<ConnId>,
     /// Those of the simulated network, to be closed at the end.
     peers: Vec<Peer>,
@@ -140,9 +127,10 @@ impl RealSide {
 }
 
 impl Edge {
-    fn new(side: Side) -> Edge {
+    fn new(side: Side, is_unix: bool) -> Edge {
         Edge {
             side,
+            is_unix,
             connected: Vec::new(),
             peers: Vec::new(),
         }
@@ -181,9 +169,12 @@ impl Edge {
         self.log().ids[index]
     }
 
-    /// Listens on a free port.
+    /// Listens on a free port, or a path that nobody has.
     pub fn listen(&mut self) -> Addr {
-        self.listen_on(Listen::new("127.0.0.1:0"))
+        match self.is_unix {
+            true => self.listen_on(Addr::unix(unix_path())),
+            false => self.listen_on(Listen::new("127.0.0.1:0")),
+        }
     }
 
     pub fn listen_on(&mut self, listen: impl ToListen) -> Addr {
@@ -255,6 +246,7 @@ impl Edge {
     /// A server for the handler to connect to.
     pub fn server(&mut self) -> Server {
         match &mut self.side {
+            _ if self.is_unix => self.unix_server(),
             Side::Real(_) => {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
                 listener.set_nonblocking(true).unwrap();
@@ -440,7 +432,6 @@ impl Edge {
     /// One `on_close` for every id, no spin, and nothing is left.
     #[track_caller]
     pub fn end(mut self) {
-        // Faults make turns of their own.
         if let Side::Sim(world, _) = &mut self.side {
             world.faults(Faults::default());
             world.advance(Duration::from_millis(10));

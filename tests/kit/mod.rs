@@ -8,6 +8,8 @@
 
 #[cfg(feature = "sim")]
 pub mod edge;
+#[cfg(feature = "sim")]
+pub mod every;
 pub mod framed;
 #[cfg(feature = "sim")]
 pub mod frames;

@@ -2,11 +2,10 @@
 
 use crate::kit;
 use crate::kit::places::until_acked;
-use crate::kit::{Kit, default, other_place, pattern, peer, peer_at, reset, write};
+use crate::kit::{Kit, default, other_place, peer, peer_at, reset, write};
 use socket2::SockRef;
-use sockeye::{Config, ConnId, Context, EventKind, Reason};
+use sockeye::{ConnId, Context, EventKind};
 use std::cell::{Cell, RefCell};
-use std::io::Write;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,150 +19,6 @@ fn nothing_happens(kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>, conn:
     let turns = kit.turn_for(A_WHILE);
     assert!(turns <= 20, "a spin: {turns} turns");
     assert_eq!(kit.log().life(conn).callbacks, before);
-}
-
-/// Both kinds of peers, and their connections, in this order.
-fn two_peers(
-    kit: &mut Kit<impl FnMut(&mut Context, EventKind<'_>)>,
-) -> [(Box<dyn Write>, ConnId); 2] {
-    let addr = kit.listen();
-    let other = kit.listen_on(other_place());
-    let tcp = peer(addr);
-    kit.until("the first is open", |log| log.ids.len() == 1);
-    let unix = peer_at(&other);
-    kit.until("the second is open", |log| log.ids.len() == 2);
-    let ids = &kit.log().ids;
-    [(Box::new(tcp), ids[0]), (Box::new(unix), ids[1])]
-}
-
-// R5
-#[test]
-fn resuming_delivers_what_is_in_the_kernel_with_no_new_packet() {
-    let mut kit = Kit::new(default);
-    for (mut peer, conn) in two_peers(&mut kit) {
-        kit.cx().pause_reads(conn);
-        write(&mut peer, "hello");
-        nothing_happens(&mut kit, conn);
-        kit.cx().resume_reads(conn);
-        kit.until("it comes", |log| log.life(conn).received == b"hello");
-        // Once more: the edge was used up by the first.
-        kit.cx().pause_reads(conn);
-        write(&mut peer, " again");
-        nothing_happens(&mut kit, conn);
-        kit.cx().resume_reads(conn);
-        kit.until("it comes", |log| log.life(conn).received == b"hello again");
-        // A pause in which nothing comes, and a pause of no time.
-        kit.cx().pause_reads(conn);
-        nothing_happens(&mut kit, conn);
-        kit.cx().resume_reads(conn);
-        kit.cx().pause_reads(conn);
-        kit.cx().resume_reads(conn);
-        nothing_happens(&mut kit, conn);
-        write(&mut peer, "!");
-        kit.until("it comes", |log| log.life(conn).received.len() == 12);
-        drop(peer);
-    }
-    kit.until_all_closed();
-    kit.end();
-}
-
-/// Consumes one byte at a time, and pauses after each; a timer resumes, if `by_timer`.
-fn bites(by_timer: bool) {
-    let seen: Rc<RefCell<Vec<String>>> = Rc::default();
-    let bites = seen.clone();
-    let paused: Rc<Cell<Option<ConnId>>> = Rc::default();
-    let conn_to_resume = paused.clone();
-    let mut kit = Kit::new(move |cx, event| match event {
-        EventKind::Data { conn, input } => {
-            bites
-                .borrow_mut()
-                .push(String::from_utf8(input.to_vec()).unwrap());
-            input.take(1);
-            cx.pause_reads(conn);
-            conn_to_resume.set(Some(conn));
-            if by_timer {
-                cx.set_timer(Duration::from_millis(1), 0);
-            }
-        }
-        EventKind::Timer { .. } => drop(cx.resume_reads(conn_to_resume.get().unwrap())),
-        EventKind::Eof { conn, ref input } => {
-            bites.borrow_mut().push(format!("{}.", input.len()));
-            cx.close(conn);
-        }
-        other => default(cx, other),
-    });
-    let addr = kit.listen();
-    let mut peer = peer(addr);
-    write(&mut peer, "abc");
-    until_acked(&peer);
-    drop(peer);
-    while kit.log().count("eof") == 0 {
-        let before = seen.borrow().len();
-        kit.until_cx("the next bite", |_, _| seen.borrow().len() > before);
-        if let Some(conn) = paused.get().filter(|_| !by_timer) {
-            kit.turn();
-            assert_eq!(seen.borrow().len(), before + 1, "the pause does not hold");
-            kit.cx().resume_reads(conn);
-        }
-    }
-    kit.until_all_closed();
-    assert_eq!(*seen.borrow(), ["abc", "bc", "c", "0."]);
-    kit.end();
-}
-
-// R5, R6
-#[test]
-fn resuming_from_outside_offers_what_was_left_over_again_and_then_the_end() {
-    bites(false);
-}
-
-// R5, R6
-#[test]
-fn resuming_in_a_timer_offers_what_was_left_over_again_and_then_the_end() {
-    bites(true);
-}
-
-// R6
-#[test]
-fn a_pause_in_on_data_holds_at_once_and_the_end_waits_too() {
-    let mut config = Config::default();
-    config.receive_buffer = 1024;
-    let mut kit = Kit::with_config(config, |cx, event| match event {
-        EventKind::Data { conn, input } => {
-            // Half of it stays.
-            input.take(512);
-            cx.pause_reads(conn);
-        }
-        other => default(cx, other),
-    });
-    for (mut peer, conn) in two_peers(&mut kit) {
-        write(&mut peer, pattern(4096));
-        drop(peer);
-        kit.until("the first part comes", |log| {
-            log.life(conn).count("data") == 1
-        });
-        nothing_happens(&mut kit, conn);
-        assert_eq!(kit.log().life(conn).callbacks, ["open", "data"]);
-        let mut callbacks = 2;
-        while !kit.log().is_closed(conn) {
-            kit.cx().resume_reads(conn);
-            kit.until("it goes on", |log| {
-                log.life(conn).callbacks.len() > callbacks
-            });
-            let now = &kit.log().life(conn).callbacks;
-            // One piece for each time, and then the end, which is two.
-            let ended = now.contains(&"eof");
-            assert!(ended || now.len() == callbacks + 1, "{now:?}");
-            callbacks = now.len();
-            if ended {
-                kit.until_closed(conn);
-            }
-        }
-        let life = kit.log().life(conn);
-        assert_eq!(life.count("eof"), 1);
-        assert!(matches!(life.reason(), Reason::Eof));
-    }
-    kit.end();
 }
 
 // R6
@@ -222,45 +77,6 @@ fn a_pause_in_on_open_holds() {
         let life = kit.log().life(conn);
         assert_eq!(life.callbacks, ["open", "data", "eof", "close"]);
     }
-    kit.end();
-}
-
-// R7
-#[test]
-fn a_paused_connection_whose_peer_closes_does_not_spin_and_its_end_is_not_lost() {
-    let mut kit = Kit::new(default);
-    for (mut peer, conn) in two_peers(&mut kit) {
-        kit.cx().pause_reads(conn);
-        write(&mut peer, "last words");
-        nothing_happens(&mut kit, conn);
-        drop(peer);
-        nothing_happens(&mut kit, conn);
-        assert!(kit.cx().is_open(conn));
-        kit.cx().resume_reads(conn);
-        kit.until_closed(conn);
-        let life = kit.log().life(conn);
-        assert_eq!(life.callbacks, ["open", "data", "eof", "close"]);
-        assert_eq!(life.received, b"last words");
-    }
-    kit.end();
-}
-
-// R7, R3
-#[test]
-fn a_paused_connection_whose_peer_resets_does_not_spin_and_its_end_is_not_lost() {
-    let mut kit = Kit::new(default);
-    let (mut peer, conn) = kit.accept();
-    kit.cx().pause_reads(conn);
-    write(&mut peer, "last words");
-    until_acked(&peer);
-    reset(peer);
-    nothing_happens(&mut kit, conn);
-    kit.cx().resume_reads(conn);
-    kit.until_all_closed();
-    let life = kit.log().life(conn);
-    assert_eq!(life.callbacks, ["open", "data", "close"]);
-    assert_eq!(life.received, b"last words");
-    assert!(matches!(life.reason(), Reason::Reset), "{life:?}");
     kit.end();
 }
 

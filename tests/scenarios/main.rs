@@ -1,5 +1,6 @@
 //! The promises of docs/promises.md on both edges: each scenario runs on real sockets, on the
-//! simulated network, and there again with faults that lose nothing, from one description.
+//! simulated network, and there again with faults that lose nothing, from one description; and over
+//! Unix sockets of both, where these are no different.
 //!
 //! So the simulation cannot drift from the kernel. What is here is what both can show;
 //! `tests/promises` shows the rest on real sockets.
