@@ -5,6 +5,8 @@ mod running;
 mod team;
 
 pub(crate) use front::Front;
+#[cfg(feature = "sim")]
+pub(crate) use running::{Ended, Life};
 pub use running::{Running, WorkerReport, WorkersReport};
 pub use team::{Team, Worker};
 
@@ -289,9 +291,8 @@ impl Workers {
             let text = "binding threads to processors is not supported on this system";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        let (pin, restarts) = (self.pin, self.restarts);
-        let parts = self.into_parts();
-        running::start(parts, pin, restarts, Arc::new(factory))
+        let pin = self.pin;
+        running::start(self.into_parts(), pin, Arc::new(factory))
     }
 
     /// Starts the workers, and waits until all of them are over: after [`Team::finish`], or
@@ -331,7 +332,8 @@ impl Workers {
         let front = Front::new(self.front, orders, self.listeners, &chairs, self.hand_over);
         let seats = chairs.into_iter().zip(self.contexts);
         Parts {
-            blueprint: self.blueprint,
+            blueprint: Arc::new(self.blueprint),
+            restarts: self.restarts,
             front,
             seats: seats.collect(),
             team,
@@ -341,7 +343,8 @@ impl Workers {
 
 /// What workers are made of, before they have threads.
 pub(crate) struct Parts<M> {
-    blueprint: Blueprint,
+    pub(crate) blueprint: Arc<Blueprint>,
+    pub(crate) restarts: usize,
     pub(crate) front: Front,
     pub(crate) seats: Vec<(Chair, Context)>,
     pub(crate) team: Team<M>,

@@ -74,7 +74,7 @@ impl fmt::Display for WorkersReport {
 }
 
 impl WorkersReport {
-    fn of(workers: Vec<WorkerReport>, error: Option<io::Error>) -> WorkersReport {
+    pub(crate) fn of(workers: Vec<WorkerReport>, error: Option<io::Error>) -> WorkersReport {
         let mut report = Report {
             finished: workers.iter().all(|worker| worker.report.finished),
             ..Report::default()
@@ -114,12 +114,7 @@ impl<M> Running<M> {
     }
 }
 
-pub(super) fn start<M, H, F>(
-    parts: Parts<M>,
-    pin: bool,
-    restarts: usize,
-    factory: Arc<F>,
-) -> io::Result<Running<M>>
+pub(super) fn start<M, H, F>(parts: Parts<M>, pin: bool, factory: Arc<F>) -> io::Result<Running<M>>
 where
     M: Send + 'static,
     H: Handler<M>,
@@ -127,22 +122,16 @@ where
 {
     let Parts {
         blueprint,
+        restarts,
         front,
         seats,
         team,
     } = parts;
-    let blueprint = Arc::new(blueprint);
     let mut threads = Vec::new();
     for (chair, cx) in seats {
-        let life = Life {
-            chair,
-            team: team.clone(),
-            blueprint: blueprint.clone(),
-            pin,
-            restarts,
-        };
-        let (factory, name) = (factory.clone(), format!("sockeye-{}", life.chair.number));
-        let thread = Thread::spawn(name, move || life.live(cx, &*factory));
+        let (factory, name) = (factory.clone(), format!("sockeye-{}", chair.number));
+        let life = Life::new(chair, team.clone(), blueprint.clone(), restarts);
+        let thread = Thread::spawn(name, move || life.live(cx, pin, &*factory));
         threads.push(thread.inspect_err(|_| _ = team.stop())?);
     }
     let front = Thread::spawn("sockeye-accept".to_owned(), move || front.run());
@@ -154,69 +143,56 @@ where
     })
 }
 
+/// What something came to, or what it panicked with.
+pub(crate) type Ended<T> = Result<T, Box<dyn Any + Send>>;
+
 /// The life of a worker, over all its handlers.
-struct Life<M> {
+pub(crate) struct Life<M> {
     chair: Chair,
     team: Team<M>,
     blueprint: Arc<Blueprint>,
-    pin: bool,
     restarts: usize,
+    report: WorkerReport,
 }
 
 impl<M> Life<M> {
-    fn live<H, F>(self, mut cx: Context, factory: &F) -> WorkerReport
+    pub(crate) fn new(
+        chair: Chair,
+        team: Team<M>,
+        blueprint: Arc<Blueprint>,
+        restarts: usize,
+    ) -> Life<M> {
+        Life {
+            chair,
+            team,
+            blueprint,
+            restarts,
+            report: WorkerReport::default(),
+        }
+    }
+
+    fn live<H, F>(mut self, cx: Context, pin: bool, factory: &F) -> WorkerReport
     where
         H: Handler<M>,
         F: Fn(&mut Worker<'_, M>) -> H,
     {
         let number = self.chair.number;
-        if let Some(error) = self.pin.then(|| pin_thread(number).err()).flatten() {
+        if let Some(error) = pin.then(|| pin_thread(number).err()).flatten() {
             log::warn!(target: "sockeye", "worker {number} is not bound to a processor: {error}");
         }
-        let mut report = WorkerReport::default();
-        loop {
-            cx.sit(&self.chair);
-            let mut reactor = Reactor::of_worker(cx, &self.team[number]);
+        let mut next = Some(cx);
+        while let Some(cx) = next {
+            let mut reactor = self.sit(cx);
             let ended = catch_unwind(AssertUnwindSafe(|| self.run(&mut reactor, factory)));
-            report.stats = reactor.context().stats().clone();
-            let mut returns = false;
-            match ended {
-                Ok(Ok(last)) => report.report = last,
-                Ok(Err(error)) => report.error = Some(error),
-                Err(panic) => {
-                    let text = text(&*panic);
-                    log::error!(target: "sockeye", "worker {number} panicked: {text}");
-                    report.panics.push(text);
-                    returns = report.panics.len() <= self.restarts;
-                    returns &= !reactor.finishes() && !self.team.is_ending();
-                    // It was asked to end in the turn in which it panicked.
-                    returns &= !self.team[number].has_stopped();
-                }
-            }
-            // What waits for it goes to others.
-            reactor.leave(returns);
-            // Before it is there again: its mailbox is closed with it. What it holds of a user's
-            // may panic in that, and is no reason for the others to wait for this one.
-            let dropped = catch_unwind(AssertUnwindSafe(|| drop(reactor)));
-            report
-                .panics
-                .extend(dropped.err().map(|panic| text(&*panic)));
-            if !returns {
-                return report;
-            }
-            cx = match self.blueprint.context() {
-                Ok(cx) => cx,
-                Err(error) => {
-                    report.error = Some(error);
-                    self.tell(Order::Gone {
-                        worker: number,
-                        sockets: Vec::new(),
-                        returns: false,
-                    });
-                    return report;
-                }
-            };
+            next = self.end(reactor, ended);
         }
+        self.report
+    }
+
+    /// A reactor for its next handler.
+    pub(crate) fn sit(&self, mut cx: Context) -> Reactor<M> {
+        cx.sit(&self.chair);
+        Reactor::of_worker(cx, &self.team[self.chair.number])
     }
 
     fn run<H, F>(&self, reactor: &mut Reactor<M>, factory: &F) -> io::Result<Report>
@@ -224,17 +200,95 @@ impl<M> Life<M> {
         H: Handler<M>,
         F: Fn(&mut Worker<'_, M>) -> H,
     {
+        match self.begin(reactor, factory) {
+            Some(mut app) => reactor.run(&mut app),
+            None => Ok(Report::default()),
+        }
+    }
+
+    /// Makes the next handler. `None`: the worker was told to stop.
+    pub(crate) fn begin<H, F>(&self, reactor: &mut Reactor<M>, factory: &F) -> Option<H>
+    where
+        F: Fn(&mut Worker<'_, M>) -> H + ?Sized,
+    {
         // One that was away when all were told to stop has not heard it.
         if self.team.is_stopping() {
-            return Ok(Report::default());
+            return None;
         }
         self.tell(Order::Back(self.chair.number));
-        let mut app = factory(&mut Worker {
+        Some(self.make(reactor, factory))
+    }
+
+    /// Makes a handler.
+    pub(crate) fn make<H, F>(&self, reactor: &mut Reactor<M>, factory: &F) -> H
+    where
+        F: Fn(&mut Worker<'_, M>) -> H + ?Sized,
+    {
+        factory(&mut Worker {
             number: self.chair.number,
             reactor,
             team: &self.team,
-        });
-        reactor.run(&mut app)
+        })
+    }
+
+    /// A handler is over, in one way or another. Answers what the next one begins with, if there
+    /// is to be one.
+    pub(crate) fn end(
+        &mut self,
+        mut reactor: Reactor<M>,
+        ended: Ended<io::Result<Report>>,
+    ) -> Option<Context> {
+        let number = self.chair.number;
+        self.report.stats = reactor.context().stats().clone();
+        let mut returns = false;
+        match ended {
+            Ok(Ok(last)) => self.report.report = last,
+            Ok(Err(error)) => self.report.error = Some(error),
+            Err(panic) => {
+                let text = text(&*panic);
+                log::error!(target: "sockeye", "worker {number} panicked: {text}");
+                self.report.panics.push(text);
+                returns = self.report.panics.len() <= self.restarts;
+                returns &= !reactor.finishes() && !self.team.is_ending();
+                // It was asked to end in the turn in which it panicked.
+                returns &= !self.team[number].has_stopped();
+            }
+        }
+        // What waits for it goes to others.
+        reactor.leave(returns);
+        // Before it is there again: its mailbox is closed with it. What it holds of a user's may
+        // panic in that, and is no reason for the others to wait for this one.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(reactor)));
+        let panicked = dropped.err().map(|panic| text(&*panic));
+        self.report.panics.extend(panicked);
+        if !returns {
+            return None;
+        }
+        match self.blueprint.context() {
+            Ok(cx) => Some(cx),
+            Err(error) => {
+                self.report.error = Some(error);
+                self.tell(Order::Gone {
+                    worker: number,
+                    sockets: Vec::new(),
+                    returns: false,
+                });
+                None
+            }
+        }
+    }
+
+    /// How it has gone until now.
+    #[cfg(feature = "sim")]
+    pub(crate) fn report(&self) -> WorkerReport {
+        let report = &self.report;
+        let error = report.error.as_ref();
+        WorkerReport {
+            report: report.report,
+            stats: report.stats.clone(),
+            panics: report.panics.clone(),
+            error: error.map(|error| io::Error::new(error.kind(), error.to_string())),
+        }
     }
 
     fn tell(&self, order: Order) {
