@@ -1,7 +1,14 @@
 //! Messages from other threads.
 
+#[cfg(feature = "sim")]
+mod staged;
+
+#[cfg(feature = "sim")]
+pub(crate) use staged::Round;
 use std::collections::VecDeque;
 use std::fmt;
+#[cfg(feature = "sim")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -83,6 +90,10 @@ impl<M> Sender<M> {
         if self.shared.is_full(&inbox) {
             return Err(SendError::Full(message));
         }
+        #[cfg(feature = "sim")]
+        let Some(message) = self.keep(&mut inbox, message) else {
+            return Ok(());
+        };
         inbox.messages.push_back(message);
         let first = inbox.messages.len() == 1;
         self.shared.waiting.store(true, Ordering::Release);
@@ -103,6 +114,8 @@ impl<M> Sender<M> {
         let inbox = Mutex::new(Inbox {
             messages: VecDeque::new(),
             closed: false,
+            #[cfg(feature = "sim")]
+            staged: Vec::new(),
         });
         Sender {
             shared: Arc::new(Shared {
@@ -112,6 +125,8 @@ impl<M> Sender<M> {
                 limit,
                 held: AtomicUsize::new(0),
                 wake: Mutex::new(None),
+                #[cfg(feature = "sim")]
+                round: OnceLock::new(),
             }),
         }
     }
@@ -177,6 +192,9 @@ struct Shared<M> {
     held: AtomicUsize,
     /// Gone with the reactor: it holds a descriptor, which a sender must not keep open.
     wake: Mutex<Option<Wake>>,
+    /// Of a worker in a world: its messages wait for the end of a round.
+    #[cfg(feature = "sim")]
+    round: OnceLock<Arc<Round>>,
 }
 
 /// Wakes the loop, from any thread.
@@ -185,13 +203,33 @@ type Wake = Box<dyn Fn() + Send + Sync>;
 struct Inbox<M> {
     messages: VecDeque<M>,
     closed: bool,
+    /// Messages of a round that is not over, and who has posted them.
+    #[cfg(feature = "sim")]
+    staged: Vec<(usize, M)>,
+}
+
+impl<M> Inbox<M> {
+    fn len(&self) -> usize {
+        #[cfg(feature = "sim")]
+        let staged = self.staged.len();
+        #[cfg(not(feature = "sim"))]
+        let staged = 0;
+        self.messages.len() + staged
+    }
+
+    fn take_all(&mut self) -> VecDeque<M> {
+        #[cfg(feature = "sim")]
+        let staged = self.staged.drain(..).map(|(_, message)| message);
+        #[cfg(feature = "sim")]
+        self.messages.extend(staged);
+        std::mem::take(&mut self.messages)
+    }
 }
 
 impl<M> Shared<M> {
     fn is_full(&self, inbox: &Inbox<M>) -> bool {
         // Without a limit the senders do not touch what the loop writes for each message.
-        self.limit != usize::MAX
-            && inbox.messages.len() + self.held.load(Ordering::Relaxed) >= self.limit
+        self.limit != usize::MAX && inbox.len() + self.held.load(Ordering::Relaxed) >= self.limit
     }
 
     /// A sender that panicked (in an allocation, say) left a whole queue behind: go on.
@@ -311,7 +349,7 @@ impl<M> Mailbox<M> {
             let mut inbox = self.shared.lock();
             inbox.closed = true;
             self.shared.waiting.store(false, Ordering::Release);
-            std::mem::take(&mut inbox.messages)
+            inbox.take_all()
         };
         drop(self.shared.waker().take());
         let mut all = std::mem::take(&mut self.batch);

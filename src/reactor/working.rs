@@ -4,6 +4,8 @@ use super::Reactor;
 use crate::context::Context;
 use crate::handler::{EventKind, Handler};
 use crate::mailbox::{Mailbox, Sender};
+#[cfg(feature = "sim")]
+use crate::stats::Report;
 
 impl<M> Reactor<M> {
     /// A reactor of this context, for those who send already.
@@ -30,14 +32,10 @@ impl<M> Reactor<M> {
         self.cx.leave(returns);
     }
 
-    /// A turn of a worker is over that others turn. Answers whether the worker is over, too.
+    /// A turn of a worker is over that others turn. Answers the report, if the worker is.
     #[cfg(feature = "sim")]
-    pub(crate) fn end_turn_of_worker(&mut self) -> bool {
-        let is_over = self.cx.end_turn().is_some();
-        if is_over {
-            self.leave(false);
-        }
-        is_over
+    pub(crate) fn end_turn_of_worker(&mut self) -> Option<Report> {
+        self.cx.end_turn()
     }
 
     /// Is it finishing?

@@ -36,6 +36,7 @@ mod node;
 mod peer;
 mod seeds;
 mod trace;
+mod working;
 mod world;
 
 pub use crate::backend::simnet::faults::{Faults, Link};

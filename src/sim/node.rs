@@ -1,13 +1,15 @@
 //! A handler on its reactor, and what the world asks of them.
 
 use super::trace::{NodeTrace, Traced};
+use super::working::Working;
 use crate::backend::Backend;
 use crate::backend::simnet::{SharedNet, Sim};
 use crate::config::Config;
 use crate::context::Context;
 use crate::handler::Handler;
 use crate::reactor::Reactor;
-use crate::stats::{BudgetHits, Stats, Turn};
+use crate::stats::{BudgetHits, Report, Stats, Turn};
+use crate::workers::WorkerReport;
 use std::any::Any;
 use std::fmt;
 use std::io;
@@ -75,7 +77,8 @@ pub(super) trait AnyNode: Any {
     /// One turn. An error is a spin.
     fn turn(&mut self) -> Result<(), String>;
     fn wakes_at(&mut self) -> Option<Instant>;
-    fn poller(&self) -> usize;
+    /// Where its events wait. `None`: it is over, and takes no more.
+    fn poller(&self) -> Option<usize>;
     fn leaks(&self) -> String;
 }
 
@@ -90,8 +93,8 @@ pub(super) struct Running<H, M> {
     idle_turns: usize,
     stats: Stats,
     check: Option<Check<H>>,
-    /// One of several workers, which has not ended.
-    is_worker: bool,
+    /// One of several workers.
+    working: Option<Working<H, M>>,
 }
 
 /// What must hold after every turn.
@@ -133,16 +136,27 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
             idle_turns: 0,
             stats: Stats::default(),
             check: None,
-            is_worker: false,
+            working: None,
         }
     }
 
     /// One of several workers.
-    pub(super) fn worker(reactor: Reactor<M>, app: Traced<H>, poller: usize) -> Running<H, M> {
+    pub(super) fn worker(
+        reactor: Reactor<M>,
+        app: Traced<H>,
+        poller: usize,
+        working: Working<H, M>,
+    ) -> Running<H, M> {
         Running {
-            is_worker: true,
+            working: Some(working),
             ..Running::of(reactor, app, poller)
         }
+    }
+
+    /// The report of a worker that is over.
+    pub(super) fn worker_report(&self) -> Option<WorkerReport> {
+        let working = self.working.as_ref().filter(|working| working.is_over());
+        working.map(Working::report)
     }
 
     pub(super) fn app(&self) -> &H {
@@ -186,14 +200,68 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
     }
 }
 
+/// One of several workers.
+impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
+    /// A turn of a worker, or the beginning of its next handler.
+    fn turn_of_worker(&mut self, mut working: Working<H, M>) -> Turn {
+        let (mut turn, mut ended) = (Turn::default(), None);
+        match working.begin() {
+            Some((reactor, app)) => {
+                self.reactor = reactor;
+                match app {
+                    Ok(Some(app)) => self.app.begin_again(app),
+                    Ok(None) => ended = Some(Ok(Report::default())),
+                    Err(panic) => ended = Some(Err(panic)),
+                }
+            }
+            None => match working.guard(|| self.turn_reactor()) {
+                Ok(its) => {
+                    turn = its;
+                    let end = match turn.stopped {
+                        true => Some(Report::default()),
+                        false => self.reactor.end_turn_of_worker(),
+                    };
+                    ended = end.map(Ok);
+                }
+                Err(panic) => ended = Some(Err(panic)),
+            },
+        }
+        if let Some(ended) = ended {
+            let (none, poller) = working.no_reactor();
+            let reactor = std::mem::replace(&mut self.reactor, none);
+            self.app.note(match ended {
+                Ok(_) => "is over",
+                Err(_) => "has panicked",
+            });
+            self.poller = working.end(reactor, ended.map(Ok)).unwrap_or(poller);
+        }
+        self.working = Some(working);
+        turn
+    }
+
+    fn turn_reactor(&mut self) -> Turn {
+        let result = self.reactor.turn(&mut self.app, Some(Duration::ZERO));
+        result.expect("a simulated wait does not fail")
+    }
+
+    /// When it has something to do.
+    fn next_turn(&self) -> Option<Instant> {
+        let away = self.working.as_ref().is_some_and(Working::is_away);
+        // Long past.
+        match away {
+            true => Some(self.reactor.questions().schedule().created()),
+            false => self.reactor.next_turn(),
+        }
+    }
+}
+
 impl<H: Handler<M> + 'static, M: 'static> AnyNode for Running<H, M> {
     fn turn(&mut self) -> Result<(), String> {
-        let result = self.reactor.turn(&mut self.app, Some(Duration::ZERO));
-        let turn = result.expect("a simulated wait does not fail");
-        if self.is_worker && self.reactor.end_turn_of_worker() {
-            self.is_worker = false;
-        }
-        self.asleep = Some(self.reactor.next_turn());
+        let turn = match self.working.take_if(|working| !working.is_over()) {
+            Some(working) => self.turn_of_worker(working),
+            None => self.turn_reactor(),
+        };
+        self.asleep = Some(self.next_turn());
         if let Some(check) = &mut self.check {
             check(&mut self.app.inner, self.reactor.questions());
         }
@@ -201,11 +269,14 @@ impl<H: Handler<M> + 'static, M: 'static> AnyNode for Running<H, M> {
     }
 
     fn wakes_at(&mut self) -> Option<Instant> {
-        *self.asleep.get_or_insert_with(|| self.reactor.next_turn())
+        if self.asleep.is_none() {
+            self.asleep = Some(self.next_turn());
+        }
+        self.asleep.flatten()
     }
 
-    fn poller(&self) -> usize {
-        self.poller
+    fn poller(&self) -> Option<usize> {
+        Some(self.poller)
     }
 
     fn leaks(&self) -> String {

@@ -155,6 +155,19 @@ impl<H> Traced<H> {
     pub(super) fn new(inner: H, trace: NodeTrace, net: SharedNet) -> Traced<H> {
         Traced { inner, trace, net }
     }
+
+    /// The next handler of a worker: the connections of the last one are gone.
+    pub(super) fn begin_again(&mut self, inner: H) {
+        self.inner = inner;
+        self.trace.conns.clear();
+        self.note("begins again");
+    }
+
+    /// What no callback says.
+    pub(super) fn note(&self, what: &str) {
+        let line = format!("{} {what}", self.trace.name);
+        self.trace.trace.line(&line);
+    }
 }
 
 impl<M, H: Handler<M>> Handler<M> for Traced<H> {

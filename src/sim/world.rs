@@ -11,8 +11,12 @@ use super::trace::Trace;
 use crate::addr::{Target, ToAddr};
 use crate::backend::simnet::faults::{Faults, Link};
 use crate::backend::simnet::{Net, SharedNet};
+use crate::mailbox::Round;
 use crate::options::Listen;
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Handlers, peers, the network between them, and the clock.
@@ -26,7 +30,15 @@ pub struct World {
     trace: Trace,
     /// Turns made since the world began.
     turns: u64,
+    /// A panic of a worker ends the worker, and not the test.
+    catches: Rc<Cell<bool>>,
+    /// Who is being turned, for messages of workers; and their mailboxes, when all were.
+    round: Arc<Round>,
+    mailboxes: Vec<EndRound>,
 }
+
+/// Ends a round for one mailbox, with somebody who chooses.
+type EndRound = Box<dyn Fn(&mut dyn FnMut(usize) -> usize)>;
 
 impl Default for World {
     fn default() -> World {
@@ -57,6 +69,9 @@ impl World {
             seed,
             trace: Trace::default(),
             turns: 0,
+            catches: Rc::default(),
+            round: Arc::default(),
+            mailboxes: Vec::new(),
         }
     }
 

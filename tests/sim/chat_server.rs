@@ -401,3 +401,50 @@ fn workers_come_to_the_same_answers_in_one_order() {
         world.assert_no_leaks();
     }
 }
+
+/// Two rooms, each with two members at every worker: whoever speaks where, all who listen in a room
+/// hear the same, each speaker in the order of its lines, and nothing of the other room.
+#[test]
+fn rooms_that_span_workers_hear_all_in_one_order() {
+    for seed in seeds(0..30) {
+        let mut world = World::seeded(seed, Faults::default());
+        world.start_workers(
+            "chat",
+            (3, Config::default()),
+            |mut workers| workers.listen(PORT).map(|_| workers),
+            |worker| Chat::of_worker(worker, args()),
+        );
+        let mut rooms = Vec::new();
+        for room in ["tea", "rum"] {
+            let members: Vec<Peer> = (0..6)
+                .map(|number| join(&mut world, &format!("{room}{number}")))
+                .collect();
+            for member in &members {
+                say(&mut world, member, &format!("/join {room}"));
+            }
+            rooms.push((room, members));
+        }
+        for (_, members) in &rooms {
+            members.iter().for_each(|member| drop(member.received()));
+        }
+        for line in 1..=3 {
+            for member in rooms.iter().flat_map(|(_, members)| &members[..3]) {
+                member.send(format!("{line}\n"));
+            }
+        }
+        world.settle();
+        for (room, members) in &rooms {
+            let heard = members[3].received();
+            for other in &members[4..] {
+                assert_eq!(other.received(), heard, "seed {seed}");
+            }
+            for speaker in 0..3 {
+                let its = format!("{room}{speaker}: ");
+                let said = heard.lines().filter_map(|line| line.strip_prefix(&its));
+                let said: Vec<&str> = said.collect();
+                assert_eq!(said, ["1", "2", "3"], "seed {seed}: {heard}");
+            }
+            assert_eq!(heard.lines().count(), 9, "seed {seed}: {heard}");
+        }
+    }
+}

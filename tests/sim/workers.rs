@@ -1,8 +1,9 @@
 //! K1, K2: several workers in one simulated world.
 
-use sockeye::sim::{Faults, Peer, World, seeds};
+use sockeye::sim::{Faults, Node, Peer, World, seeds};
 use sockeye::{
-    Closed, Config, ConnId, Context, HandOver, Handler, Input, ListenerId, Origin, Sent, Workers,
+    Closed, Config, ConnId, Context, HandOver, Handler, Input, ListenerId, Origin, Sent, Team,
+    Workers,
 };
 use std::cell::Cell;
 use std::io;
@@ -88,13 +89,15 @@ fn run(seed: u64, faults: Faults, alone: bool) -> u64 {
         0 => HandOver::LeastConnections,
         _ => HandOver::RoundRobin,
     };
-    let (nodes, team) =
-        world.start_workers("server", (3, Config::default()), listens(choose), |_| {
-            Echo {
-                seen: all.clone(),
-                conns: Vec::new(),
-            }
-        });
+    let (nodes, team) = world.start_workers(
+        "server",
+        (3, Config::default()),
+        listens(choose),
+        move |_| Echo {
+            seen: all.clone(),
+            conns: Vec::new(),
+        },
+    );
     assert!(nodes.iter().all(|node| node.host() == nodes[0].host()));
     let mut peers: Vec<Peer> = Vec::new();
     for round in 0..8 {
@@ -199,7 +202,7 @@ fn workers_listen_all_or_none() {
         let mut workers = workers.hand_over(HandOver::LeastConnections);
         workers.listen(AT).map(|_| workers)
     };
-    let (nodes, _) = world.start_workers("server", (2, Config::default()), setup, |_| Echo {
+    let (nodes, _) = world.start_workers("server", (2, Config::default()), setup, move |_| Echo {
         seen: all.clone(),
         conns: Vec::new(),
     });
@@ -216,7 +219,7 @@ fn with_no_descriptors_for_the_loop_that_accepts_one_worker_is_told_and_it_tries
     let seen = Rc::new(Seen::default());
     let all = seen.clone();
     let setup = listens(HandOver::LeastConnections);
-    let (nodes, _) = world.start_workers("server", (2, Config::default()), setup, |_| Echo {
+    let (nodes, _) = world.start_workers("server", (2, Config::default()), setup, move |_| Echo {
         seen: all.clone(),
         conns: Vec::new(),
     });
@@ -233,4 +236,181 @@ fn with_no_descriptors_for_the_loop_that_accepts_one_worker_is_told_and_it_tries
     let shares: Vec<usize> = nodes.iter().map(|at| world.app(*at).conns.len()).collect();
     assert_eq!((shares, seen.errors.get()), (vec![3, 3], 4));
     drop(peers);
+}
+
+/// Tells all of what it was told: the number of its worker and of the message.
+struct Gossip {
+    number: usize,
+    team: Team<(usize, usize)>,
+    heard: Vec<(usize, usize)>,
+}
+
+impl Handler<(usize, usize)> for Gossip {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, input: &mut Input) {
+        for byte in input.take_all().iter() {
+            self.team.broadcast((self.number, usize::from(*byte)));
+        }
+    }
+
+    fn on_message(&mut self, _: &mut Context, said: (usize, usize)) {
+        self.heard.push(said);
+    }
+}
+
+#[test]
+fn messages_of_each_worker_come_in_order_and_those_of_several_in_any() {
+    let mut differs = 0;
+    for seed in seeds(0..20) {
+        let mut world = World::seeded(seed, Faults::default());
+        let setup = listens(HandOver::RoundRobin);
+        let (nodes, _) =
+            world.start_workers("server", (3, Config::default()), setup, |worker| Gossip {
+                number: worker.number(),
+                team: worker.team().clone(),
+                heard: Vec::new(),
+            });
+        let peers = [(); 3].map(|()| world.connect(AT));
+        world.settle();
+        for peer in &peers {
+            peer.send([1, 2, 3]);
+        }
+        world.settle();
+        let heard = [0, 1, 2].map(|at| world.app(nodes[at]).heard.clone());
+        for all in &heard {
+            for number in 0..3 {
+                let its = all.iter().filter(|said| said.0 == number);
+                let its: Vec<usize> = its.map(|said| said.1).collect();
+                assert_eq!(its, [1, 2, 3], "seed {seed}");
+            }
+        }
+        differs += usize::from(heard[0] != heard[1] || heard[1] != heard[2]);
+    }
+    assert!(differs > 0, "all workers have heard all in one order");
+}
+
+/// Panics at a byte of 1, and at the end if it has heard a 2.
+struct Fragile {
+    lives: Rc<Cell<usize>>,
+    panics_later: bool,
+}
+
+impl Handler for Fragile {
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
+        let bytes = input.take_all();
+        assert!(!bytes.contains(&1), "a one");
+        self.panics_later |= bytes.contains(&2);
+        cx.send(conn, bytes);
+    }
+
+    fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
+        assert!(!self.panics_later, "a two");
+        cx.close(conn);
+    }
+}
+
+/// One worker that may begin again once; what it panics with is no end of the test.
+fn fragile(seed: u64, lives: &Rc<Cell<usize>>) -> (World, Vec<Node<Fragile>>, Team<()>) {
+    let mut world = World::seeded(seed, Faults::default());
+    let all = lives.clone();
+    let setup = |workers: Workers| {
+        let mut workers = workers.restarts(1);
+        workers.listen(AT).map(|_| workers)
+    };
+    let (nodes, team) = world.start_workers("server", (1, Config::default()), setup, move |_| {
+        more(&all);
+        Fragile {
+            lives: all.clone(),
+            panics_later: false,
+        }
+    });
+    world.catch_panics();
+    (world, nodes, team)
+}
+
+// K3
+#[test]
+fn a_worker_in_a_world_begins_again_as_often_as_it_may() {
+    for seed in seeds(0..10) {
+        let lives = Rc::default();
+        let (mut world, nodes, team) = fragile(seed, &lives);
+        let peers = [(); 2].map(|()| world.connect(AT));
+        world.settle();
+        peers[0].send([1]);
+        world.settle();
+        assert!(peers.iter().all(|peer| peer.is_closed()));
+        assert_eq!((lives.get(), team[0].is_closed()), (2, false));
+        assert_eq!(world.app(nodes[0]).lives.get(), 2);
+        let peer = world.connect(AT);
+        peer.send([3]);
+        world.settle();
+        assert_eq!(peer.received_bytes(), [3]);
+        assert!(world.workers_report(&nodes).is_none());
+        peer.send([1]);
+        world.settle();
+        // Nobody is left: who comes is refused.
+        assert!(peer.is_closed() && team[0].is_closed());
+        assert!(world.connect(AT).was_reset());
+        let report = world.workers_report(&nodes).unwrap();
+        assert_eq!(report.workers[0].panics, ["a one", "a one"]);
+        assert!(!report.report.finished && lives.get() == 2);
+        peers.iter().chain([&peer]).for_each(Peer::close);
+        world.settle();
+        world.assert_no_leaks();
+        assert_eq!(world.trace().matches("has panicked").count(), 2);
+    }
+}
+
+// K3
+#[test]
+fn a_worker_in_a_world_that_panics_in_a_finish_does_not_begin_again() {
+    let lives = Rc::default();
+    let (mut world, nodes, team) = fragile(1, &lives);
+    let peer = world.connect(AT);
+    peer.send([2]);
+    world.settle();
+    team.finish(Duration::from_secs(1));
+    world.settle();
+    assert!(peer.is_closed());
+    let report = world.workers_report(&nodes).unwrap();
+    assert_eq!(report.workers[0].panics, ["a two"]);
+    assert_eq!(lives.get(), 1);
+}
+
+#[test]
+#[should_panic(expected = "a one")]
+fn a_panic_comes_out_of_a_world_that_was_not_told_to_catch_it() {
+    let mut world = World::new();
+    let setup = listens(HandOver::RoundRobin);
+    world.start_workers("server", (2, Config::default()), setup, |_| Fragile {
+        lives: Rc::default(),
+        panics_later: false,
+    });
+    world.connect(AT).send([1]);
+    world.settle();
+}
+
+// K1
+#[test]
+fn a_worker_in_a_world_that_is_stopped_is_over_and_the_others_go_on() {
+    let mut world = World::new();
+    let setup = listens(HandOver::LeastConnections);
+    let (nodes, team) = world.start_workers("server", (2, Config::default()), setup, |_| Echo {
+        seen: Rc::default(),
+        conns: Vec::new(),
+    });
+    let peers: Vec<Peer> = (0..4).map(|_| world.connect(AT)).collect();
+    world.settle();
+    assert!(team[1].stop());
+    world.settle();
+    assert!(team[1].is_closed() && !team[0].is_closed());
+    assert_eq!(peers.iter().filter(|peer| peer.is_open()).count(), 2);
+    let more: Vec<Peer> = (0..4).map(|_| world.connect(AT)).collect();
+    world.settle();
+    assert_eq!(world.app(nodes[0]).conns.len(), 6);
+    assert!(team.stop());
+    world.settle();
+    let report = world.workers_report(&nodes).unwrap();
+    assert!(!report.report.finished);
+    peers.iter().chain(&more).for_each(Peer::close);
+    world.assert_no_leaks();
 }

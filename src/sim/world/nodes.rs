@@ -181,7 +181,7 @@ impl World {
     }
 
     #[track_caller]
-    fn running<H: Handler<M> + 'static, M: 'static>(
+    pub(super) fn running<H: Handler<M> + 'static, M: 'static>(
         &mut self,
         node: Node<H, M>,
     ) -> &mut Running<H, M> {

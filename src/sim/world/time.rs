@@ -124,12 +124,16 @@ impl World {
         let mut any = false;
         for index in order {
             if self.is_busy(index) {
-                self.nodes[index]
-                    .turn()
-                    .map_err(|spin| format!("{}: {spin}", self.names[index]))?;
+                self.round.turns(Some(index));
+                let turned = self.nodes[index].turn();
+                self.round.turns(None);
+                turned.map_err(|spin| format!("{}: {spin}", self.names[index]))?;
                 self.turns += 1;
                 any = true;
             }
+        }
+        for end_round in &self.mailboxes {
+            end_round(&mut |below| self.net.lock().random.below(below as u64) as usize);
         }
         Ok(any)
     }
@@ -139,6 +143,7 @@ impl World {
         let node = &mut self.nodes[index];
         let now = self.net.lock().instant();
         let due = node.wakes_at().is_some_and(|at| at <= now);
-        due || self.net.lock().has_events(node.poller())
+        let poller = node.poller();
+        due || poller.is_some_and(|poller| self.net.lock().has_events(poller))
     }
 }

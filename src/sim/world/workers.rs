@@ -4,39 +4,57 @@ use super::World;
 use crate::backend::Backend;
 use crate::backend::simnet::Sim;
 use crate::config::Config;
+use crate::context::Context;
 use crate::handler::Handler;
-use crate::reactor::Reactor;
 use crate::sim::node::{AnyNode, Node, Running};
 use crate::sim::trace::Traced;
-use crate::workers::{Front, Parts, Team, Worker, Workers};
+use crate::sim::working::{Shop, Working};
+use crate::workers::{Front, Life, Parts, Team, Worker, Workers, WorkersReport};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The loop that accepts for workers.
 struct Accepting {
-    front: Front,
+    /// `None`: all workers are over.
+    front: Option<Front>,
     poller: usize,
     /// When it wakes if nothing comes; outer `None`: it has still to look.
     asleep: Option<Option<Instant>>,
-    ended: bool,
+}
+
+impl Accepting {
+    fn next_turn(&self) -> Option<Instant> {
+        self.front.as_ref().and_then(Front::next_turn)
+    }
 }
 
 impl AnyNode for Accepting {
     fn turn(&mut self) -> Result<(), String> {
-        let turned = self.front.turn(Some(Duration::ZERO));
-        self.ended |= !turned.expect("a simulated wait does not fail");
-        self.asleep = Some(self.front.next_turn().filter(|_| !self.ended));
+        let turned = self
+            .front
+            .as_mut()
+            .map(|front| front.turn(Some(Duration::ZERO)));
+        let turned = turned.transpose();
+        if turned.expect("a simulated wait does not fail") == Some(false) {
+            // Its listeners are closed with it.
+            self.front = None;
+        }
+        self.asleep = Some(self.next_turn());
         Ok(())
     }
 
     fn wakes_at(&mut self) -> Option<Instant> {
-        *self.asleep.get_or_insert_with(|| self.front.next_turn())
+        if self.asleep.is_none() {
+            self.asleep = Some(self.next_turn());
+        }
+        self.asleep.flatten()
     }
 
-    fn poller(&self) -> usize {
-        self.poller
+    fn poller(&self) -> Option<usize> {
+        self.front.as_ref().map(|_| self.poller)
     }
 
     fn leaks(&self) -> String {
@@ -45,11 +63,39 @@ impl AnyNode for Accepting {
 }
 
 impl World {
+    /// From now on a callback that panics ends its worker, as in a real run of [`Workers`]: its
+    /// connections are closed, the others go on, and it begins again if `restarts` lets it. What it
+    /// has panicked with is in [`workers_report`](World::workers_report). Default: a panic comes
+    /// out of `advance` and its kin, so that an assertion of a handler fails its test.
+    pub fn catch_panics(&mut self) {
+        self.catches.set(true);
+    }
+
+    /// How workers came to their end, as [`Running::join`](crate::Running::join) answers it.
+    /// `None`: one of them is not over.
+    ///
+    /// # Panics
+    ///
+    /// When a node is of another world.
+    #[track_caller]
+    pub fn workers_report<H, M>(&mut self, nodes: &[Node<H, M>]) -> Option<WorkersReport>
+    where
+        H: Handler<M> + 'static,
+        M: 'static,
+    {
+        let each = nodes.iter().map(|node| self.running(*node).worker_report());
+        let all: Option<Vec<_>> = each.collect();
+        all.map(|all| WorkersReport::of(all, None))
+    }
+
     /// Starts workers on one host, each a node of its own in this world: `NAME-0`, `NAME-1` and so
     /// on, and a loop that accepts for them. They are turned in an order that the seed chooses, one
-    /// at a time, hand-over included. `setup` listens, and may choose how they are handed to.
+    /// at a time, hand-over included. Messages of several workers that are turned in one round come
+    /// to each worker in an order of its own, and those of one worker in the order of posting, as
+    /// from threads. `setup` listens, and may choose how they are handed to.
     ///
-    /// The team is for messages to all, and for the end of all.
+    /// The team is for messages to all, and for the end of all. The factory makes the handlers at
+    /// once, and those of workers that begin again: see [`catch_panics`](World::catch_panics).
     ///
     /// # Panics
     ///
@@ -60,7 +106,7 @@ impl World {
         name: &str,
         (count, config): (usize, Config),
         setup: impl FnOnce(Workers) -> io::Result<Workers>,
-        factory: impl Fn(&mut Worker<'_, M>) -> H,
+        factory: impl Fn(&mut Worker<'_, M>) -> H + 'static,
     ) -> (Vec<Node<H, M>>, Team<M>)
     where
         H: Handler<M> + 'static,
@@ -83,36 +129,68 @@ impl World {
         let workers = Workers::on_backends(count, config, front, backend).and_then(setup);
         let workers = workers.unwrap_or_else(|error| panic!("{name} failed to start: {error}"));
         let Parts {
-            front, seats, team, ..
+            blueprint,
+            restarts,
+            front,
+            seats,
+            team,
         } = workers.into_parts::<M>();
+        self.stage(&team);
         let mut nodes = Vec::new();
-        let pollers = pollers.lock().unwrap_or_else(PoisonError::into_inner);
-        for (number, (chair, mut cx)) in seats.into_iter().enumerate() {
-            let name = format!("{name}-{number}");
-            assert!(
-                !self.names.contains(&name),
-                "there is already a node named {name}"
-            );
-            cx.sit(&chair);
-            let mut reactor = Reactor::of_worker(cx, &team[number]);
-            let app = factory(&mut Worker {
-                number,
-                reactor: &mut reactor,
-                team: &team,
-            });
-            let app = Traced::new(app, self.trace.of(&name), self.net.clone());
-            let running = Running::worker(reactor, app, pollers[number]);
+        let shop = Shop {
+            factory: Rc::new(factory),
+            pollers,
+            net: self.net.clone(),
+            host,
+            catches: self.catches.clone(),
+        };
+        for (number, (chair, cx)) in seats.into_iter().enumerate() {
+            let life = Life::new(chair, team.clone(), blueprint.clone(), restarts);
+            let running = self.worker(&format!("{name}-{number}"), number, life, cx, &shop);
             nodes.push(Node::new(self.id, self.nodes.len(), first));
             self.nodes.push(Box::new(running));
-            self.names.push(name);
+            self.names.push(format!("{name}-{number}"));
         }
         self.nodes.push(Box::new(Accepting {
-            front,
+            front: Some(front),
             poller: front_poller,
             asleep: None,
-            ended: false,
         }));
         self.names.push(format!("{name}-accept"));
         (nodes, team)
+    }
+
+    /// What workers post is seen by others when the round is over.
+    fn stage<M: 'static>(&mut self, team: &Team<M>) {
+        for sender in team.iter() {
+            sender.stage(&self.round);
+            let sender = sender.clone();
+            let end_round = move |pick: &mut dyn FnMut(usize) -> usize| sender.end_round(pick);
+            self.mailboxes.push(Box::new(end_round));
+        }
+    }
+
+    #[track_caller]
+    fn worker<H, M>(
+        &self,
+        name: &str,
+        number: usize,
+        life: Life<M>,
+        cx: Context,
+        shop: &Shop<H, M>,
+    ) -> Running<H, M>
+    where
+        H: Handler<M> + 'static,
+        M: 'static,
+    {
+        assert!(
+            self.names.iter().all(|taken| taken != name),
+            "there is already a node named {name}"
+        );
+        let mut reactor = life.sit(cx);
+        let app = life.make(&mut reactor, &*shop.factory);
+        let app = Traced::new(app, self.trace.of(name), self.net.clone());
+        let working = Working::new(life, shop.clone());
+        Running::worker(reactor, app, shop.poller(number), working)
     }
 }
