@@ -12,6 +12,7 @@ mod acts;
 mod dials;
 mod judge;
 mod ledger;
+mod mate;
 mod more;
 mod plan;
 mod player;

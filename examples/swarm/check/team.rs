@@ -1,85 +1,24 @@
-//! Several workers in a world of their own, which every fourth seed has besides.
+//! Several workers in a world of their own, which every fourth seed has besides: peers come, and
+//! workers end, are stopped, or panic in a callback and begin again.
 
+use super::mate::{BYE, Echo, PLANNED, Say, Seen, Where};
 use super::random::Random;
 use sockeye::sim::{Faults, Node, Peer, World};
-use sockeye::{Closed, Config, ConnId, Context, HandOver, Handler, Input, Origin, Sent, Team};
-use std::cell::Cell;
+use sockeye::{Config, HandOver, Team};
 use std::rc::Rc;
 use std::time::Duration;
 
 const AT: &str = "10.0.0.1:7000";
-const BYE: &[u8] = b"bye";
 
 /// What is calm comes to rest within this time; a listener that rests has rested by then.
-const CALM: Duration = Duration::from_secs(20);
+pub const CALM: Duration = Duration::from_secs(20);
 
-/// What all workers have seen; in a world there is one thread.
-#[derive(Default)]
-struct Seen {
-    opened: Cell<usize>,
-    closed: Cell<usize>,
-    told: Cell<usize>,
-}
-
-fn more(count: &Cell<usize>) {
-    count.set(count.get() + 1);
-}
-
-#[derive(Clone)]
-enum Say {
-    /// The next message to all.
-    Next(usize),
-    /// One worker is to end alone.
-    End,
-}
-
-struct Echo {
-    seen: Rc<Seen>,
-    conns: Vec<ConnId>,
-    heard: usize,
-    ends: bool,
-}
-
-impl Handler<Say> for Echo {
-    fn on_open(&mut self, cx: &mut Context, conn: ConnId, origin: Origin) {
-        assert!(
-            matches!(origin, Origin::Accepted(id) if self.ends || cx.listener_addr(id).is_some()),
-            "a worker was handed a connection of a listener that it does not know"
-        );
-        more(&self.seen.opened);
-        self.conns.push(conn);
-    }
-
-    fn on_data(&mut self, cx: &mut Context, conn: ConnId, input: &mut Input) {
-        if cx.send(conn, input.take_all()) == Sent::Wait {
-            cx.pause_until_drained(conn);
-        }
-    }
-
-    fn on_message(&mut self, cx: &mut Context, say: Say) {
-        match say {
-            Say::Next(number) => {
-                assert_eq!(number, self.heard, "a message to all came out of order");
-                self.heard += 1;
-            }
-            Say::End => {
-                self.ends = true;
-                cx.finish(CALM);
-            }
-        }
-    }
-
-    fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
-        more(&self.seen.told);
-        self.ends = true;
-        cx.send(conn, BYE);
-        cx.close(conn);
-    }
-
-    fn on_close(&mut self, _: &mut Context, conn: ConnId, _: Closed) {
-        more(&self.seen.closed);
-        self.conns.retain(|other| *other != conn);
-    }
+/// What is to happen to a worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blow {
+    Stop,
+    Finish,
+    Panic(Where),
 }
 
 struct Play {
@@ -88,11 +27,13 @@ struct Play {
     seen: Rc<Seen>,
     nodes: Vec<Node<Echo, Say>>,
     team: Team<Say>,
+    hand_over: HandOver,
+    restarts: usize,
     /// Peers, and what they have sent.
     peers: Vec<(Peer, Vec<u8>)>,
     posted: usize,
-    /// The worker that ended alone said no word.
-    stops: bool,
+    /// Workers that were stopped: their handlers were not told.
+    stopped: Vec<bool>,
 }
 
 /// Plays the workers of a seed, if it has any. Answers the hash of their trace.
@@ -108,25 +49,22 @@ pub fn play(seed: u64) -> u64 {
         (faults.late_edges, faults.spurious, faults.accept_fails) = (100, 30, 50);
     }
     let mut world = World::seeded(seed, faults);
-    let seen = Rc::new(Seen::default());
-    let choose = *random.pick(&[HandOver::LeastConnections, HandOver::RoundRobin]);
+    world.catch_panics();
+    let hand_over = *random.pick(&[HandOver::LeastConnections, HandOver::RoundRobin]);
+    let restarts = random.below(3);
     let mut config = Config::default();
     config.accepts_per_turn = random.range(1, 8);
-    let size = (random.range(2, 4), config);
+    let workers = random.range(2, 4);
+    let seen = Rc::new(Seen::new(workers));
     let all = seen.clone();
     let (nodes, team) = world.start_workers(
         "team",
-        size,
+        (workers, config),
         |workers| {
-            let mut workers = workers.hand_over(choose);
+            let mut workers = workers.hand_over(hand_over).restarts(restarts);
             workers.listen(AT).map(|_| workers)
         },
-        |_| Echo {
-            seen: all.clone(),
-            conns: Vec::new(),
-            heard: 0,
-            ends: false,
-        },
+        move |worker| Echo::new(worker.number(), all.clone()),
     );
     let mut play = Play {
         world,
@@ -134,38 +72,54 @@ pub fn play(seed: u64) -> u64 {
         seen,
         nodes,
         team,
+        hand_over,
+        restarts,
         peers: Vec::new(),
         posted: 0,
-        stops: false,
+        stopped: vec![false; workers],
     };
     play.rounds();
     play.rest();
+    play.even_out();
     play.end();
+    play.judge();
     play.world.trace_hash()
 }
 
 impl Play {
+    /// What befalls whom, and when. The first worker outlives it, for somebody must be there to
+    /// take what another leaves: it panics as often as it may begin again.
+    fn blows(&mut self) -> Vec<(usize, usize, Blow)> {
+        let mut blows = Vec::new();
+        let mut lives = self.restarts;
+        for _ in 0..self.random.below(4) {
+            let (round, worker) = (self.random.below(8), self.random.below(self.nodes.len()));
+            let blow = match self.random.below(10) {
+                0 | 1 => Blow::Stop,
+                2 | 3 => Blow::Finish,
+                _ => Blow::Panic(*self.random.pick(&Where::ALL)),
+            };
+            if worker == 0 {
+                if lives == 0 || !matches!(blow, Blow::Panic(_)) {
+                    continue;
+                }
+                lives -= 1;
+            }
+            blows.push((round, worker, blow));
+        }
+        blows
+    }
+
     fn rounds(&mut self) {
-        // The first stays, for somebody must be there to take what another leaves.
-        let ends = match self.random.percent(50) {
-            true => Some((
-                self.random.below(8),
-                self.random.range(1, self.nodes.len() - 1),
-            )),
-            false => None,
-        };
+        let blows = self.blows();
         for round in 0..8 {
             self.connect();
-            if let Some((_, worker)) = ends.filter(|(when, _)| *when == round) {
+            for (_, worker, blow) in blows.iter().filter(|(when, ..)| *when == round) {
                 self.connect();
                 // At some moment of their way to a worker.
                 let micros = self.random.below(300) as u64;
                 self.world.advance(Duration::from_micros(micros));
-                self.stops = self.random.percent(70);
-                match self.stops {
-                    true => drop(self.team[worker].stop()),
-                    false => drop(self.team[worker].send(Say::End)),
-                }
+                self.strike(*worker, *blow);
                 self.connect();
             }
             self.team.broadcast(Say::Next(self.posted));
@@ -175,60 +129,164 @@ impl Play {
         }
     }
 
+    fn strike(&mut self, worker: usize, blow: Blow) {
+        match blow {
+            Blow::Stop => self.stopped[worker] |= self.team[worker].stop(),
+            // One that is over hears neither.
+            Blow::Finish => drop(self.team[worker].send(Say::End)),
+            Blow::Panic(at) => drop(self.team[worker].send(Say::Panic(at))),
+        }
+    }
+
     fn connect(&mut self) {
         for _ in 0..self.random.below(6) {
-            let peer = self.world.connect(AT);
             let len = self.random.skewed(5000);
-            let bytes = self.random.bytes(len);
-            peer.send(&bytes);
-            self.peers.push((peer, bytes));
+            self.connect_with(len);
         }
+    }
+
+    fn connect_with(&mut self, len: usize) {
+        let peer = self.world.connect(AT);
+        let bytes = self.random.bytes(len);
+        peer.send(&bytes);
+        self.peers.push((peer, bytes));
+    }
+
+    /// Those that are there: each that is over has closed its mailbox.
+    fn alive(&self) -> Vec<usize> {
+        let all = 0..self.nodes.len();
+        all.filter(|number| !self.team[*number].is_closed())
+            .collect()
+    }
+
+    /// How many connections each of those has that are there.
+    fn shares(&self) -> Vec<usize> {
+        let alive = self.alive().into_iter();
+        alive
+            .map(|number| self.world.app(self.nodes[number]).len())
+            .collect()
     }
 
     /// When all is calm, somebody has everybody, and all that was said was answered.
     fn rest(&mut self) {
         self.world.faults(Faults::default());
         self.world.advance(CALM);
+        self.team.broadcast(Say::Next(self.posted));
+        self.posted += 1;
+        self.world.advance(CALM);
+        self.seen.assert_sound();
         assert_eq!(
-            self.seen.opened.get(),
+            self.seen.opened.get() + self.seen.drowned.get(),
             self.peers.len(),
             "who was accepted was lost on the way to a worker"
         );
-        for (peer, sent) in self.peers.iter().filter(|(peer, _)| peer.is_open()) {
+        let open = self.peers.iter().filter(|(peer, _)| peer.is_open()).count();
+        assert_eq!(
+            self.shares().iter().sum::<usize>(),
+            open,
+            "the connections of a worker that is gone are open"
+        );
+        for (peer, sent) in &self.peers {
+            let heard = peer.received_bytes();
             assert!(
-                self.stops
-                    || peer.received_bytes() == *sent
-                    || peer.received_bytes().ends_with(BYE),
+                !peer.is_open() || heard == *sent,
                 "a worker did not answer all that was said"
             );
         }
-        let first = self.world.app(self.nodes[0]);
-        assert_eq!(first.heard, self.posted, "a message to all was lost");
+        for number in self.alive() {
+            let heard = self.world.app(self.nodes[number]).heard;
+            assert_eq!(heard, Some(self.posted), "a message to all was lost");
+        }
+        assert!(!self.team[0].is_closed(), "a worker did not begin again");
     }
 
-    /// All are told of the end, those too who have just come.
+    /// By a batch of equals the shares become even, whatever was before.
+    fn even_out(&mut self) {
+        if self.hand_over != HandOver::LeastConnections || !self.random.percent(30) {
+            return;
+        }
+        let shares = self.shares();
+        let panics = self.seen.panics();
+        let most = shares.iter().max().copied().unwrap_or(0);
+        let missing: usize = shares.iter().map(|share| most - share).sum();
+        for _ in 0..missing + self.random.below(4) {
+            self.connect_with(1);
+        }
+        self.world.advance(CALM);
+        let shares = self.shares();
+        let (least, most) = (shares.iter().min(), shares.iter().max());
+        // One that was to panic at the next peer has, and has lost what it had.
+        let is_calm = panics == self.seen.panics();
+        assert!(
+            !is_calm
+                || least
+                    .zip(most)
+                    .is_some_and(|(least, most)| most - least <= 1),
+            "after a batch of equals the shares are {shares:?}"
+        );
+    }
+
+    /// All are told of the end, those too who have just come. Whoever comes then is refused.
     fn end(&mut self) {
         self.connect();
         let micros = self.random.below(200) as u64;
         self.world.advance(Duration::from_micros(micros));
         self.team.finish(CALM);
+        self.world.settle();
+        let late = self.world.connect(AT);
+        self.world.settle();
+        assert!(late.was_reset(), "somebody is accepted while all finish");
         self.world.advance(CALM * 3);
         for (peer, _) in &self.peers {
             let heard = peer.received_bytes();
             assert!(
-                self.stops || heard.is_empty() || heard.ends_with(BYE) || peer.was_reset(),
+                !peer.is_open() || heard.ends_with(BYE),
                 "a finish of all did not tell everybody"
             );
             peer.close();
         }
         self.world.advance(CALM * 3);
-        let (opened, closed) = (self.seen.opened.get(), self.seen.closed.get());
+    }
+
+    /// What was told and what is reported agree, and nothing is left.
+    fn judge(&mut self) {
+        self.seen.assert_sound();
+        let report = self.world.workers_report(&self.nodes);
+        let report = report.expect("all have finished, and not all workers are over");
+        let seen = &self.seen;
         // Who is stopped tells nobody.
-        if !self.stops {
-            assert_eq!(opened, closed, "a connection of a worker has no end");
-            let told = self.seen.told.get();
-            assert_eq!(opened, told, "somebody was not told of the end");
+        let left = |number: &usize| self.stopped[*number];
+        let left = (0..self.nodes.len()).filter(left);
+        let left = left.map(|number| self.world.app(self.nodes[number]));
+        let (left, untold) = left.fold((0, 0), |(left, untold), app| {
+            (left + app.len(), untold + app.untold())
+        });
+        let ended = seen.closed.get() + seen.lost.get() + left;
+        assert_eq!(seen.opened.get(), ended, "a connection has no end");
+        let told = seen.told.get() + seen.untold.get() + untold;
+        assert_eq!(seen.opened.get(), told, "somebody was not told of the end");
+        let mut closed = 0;
+        for (number, worker) in report.workers.iter().enumerate() {
+            let mate = &seen.mates[number];
+            let panics = mate.panics.get();
+            assert_eq!(
+                worker.panics,
+                vec![PLANNED; panics],
+                "the panics of {number}"
+            );
+            assert!(
+                mate.lives.get() <= panics + 1 && mate.lives.get() <= self.restarts + 1,
+                "worker {number} began again too often"
+            );
+            if worker.report.finished {
+                closed += mate.ended.get();
+            }
         }
+        assert_eq!(
+            report.report.closed + report.report.aborted,
+            closed as u64,
+            "the report says something else than the workers"
+        );
         self.world.assert_no_leaks();
     }
 }
