@@ -44,8 +44,10 @@ pub(crate) struct Lists {
     over: usize,
     /// Somebody who is over may be on another list, too.
     stale: bool,
-    /// Listeners behind which connections may wait.
+    /// Listeners behind which connections may wait. The mail of a worker is one of its own, for it
+    /// is looked at in the same phase, and costs others nothing there.
     accepting: VecDeque<u32>,
+    is_of_worker: bool,
     /// Connections that are to be given away at the end of the turn.
     #[cfg(unix)]
     releasing: Vec<ConnId>,
@@ -63,6 +65,9 @@ pub(crate) struct Lists {
     /// A connection that takes bytes has more pending than its high watermark: flush soon.
     crowded: bool,
 }
+
+/// No listener's slot: the mail of a worker.
+const MAIL: u32 = u32::MAX;
 
 impl Lists {
     /// Is anybody on a list, so that the loop must not sleep?
@@ -277,9 +282,27 @@ impl Lists {
         self.seldom = true;
     }
 
-    /// A helper of the loop may have written.
+    /// A helper of the loop may have written, or the loop that accepts for workers.
     pub(super) fn want_mail(&mut self) {
         self.seldom = true;
+        if self.is_of_worker && self.accepting.front() != Some(&MAIL) {
+            self.accepting.push_front(MAIL);
+        }
+    }
+
+    /// Makes the loop one of several workers: its mail is looked at where it accepts, and not only
+    /// at the end of a turn.
+    pub(super) fn work(&mut self) {
+        self.is_of_worker = true;
+    }
+
+    /// Is there mail of a worker to be looked at before anybody is let in? Answers so once.
+    pub(crate) fn take_mail_entry(&mut self) -> bool {
+        let has = self.accepting.front() == Some(&MAIL);
+        if has {
+            self.accepting.pop_front();
+        }
+        has
     }
 
     /// Is there work of a kind that is seldom?

@@ -206,6 +206,7 @@ impl Context {
     /// Makes it one of several.
     pub(crate) fn sit(&mut self, chair: &Chair) {
         self.seat = Some(Box::new(Seat::new(chair, self.backend.wake())));
+        self.lists.work();
         if chair.places.is_some() {
             // None of its own: each has to be asked for.
             self.config.max_connections = 0;
@@ -229,6 +230,7 @@ impl Context {
     }
 
     /// Reads the mail of a worker. Sockets wait behind their listeners then, as in a backlog.
+    #[cold]
     pub(crate) fn take_mail(&mut self) {
         let seat = self.seat.as_ref();
         let waiting = seat.map_or(0, |seat| seat.mail.waiting());

@@ -29,6 +29,10 @@ impl<M> Reactor<M> {
     /// 2. Accepts from the listeners in turn, so that a busy one does not starve another.
     #[inline(never)]
     pub(super) fn accept<H: Handler<M>>(&mut self, app: &mut H) {
+        // Who was handed to a worker is let in in this turn, and not after another wait.
+        if self.cx.parts().lists.take_mail_entry() {
+            self.cx.take_mail();
+        }
         for _ in 0..self.cx.parts().config.accepts_per_turn {
             let Some(slot) = self.cx.parts().lists.next_listener() else {
                 return;
