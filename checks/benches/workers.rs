@@ -4,6 +4,10 @@
 //! `cargo bench --bench workers`; it wants two processors that are free, and Linux, for the times
 //! of threads.
 
+#[path = "common/bare.rs"]
+mod bare;
+
+use bare::{Bare, By};
 use sockeye::{Closed, ConnId, Context, Handler, Input, Origin, Reactor, Workers};
 use std::fs;
 use std::io::{Read, Write};
@@ -122,17 +126,31 @@ fn cpu_of_others() -> Duration {
 /// With both ends of each in this process, that is what 20,000 descriptors suffice for.
 const STORM: usize = 9_900;
 
+/// So many at most have connected and are not open.
+const BEHIND: u64 = 500;
+
 /// So many connect at once to whoever listens there. Microseconds for each, of all threads but
 /// those of the peers; and of the thread that accepts alone, if there is one.
-fn storm(addr: SocketAddr, opened: &Counts) -> (f64, f64) {
+fn storm(addr: SocketAddr, opened: &Counts, threads: usize) -> (f64, f64) {
+    // Those of the storm before may be joined, and still be counted.
+    let tasks = || fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    while tasks() > threads + 1 {
+        thread::yield_now();
+    }
     // All threads are there, and have what they need for the first.
     let first: Vec<_> = (0..8).map(|_| TcpStream::connect(addr)).collect();
     while sum(opened) < first.len() as u64 {
         thread::yield_now();
     }
     let before = (cpu_of_others(), cpu_of("sockeye-accept"));
-    let peers: Vec<_> = (0..STORM)
-        .map(|_| TcpStream::connect(addr).expect("room"))
+    let peers: Vec<_> = (0..STORM as u64)
+        .map(|number| {
+            // A backlog that overflows costs a second.
+            while number > sum(opened) + BEHIND {
+                thread::yield_now();
+            }
+            TcpStream::connect(addr).expect("room")
+        })
         .collect();
     while sum(opened) < (STORM + first.len()) as u64 {
         thread::yield_now();
@@ -145,7 +163,7 @@ fn storm(addr: SocketAddr, opened: &Counts) -> (f64, f64) {
 
 fn storm_on_workers(count: usize) -> (f64, f64) {
     let (running, addr, opened, _) = start(count, Duration::ZERO);
-    let times = storm(addr, &opened);
+    let times = storm(addr, &opened, count + 1);
     end(running);
     times
 }
@@ -163,9 +181,17 @@ fn storm_on_one() -> f64 {
         heard: Arc::default(),
     };
     let one = thread::spawn(move || reactor.run(&mut app).map(drop));
-    let (time, _) = storm(addr, &opened);
+    let (time, _) = storm(addr, &opened, 1);
     sender.stop();
     one.join().expect("no panic").expect("no error");
+    time
+}
+
+/// A program that does nothing else: what no hand-over can be below.
+fn storm_on_bare(receivers: usize, by: By) -> f64 {
+    let bare = Bare::start(receivers, by);
+    let (time, _) = storm(bare.addr, &vec![bare.opened.clone()], receivers + 1);
+    bare.stop();
     time
 }
 
@@ -175,17 +201,23 @@ fn hand_over() {
         all.sort_by(f64::total_cmp);
         (all[0], all[all.len() / 2], all[all.len() - 1])
     };
-    let mut times = [const { Vec::new() }; 4];
-    for _ in 0..11 {
+    let mut times = [const { Vec::new() }; 7];
+    for _ in 0..7 {
         let (one, again) = (storm_on_one(), storm_on_one());
         let (two, front) = storm_on_workers(2);
-        let all = [one - again, two - one.midpoint(again), one, front];
+        let bare = storm_on_bare(0, By::Wake);
+        let least = [By::Wake, By::Registry].map(|by| storm_on_bare(2, by) - bare);
+        let handed = two - one.midpoint(again);
+        let all = [one - again, handed, least[0], least[1], one, bare, front];
         times.iter_mut().zip(all).for_each(|(to, it)| to.push(it));
     }
     let names = [
         "the same loop twice differs by",
         "a hand-over to one of two costs",
+        "a hand-over of a program that does nothing else costs",
+        "the same, if who accepts registers for who receives, costs",
         "one loop accepts and opens in",
+        "a program that does nothing else accepts in",
         "the thread that accepts for two spends",
     ];
     for (name, all) in names.into_iter().zip(times) {
@@ -226,10 +258,22 @@ fn share() -> f64 {
     share
 }
 
+fn shares() {
+    for _ in 0..3 {
+        println!(
+            "10,000 of unequal life: the first of two has heard {:.3}",
+            share()
+        );
+    }
+}
+
 fn main() {
-    // One of them alone: `cargo bench --bench workers -- hand-over`.
+    // One of them alone: `cargo bench --bench workers -- hand-over`, or `-- shares`.
     if std::env::args().any(|word| word == "hand-over") {
         return hand_over();
+    }
+    if std::env::args().any(|word| word == "shares") {
+        return shares();
     }
     for _ in 0..3 {
         let (one, two) = (throughput(1), throughput(2));
@@ -239,10 +283,5 @@ fn main() {
         );
     }
     hand_over();
-    for _ in 0..3 {
-        println!(
-            "10,000 of unequal life: the first of two has heard {:.3}",
-            share()
-        );
-    }
+    shares();
 }
