@@ -9,6 +9,7 @@ use sockeye::{Broadcast, Config, ConnId, ConnMap, Connect, Context, EventKind};
 use sockeye::{Limits, Listen, Origin, Reason, Sent};
 use std::cell::{Cell, RefCell};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn config(change: impl FnOnce(&mut Limits)) -> Config {
@@ -225,25 +226,21 @@ fn proxy<'a>(
 }
 
 /// Writes `all` and shuts, and reads to the end meanwhile.
-fn exchange(stream: TcpStream, all: &'static [u8]) -> bool {
-    let mut writer = stream.try_clone().unwrap();
+fn exchange(stream: TcpStream, all: &Arc<[u8]>) -> bool {
+    let (mut writer, to_write) = (stream.try_clone().unwrap(), all.clone());
     let writing = spawn(move || {
-        write(&mut writer, all);
+        write(&mut writer, &to_write);
         writer.shutdown(Shutdown::Write).unwrap();
     });
     let received = read_all(stream);
     writing.join().unwrap();
-    received == all
-}
-
-fn leaked_pattern(count: usize) -> &'static [u8] {
-    Vec::leak(pattern(count))
+    received == **all
 }
 
 // W11
 #[test]
 fn a_proxy_pair_passes_everything_both_ways_in_bounded_memory() {
-    let all = leaked_pattern(8 << 20);
+    let all: Arc<[u8]> = pattern(8 << 20).into();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     socket2::SockRef::from(&server)
         .set_recv_buffer_size(8192)
@@ -257,8 +254,9 @@ fn a_proxy_pair_passes_everything_both_ways_in_bounded_memory() {
         .send_buffer(8192)
         .receive_buffer(8192);
     let addr = kit.listen_on(small).ip().unwrap();
-    let serving = spawn(move || exchange(server.accept().unwrap().0, all));
-    let client = spawn(move || exchange(small_peer(addr), all));
+    let to_serve = all.clone();
+    let serving = spawn(move || exchange(server.accept().unwrap().0, &to_serve));
+    let client = spawn(move || exchange(small_peer(addr), &all));
     assert!(kit.until_done(client) && kit.until_done(serving));
     kit.until_all_closed();
     assert_eq!(kit.log().count("eof"), 2);
@@ -274,19 +272,20 @@ fn a_proxy_pair_passes_everything_both_ways_in_bounded_memory() {
 #[test]
 fn a_client_that_closes_while_the_proxy_has_paused_it_loses_nothing() {
     for half in [true, false] {
-        let all = leaked_pattern(400_000);
+        let all: Arc<[u8]> = pattern(400_000).into();
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let (pairs, most, paused) = (RefCell::default(), Cell::new(0), Cell::new(false));
         let to = server.local_addr().unwrap();
         let mut kit = Kit::new(proxy(to, &pairs, &most, &paused));
         let addr = kit.listen();
         // The client's end waits in the kernel behind what the proxy does not read.
+        let to_write = all.clone();
         let client = spawn(move || {
             let mut client = peer(addr);
             socket2::SockRef::from(&client)
                 .set_send_buffer_size(4 << 20)
                 .unwrap();
-            write(&mut client, all);
+            write(&mut client, &to_write);
             client.shutdown(Shutdown::Write).unwrap();
             half.then_some(client)
         });
@@ -294,7 +293,7 @@ fn a_client_that_closes_while_the_proxy_has_paused_it_loses_nothing() {
         kit.until_cx("it is paused", |_, _| paused.get());
         let (backend, _) = server.accept().unwrap();
         assert_eq!(kit.log().count("eof"), 0);
-        let reader = spawn(move || read_all(backend) == all);
+        let reader = spawn(move || read_all(backend) == *all);
         assert!(kit.until_done(reader));
         kit.until_all_closed();
         assert_eq!(kit.log().count("eof"), 2);
