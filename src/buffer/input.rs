@@ -390,3 +390,74 @@ impl<'a> Chunk<'a> {
         self.end - self.start >= self.store.share_from
     }
 }
+
+#[cfg(test)]
+mod tests {
+    // `Buf` has a `take` of its own.
+    use super::{Bytes, Hidden, InputBuffer, Pool, SHARE_FROM};
+
+    #[test]
+    fn what_is_appended_moves_what_is_left_only_for_lack_of_room() {
+        let mut input = InputBuffer::from(Vec::with_capacity(64));
+        input.append(&[1; 8]);
+        input.take(1);
+        let place = |input: &InputBuffer| (input.store.start, input.store.buffer.capacity());
+        for _ in 0..7 {
+            input.append(&[2; 8]);
+            assert_eq!(place(&input), (1, 64));
+        }
+        input.take(20);
+        input.append(&[3; 8]);
+        assert_eq!((place(&input), input.len()), ((0, 64), 51));
+        input.take(50);
+        input.append(&[4; 2]);
+        assert_eq!(input[..], [3, 4, 4]);
+        input.take_all();
+        input.append(&[5; 2]);
+        assert_eq!((place(&input), input.len()), ((0, 64), 2));
+    }
+
+    #[test]
+    fn what_is_a_fair_part_of_an_input_is_shared_and_less_is_copied() {
+        for (all, shared) in [(1_000, SHARE_FROM), (80_000, 10_000)] {
+            for len in [shared, shared - 1] {
+                let bytes = vec![0; all.max(len)];
+                let place = bytes.as_ptr();
+                let kept = Bytes::from(InputBuffer::from(bytes).take(len));
+                assert_eq!(kept.as_ptr() == place, len == shared, "{len} of {all}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_is_counted_from_where_the_input_begins() {
+        let mut input = InputBuffer::from(b"ab<<cd>>ef".to_vec());
+        input.take(2);
+        assert_eq!(&input.take_part(6, 2, 4)[..], b"cd");
+        assert_eq!(&input[..], b"ef");
+    }
+
+    #[test]
+    fn a_chunk_can_be_cut_short_and_shows_no_bytes() {
+        let mut input = InputBuffer::from(b"secret\r\nmore".to_vec());
+        assert!(input.take(0).is_empty());
+        let mut chunk = input.take(8);
+        chunk.truncate(6);
+        assert_eq!((&chunk[..], chunk.is_empty()), (&b"secret"[..], false));
+        assert_eq!(format!("{chunk:?}"), "Chunk { len: 6 }");
+        chunk.truncate(usize::MAX);
+        assert_eq!(chunk.len(), 6);
+        assert_eq!(
+            (format!("{input:?}"), &input[..]),
+            ("Input { len: 4 }".into(), &b"more"[..])
+        );
+    }
+
+    #[test]
+    fn what_is_another_loops_is_not_this_ones() {
+        let hidden = Hidden::default();
+        let of_loop = InputBuffer::over(Vec::new(), 0..0, Pool::new(0), hidden.clone());
+        assert!(of_loop.store().is_of(&hidden));
+        assert!(!InputBuffer::from(Vec::new()).store().is_of(&hidden));
+    }
+}

@@ -120,3 +120,69 @@ impl Line {
         Ok(given)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::{Output, Pull};
+    use super::*;
+
+    #[test]
+    fn what_was_sent_behind_a_source_counts_until_its_turn_comes() {
+        let (mut line, mut queue) = (Line::default(), WriteQueue::default());
+        line.push(Source::each(["a"]));
+        line.push_behind(|queue| queue.push("123".into()));
+        line.push(Source::each(["b"]));
+        line.push_behind(|queue| queue.push("4567".into()));
+        assert_eq!((line.len(), line.behind()), (2, 7));
+        line.next(&mut queue);
+        assert_eq!((line.len(), line.behind(), queue.len()), (1, 4, 3));
+        line.next(&mut queue);
+        assert_eq!((line.is_empty(), line.behind(), queue.len()), (true, 0, 7));
+        line.next(&mut queue);
+        assert_eq!(line.behind(), 0);
+    }
+
+    #[test]
+    fn of_a_file_that_the_system_sends_only_the_head_is_read() {
+        let path = std::env::temp_dir().join(format!("sockeye-line-{}", std::process::id()));
+        std::fs::write(&path, [7; 100_000]).unwrap();
+        let file = std::sync::Arc::new(std::fs::File::open(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        for (is_sent, must_be_read, given) in [
+            (true, false, HEAD_OF_FILE),
+            (true, true, 60_000),
+            (false, false, 60_000),
+        ] {
+            let (mut line, mut queue) = (Line::default(), WriteQueue::default());
+            line.push(Source::file(file.clone(), 0..100_000));
+            if let Some(part) = line.file_to_send() {
+                part.must_be_read = must_be_read;
+            }
+            assert_eq!(line.fill(&mut queue, 60_000, is_sent).unwrap(), given);
+            assert_eq!(
+                (queue.len(), line.file_to_send().is_some()),
+                (given, !must_be_read)
+            );
+        }
+    }
+
+    #[test]
+    fn one_that_gives_a_little_each_time_is_asked_until_it_is_enough_or_often() {
+        for (full, pulls) in [(3, 3), (100, PULLS)] {
+            let (mut line, mut queue) = (Line::default(), WriteQueue::default());
+            let mut reader = io::repeat(7);
+            line.push(Source::new(OneByte(move |out: &mut Output<'_>| {
+                out.read_from(&mut reader, 1)
+            })));
+            assert_eq!(line.fill(&mut queue, full, true).unwrap(), pulls);
+        }
+    }
+
+    struct OneByte<F>(F);
+
+    impl<F: FnMut(&mut Output<'_>) -> io::Result<usize>> Pull for OneByte<F> {
+        fn pull(&mut self, out: &mut Output<'_>) -> io::Result<Pulled> {
+            (self.0)(out).map(|_| Pulled::More)
+        }
+    }
+}

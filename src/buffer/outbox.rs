@@ -89,3 +89,33 @@ impl Outbox {
         self.spare.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_is_full_takes_no_more_until_it_is_cleared() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.is_clear());
+        outbox.append(vec![0; BLOCK_LIMIT - 1].into());
+        assert!(outbox.takes_more() && !outbox.is_clear());
+        outbox.append("x".into());
+        assert!(!outbox.takes_more());
+        outbox.clear();
+        assert!(outbox.takes_more() && outbox.is_clear());
+        assert_eq!(outbox.block.capacity(), BLOCK_KEPT);
+    }
+
+    #[test]
+    fn a_queue_that_was_kept_is_the_next_one() {
+        let mut outbox = Outbox::default();
+        let mut queue = outbox.queue();
+        queue.push("x".into());
+        let place = &raw const *queue;
+        outbox.keep(queue);
+        assert_eq!(outbox.spare_queues(), 1);
+        let queue = outbox.queue();
+        assert_eq!((&raw const *queue, queue.len()), (place, 0));
+    }
+}

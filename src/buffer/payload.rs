@@ -244,3 +244,41 @@ impl<'a, A: Into<Payload<'a>>, B: Into<Payload<'a>>> From<(A, B)> for Payload<'a
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_first_bytes_are_those_of_the_first_part_that_has_some() {
+        let payload = Payload::from(("", ("", "ab")));
+        assert_eq!((payload.first(), payload.last()), (&b"ab"[..], Some(b'b')));
+        let payload = Payload::from(("ab", ""));
+        assert_eq!((payload.first(), payload.last()), (&b"ab"[..], Some(b'b')));
+        assert_eq!(
+            (Payload::from("").first(), Payload::from("").last()),
+            (&b""[..], None)
+        );
+    }
+
+    #[test]
+    fn each_kind_of_part_becomes_its_bytes() {
+        let mut input = crate::InputBuffer::from(b"chunk".to_vec());
+        let (mut header, shared) = (Header::default(), Bytes::from_static(b"shared"));
+        header.push(b"head");
+        header.push(b"er");
+        let payload = Payload::from(((header, input.take_all()), (&shared, ("lent", vec![b'!']))));
+        let parts = payload.into_parts().into_iter().map(Part::into_bytes);
+        let parts: Vec<_> = parts.collect();
+        assert_eq!(parts.concat(), b"headerchunksharedlent!");
+    }
+
+    #[test]
+    fn a_header_that_is_full_takes_no_more() {
+        let mut header = Header::default();
+        header.push(&[1; Header::CAPACITY - 1]);
+        header.push(&[2; 3]);
+        assert_eq!(header.as_slice().len(), Header::CAPACITY);
+        assert_eq!(header.as_slice().last(), Some(&2));
+    }
+}

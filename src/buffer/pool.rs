@@ -59,3 +59,22 @@ impl Drop for Pooled {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_shared_comes_back_a_few_at_most_and_nothing_of_another_size() {
+        let pool = Pool::new(100);
+        drop(Pooled::new(vec![0; 99], pool.clone()));
+        let buffers: Vec<_> = (0..=SPARE_BUFFERS).map(|_| pool.get()).collect();
+        let places: Vec<_> = buffers.iter().map(|bytes| bytes.as_ptr()).collect();
+        for bytes in buffers {
+            drop(Pooled::new(bytes, pool.clone()));
+        }
+        let kept = std::mem::take(&mut *pool.spare.lock().unwrap());
+        let kept: Vec<_> = kept.iter().map(|bytes| bytes.as_ptr()).collect();
+        assert_eq!(kept, places[..SPARE_BUFFERS]);
+    }
+}

@@ -378,3 +378,6 @@ fn copied(store: &Store, spare: &mut Vec<Leftover>) -> Option<Leftover> {
     left.0.bytes.extend_from_slice(store.untaken());
     Some(left)
 }
+
+#[cfg(test)]
+mod tests;

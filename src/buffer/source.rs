@@ -283,3 +283,55 @@ fn drop_quietly<T>(what: T) {
         dropped = catch_unwind(AssertUnwindSafe(|| drop(panic)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails in these ways, and then gives a byte.
+    struct Fails(Vec<io::ErrorKind>);
+
+    impl Read for Fails {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            match self.0.pop() {
+                Some(kind) => Err(kind.into()),
+                None => {
+                    bytes[0] = 7;
+                    Ok(1)
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_interrupted_is_asked_again_and_one_that_would_block_later() {
+        use io::ErrorKind::{Interrupted, Other, WouldBlock};
+        for (errors, answer, given) in [
+            (vec![Interrupted, Interrupted], Ok(Pulled::More), 1),
+            (vec![WouldBlock], Ok(Pulled::Later), 0),
+            (vec![Other], Err(Other), 0),
+        ] {
+            let (mut queue, mut source) = (WriteQueue::default(), Source::read(Fails(errors)));
+            let pulled = source.pull(&mut queue, 10, usize::MAX);
+            assert_eq!(
+                (pulled.map_err(|error| error.kind()), queue.len()),
+                (answer, given)
+            );
+        }
+    }
+
+    #[test]
+    fn it_shows_what_it_is_and_no_bytes() {
+        let file = File::open(file!()).or_else(|_| File::open("Cargo.toml"));
+        let shown = format!("{:?}", Source::file(file.unwrap(), 3..9));
+        assert_eq!(shown, "Source(bytes 3..9 of a file)");
+        assert_eq!(format!("{:?}", Source::each(["secret"])), "Source");
+        let mut queue = WriteQueue::default();
+        queue.push("abc".into());
+        let output = Output {
+            queue: &mut queue,
+            full: 10,
+        };
+        assert_eq!(format!("{output:?}"), "Output { room: 7 }");
+    }
+}

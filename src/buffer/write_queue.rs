@@ -298,6 +298,7 @@ impl Spare {
 
 #[cfg(test)]
 mod tests {
+    use super::super::input::InputBuffer;
     use super::*;
 
     fn contents(queue: &WriteQueue) -> Vec<u8> {
@@ -350,12 +351,17 @@ mod tests {
 
     #[test]
     fn what_was_lent_goes_in_front_and_few_bytes_in_one_piece() {
-        for (behind, taken, first, pieces) in [(5, 0, 3, 1), (5, 2, 3, 1), (20_000, 0, 3, 2)] {
+        let few_and_many = [
+            (5, 0, 3, 1),
+            (5, 2, 3, 1),
+            (200, 0, 200, 1),
+            (20_000, 0, 3, 2),
+        ];
+        for (behind, taken, first, pieces) in few_and_many {
             let mut queue = WriteQueue::default();
             queue.push(Payload::from(&vec![b'x'; behind][..]));
             queue.take(taken);
-            let mut input = super::super::input::InputBuffer::from(vec![b'a'; first]);
-            queue.push_first(input.take_all());
+            queue.push_first(InputBuffer::from(vec![b'a'; first]).take_all());
             let wanted = [vec![b'a'; first], vec![b'x'; behind - taken]].concat();
             assert_eq!(
                 (contents(&queue), queue.len()),
@@ -406,5 +412,87 @@ mod tests {
         queue.push(Payload::from(&large));
         assert_eq!(queue.blocks[1].as_ptr(), large.as_ptr());
         assert_ne!(queue.blocks[0].as_ptr(), small.as_ptr());
+        for (len, blocks) in [(SHARE_FROM - 1, 0), (SHARE_FROM, 1)] {
+            let mut queue = WriteQueue::default();
+            queue.push(Payload::from(vec![1; len]));
+            assert_eq!(queue.blocks.len(), blocks);
+            let (mut queue, bytes) = (WriteQueue::default(), vec![1; len]);
+            let place = bytes.as_ptr();
+            queue.push_first(InputBuffer::from(bytes).take_all());
+            let shared = queue.blocks.iter().filter(|b| b.as_ptr() == place);
+            assert_eq!((shared.count(), queue.blocks.len()), (blocks, blocks));
+        }
+    }
+
+    fn queue_of(bytes: usize, taken: usize) -> WriteQueue {
+        let mut queue = WriteQueue::default();
+        queue.push_slice(&vec![0; bytes]);
+        queue.take(taken);
+        queue
+    }
+
+    #[test]
+    fn a_tail_is_sealed_when_it_would_grow_above_a_block_and_not_before() {
+        for (more, blocks) in [(BLOCK - 10, 0), (BLOCK - 9, 1)] {
+            let mut queue = queue_of(10, 0);
+            queue.push_slice(&vec![0; more]);
+            assert_eq!(queue.blocks.len(), blocks);
+            let mut queue = queue_of(10, 0);
+            queue.read_in(more, |tail| tail.push(0));
+            assert_eq!((queue.blocks.len(), queue.len()), (blocks, 11));
+        }
+    }
+
+    #[test]
+    fn room_is_made_by_a_move_if_the_smaller_half_is_left() {
+        for (taken, left, blocks) in [(50_000, 10_000, 0), (10_000, 50_000, 1)] {
+            let mut queue = queue_of(60_000, taken);
+            queue.push_slice(&[0; 10_000]);
+            assert_eq!((queue.blocks.len(), queue.taken), (blocks, 0));
+            assert_eq!(queue.len(), left + 10_000);
+        }
+    }
+
+    #[test]
+    fn a_seal_shares_what_is_large_and_keeps_the_memory_of_what_is_small() {
+        for bytes in [SHARE_FROM, SHARE_FROM - 1] {
+            let mut queue = queue_of(bytes, 0);
+            let place = queue.tail.as_ptr();
+            queue.seal();
+            assert_eq!(queue.blocks[0].as_ptr() == place, bytes == SHARE_FROM);
+            assert_eq!(queue.tail.capacity() >= bytes, bytes < SHARE_FROM);
+        }
+    }
+
+    #[test]
+    fn what_is_in_one_piece_is_seen_as_one() {
+        let mut queue = queue_of(5, 2);
+        assert_eq!(queue.as_slice(), Some(&[0; 3][..]));
+        queue.take(3);
+        queue.push_block(Bytes::from_static(b"block"));
+        assert_eq!(queue.as_slice(), Some(&b"block"[..]));
+        queue.push_slice(b"x");
+        assert_eq!(queue.as_slice(), None);
+        queue.take(5);
+        assert_eq!(queue.as_slice(), Some(&b"x"[..]));
+    }
+
+    #[test]
+    fn an_empty_queue_keeps_a_little_memory_and_says_how_much() {
+        let mut queue = queue_of(60_000, 0);
+        (0..100).for_each(|_| queue.push_block(Bytes::from_static(b"block")));
+        queue.push_slice(&[0; 60_000]);
+        queue.reset();
+        assert_eq!(
+            (queue.tail.capacity(), queue.blocks.capacity()),
+            (KEEP, SLICES)
+        );
+        let memory = size_of::<WriteQueue>() + KEEP + SLICES * size_of::<Bytes>();
+        assert_eq!(queue.memory(), memory);
+        let mut spare = Spare::default();
+        spare.keep(Box::new(queue));
+        spare.keep(Box::default());
+        drop(spare.get());
+        assert_eq!(spare.bytes, memory);
     }
 }

@@ -168,4 +168,21 @@ mod tests {
         );
         assert_eq!(map.ids().count(), 3);
     }
+
+    #[test]
+    fn an_entry_can_be_changed_by_its_owner_and_all_be_taken_out() {
+        let mut map = ConnMap::new();
+        assert!(map.is_empty());
+        for slot in 0..3 {
+            map.insert(conn_id(slot, 1), slot);
+        }
+        assert_eq!((map.len(), map.is_empty()), (3, false));
+        if let Some(value) = map.get_mut(conn_id(2, 1)) {
+            *value = 20;
+        }
+        assert_eq!(map.get_mut(conn_id(2, 0)), None);
+        assert_eq!(map.get(conn_id(2, 1)), Some(&20));
+        map.clear();
+        assert_eq!((map.len(), map.ids().count()), (0, 0));
+    }
 }

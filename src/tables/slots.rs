@@ -178,4 +178,13 @@ mod tests {
         );
         assert_eq!(slots.get(second), Some(&'b'));
     }
+
+    #[test]
+    fn a_key_that_is_taken_back_is_given_again() {
+        let mut slots = Slots::new();
+        let key = slots.insert('a');
+        assert_eq!(slots.take_back(key.slot), Some('a'));
+        assert_eq!((slots.take_back(key.slot), slots.len()), (None, 0));
+        assert_eq!(slots.insert('b'), key);
+    }
 }
