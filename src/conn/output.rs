@@ -222,3 +222,91 @@ impl Conn {
         self.queue.insert(spare.get()).push_slice(untaken);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::id::{Key, ListenerId, Tag};
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    fn open(change: impl FnOnce(&mut Limits)) -> Conn {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let listener = ListenerId(Key {
+            slot: 0,
+            generation: 0,
+        });
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
+        Conn::accepted(listener, peer, Tag::default(), Arc::new(limits))
+    }
+
+    /// One that was told to wait, and whose last flush has left so many bytes.
+    fn waiting(left: usize, high: usize, hard: usize) -> Conn {
+        let mut conn = open(|limits| {
+            (limits.high_watermark, limits.hard_limit) = (high, hard);
+        });
+        let mut outbox = Outbox::default();
+        conn.push(&mut outbox, |queue, _| queue.push_slice(&vec![0; left]));
+        conn.note_offered();
+        conn.set(Flags::WAITING);
+        conn
+    }
+
+    // J5
+    #[test]
+    fn the_hard_limit_judges_from_the_high_mark_on_and_never_the_first_send() {
+        for (left, high, hard, bytes, is_queued) in [
+            (9, 10, 30, 1_000, true),
+            (10, 10, 30, 20, true),
+            (10, 10, 30, 21, false),
+            (11, 10, 30, 0, true),
+            (0, 0, 30, 1_000, true),
+            (1, 0, 30, 30, false),
+        ] {
+            let admission = waiting(left, high, hard).admit(bytes);
+            let queued = matches!(admission, Admission::Queue);
+            assert_eq!(queued, is_queued, "{left}, {high}, {bytes}");
+        }
+    }
+
+    #[test]
+    fn a_broadcast_joins_only_what_lies_right_before_it() {
+        let mut conn = open(|_| {});
+        assert!(!conn.has_broadcast());
+        assert_eq!(conn.join_broadcast(3, 5), Some(2));
+        assert_eq!((conn.has_broadcast(), conn.pending()), (true, 2));
+        assert_eq!(conn.join_broadcast(5, 8), Some(5));
+        assert_eq!((conn.join_broadcast(9, 11), conn.pending()), (None, 5));
+        assert_eq!(conn.take_plain_broadcast(), Some(3..8));
+        assert_eq!((conn.has_broadcast(), conn.pending()), (false, 0));
+        let mut conn = waiting(1, 10, 30);
+        conn.clear(Flags::WAITING);
+        assert_eq!(conn.join_broadcast(0, 5), None);
+    }
+
+    #[test]
+    fn who_sends_as_usual_with_nothing_pending_borrows() {
+        let conn = open(|_| {});
+        assert!(conn.can_borrow() && conn.is_at_ease() && !conn.has_queue());
+        assert!(!conn.wants_flush());
+        let conn = waiting(1, 10, 30);
+        assert!(conn.has_queue() && conn.wants_flush() && !conn.is_at_ease());
+        let mut conn = open(|_| {});
+        conn.set(Flags::IN_DIRTY);
+        assert!(!conn.can_borrow());
+    }
+
+    #[test]
+    fn who_has_lost_nothing_and_waits_for_nothing_has_nothing_rare() {
+        let (mut conn, mut outbox) = (open(|_| {}), Outbox::default());
+        conn.lose(0);
+        conn.raise_input_limit(conn.input_limit());
+        assert!(!conn.has_rare() && !conn.has_drained() && !conn.has_idle());
+        conn.lose(1);
+        assert!(conn.has_rare());
+        conn.drop_output(&mut outbox);
+        assert_eq!(conn.pending(), 0);
+    }
+}

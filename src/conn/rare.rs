@@ -131,3 +131,34 @@ impl Conn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::source::Source;
+
+    #[test]
+    fn all_but_the_dial_outlives_the_dial() {
+        assert!(!Rare::default().is_needed());
+        let changes: [fn(&mut Rare); 5] = [
+            |rare| rare.lost = 1,
+            |rare| rare.raised_input = 1,
+            |rare| rare.is_cut_short = true,
+            |rare| rare.deadlines.push((0, 1)),
+            |rare| rare.line.push(Source::each([""; 0])),
+        ];
+        for change in changes {
+            let mut rare = Rare::default();
+            change(&mut rare);
+            assert!(rare.is_needed());
+        }
+        #[cfg(feature = "tls")]
+        assert!(
+            Rare {
+                handshake_at: Some(1),
+                ..Rare::default()
+            }
+            .is_needed()
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Timers, deadlines, back-off, and how long the loop sleeps.
 
 use super::*;
+use crate::readiness::Readiness;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -81,6 +82,21 @@ fn a_peer_that_takes_nothing_is_given_up_after_the_write_stall() {
         bench.seen(),
         ["close timed out (write stall), 5 bytes undelivered"]
     );
+}
+
+#[test]
+fn a_stall_that_is_over_leaves_no_limit_behind() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.fill(socket, true);
+    bench.cx().send(conn, "hello");
+    bench.settle();
+    bench.fill(socket, false);
+    bench.script.edge(socket, Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.written(socket), b"hello");
+    bench.pass(SECOND * 3600);
+    assert_eq!(bench.seen(), ["open"]);
 }
 
 #[test]
@@ -179,7 +195,7 @@ fn the_idle_time_counts_from_the_opening_and_a_connect_has_a_timeout_of_its_own(
         .connect(crate::Connect::new("127.0.0.1:1").idle(SECOND));
     bench.pass(SECOND * 5);
     assert!(bench.seen().is_empty());
-    bench.script.edge(0, crate::readiness::Readiness::WRITABLE);
+    bench.script.edge(0, Readiness::WRITABLE);
     bench.settle();
     bench.pass(SECOND - Duration::from_nanos(1));
     assert_eq!(bench.seen(), ["connected"]);
