@@ -137,6 +137,7 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn the_list_of_those_who_linger_forgets_those_who_are_over() {
@@ -155,5 +156,19 @@ mod tests {
             })
         });
         assert!(first == [0, 1, 2].map(|at| lingerers.keys.get(at).copied()));
+    }
+
+    #[test]
+    fn to_put_them_out_costs_each_a_look_or_two() {
+        let (mut lingerers, looks) = (Lingerers::default(), Cell::new(0));
+        for slot in 0..10_000 {
+            let generation = 1;
+            lingerers.push(Key { slot, generation }, |_| {
+                looks.set(looks.get() + 1);
+                true
+            });
+        }
+        assert_eq!(lingerers.keys.len(), 10_000);
+        assert!((1..20_000).contains(&looks.get()), "{}", looks.get());
     }
 }

@@ -344,3 +344,102 @@ impl Lists {
         self.reporting.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Addr;
+    use crate::buffer::outbox::Outbox;
+    use crate::closed::Reason;
+    use crate::id::{Key, ListenerId, Tag};
+
+    fn conn() -> Conn {
+        let listener = ListenerId(Key {
+            slot: 0,
+            generation: 0,
+        });
+        let peer = Addr::Ip(([127, 0, 0, 1], 1).into());
+        Conn::accepted(listener, peer, Tag::default(), Default::default())
+    }
+
+    // A list that hid another one would have the loop sleep.
+    #[test]
+    fn work_of_one_kind_and_of_any_two_is_work() {
+        let kinds: [fn(&mut Lists); 9] = [
+            |lists| lists.tell(0, Readiness::READABLE),
+            |lists| lists.dirty.push(0),
+            |lists| lists.put_off.push(0),
+            |lists| lists.ended.push(0),
+            |lists| lists.accepting.push_back(0),
+            |lists| lists.want_mail(),
+            |lists| lists.reporting.push_back(0),
+            |lists| lists.batch_full = true,
+            |lists| lists.leave_expiries(true),
+        ];
+        assert!(!Lists::default().have_work());
+        for (first, one) in kinds.iter().enumerate() {
+            for (second, other) in kinds.iter().enumerate() {
+                let mut lists = Lists::default();
+                one(&mut lists);
+                if first != second {
+                    other(&mut lists);
+                }
+                assert!(lists.have_work(), "{first}, {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_over_leaves_every_list() {
+        let mut lists = Lists::default();
+        for slot in [1, 2] {
+            lists.tell(slot, Readiness::READABLE);
+            lists.dirty.push(slot);
+            lists.put_off.push(slot);
+        }
+        lists.forget(|slot| slot == 1);
+        let ready: Vec<u32> = lists.ready.iter().map(|entry| entry.slot).collect();
+        assert_eq!([ready, lists.dirty, lists.put_off], [[2], [2], [2]]);
+    }
+
+    #[test]
+    fn that_somebody_over_is_on_another_list_is_known_once() {
+        for flag in [Flags::IN_READY, Flags::IN_DIRTY] {
+            let (mut lists, mut listed) = (Lists::default(), conn());
+            lists.want_burial(1, &conn());
+            assert!(!lists.take_stale());
+            listed.set(flag);
+            lists.want_burial(0, &listed);
+            // Nobody else takes that back.
+            lists.want_burial(2, &conn());
+            lists.want_flush(3, &mut conn());
+            assert!(lists.take_stale() && !lists.take_stale());
+            assert_eq!((lists.over(), lists.ended_len()), (3, 3));
+        }
+        let (mut lists, mut dead) = (Lists::default(), conn());
+        lists.want_flush(1, &mut conn());
+        assert!(!lists.take_stale());
+        dead.die(Reason::Local, &mut Outbox::default());
+        lists.want_flush(0, &mut dead);
+        assert!(lists.take_stale());
+    }
+
+    #[test]
+    fn who_was_put_off_comes_first_in_the_next_turn() {
+        let mut lists = Lists::default();
+        lists.put_flush_off(1, &mut conn());
+        lists.want_flush(2, &mut conn());
+        assert!(!lists.unlist_if_alone(1, 0) && lists.unlist_if_alone(2, 0));
+        lists.want_flush(2, &mut conn());
+        lists.begin_turn(false);
+        assert_eq!((lists.dirty(), lists.put_off.len()), (&[1, 2][..], 0));
+        lists.begin_turn(false);
+        assert_eq!(lists.dirty(), [1, 2]);
+        lists.want_flush_if_writable(3, &mut conn());
+        assert_eq!(lists.dirty_len(), 2);
+        lists.crowd();
+        assert!(lists.is_crowded());
+        lists.begin_crowding();
+        assert!(!lists.is_crowded());
+    }
+}

@@ -2,6 +2,7 @@
 //! call by call, so that the rare cases are as easy to meet as the common ones.
 
 mod asked;
+mod counts;
 mod dialing;
 mod endings;
 mod files;
