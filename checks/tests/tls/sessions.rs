@@ -200,6 +200,27 @@ fn start_tls_seals_what_comes_after_it_and_a_command_behind_it_is_none() {
     }
 }
 
+// S3, S5
+#[test]
+fn the_handshake_of_start_tls_has_its_time_too() {
+    let mut world = World::new();
+    let echo = Echo {
+        secure: Some(StartTls::server(Arc::new(Authority::new().server()))),
+        ..Echo::default()
+    };
+    let seen = echo.seen.clone();
+    world.start("server", echo, |reactor| reactor.listen(ADDR).map(drop));
+    let peer = world.connect(ADDR);
+    peer.send("STARTTLS\n");
+    let time = Config::default().limits.handshake;
+    world.advance(time - Duration::from_secs(1));
+    assert!(peer.is_open(), "{}", world.trace());
+    world.advance(Duration::from_secs(2));
+    assert!(!peer.is_open(), "{}", world.trace());
+    let last = seen.borrow().last().cloned();
+    assert_eq!(last.as_deref(), Some("close timed out (TLS handshake)"));
+}
+
 // S2
 #[test]
 fn a_broadcast_goes_to_members_in_plain_and_by_tls() {
