@@ -132,12 +132,15 @@ mod tests {
         line.push(Source::each(["a"]));
         line.push_behind(|queue| queue.push("123".into()));
         line.push(Source::each(["b"]));
-        line.push_behind(|queue| queue.push("4567".into()));
-        assert_eq!((line.len(), line.behind()), (2, 7));
+        line.push_behind(|queue| queue.push(vec![7; 5_000].into()));
+        assert_eq!((line.len(), line.behind()), (2, 5_003));
         line.next(&mut queue);
-        assert_eq!((line.len(), line.behind(), queue.len()), (1, 4, 3));
+        assert_eq!((line.len(), line.behind(), queue.len()), (1, 5_000, 3));
         line.next(&mut queue);
-        assert_eq!((line.is_empty(), line.behind(), queue.len()), (true, 0, 7));
+        assert_eq!(
+            (line.is_empty(), line.behind(), queue.len()),
+            (true, 0, 5_003)
+        );
         line.next(&mut queue);
         assert_eq!(line.behind(), 0);
     }

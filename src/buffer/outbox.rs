@@ -118,4 +118,17 @@ mod tests {
         let queue = outbox.queue();
         assert_eq!((&raw const *queue, queue.len()), (place, 0));
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_drained_comes_in_order_and_leaves_an_empty_queue() {
+        let (mut queue, mut bytes) = (WriteQueue::default(), b"before ".to_vec());
+        queue.push("taken shared".into());
+        queue.take(6);
+        queue.push(vec![b'x'; 5_000].into());
+        queue.push(" tail".into());
+        queue.drain_into(&mut bytes);
+        let wanted = [&b"before shared"[..], &[b'x'; 5_000], b" tail"].concat();
+        assert_eq!((bytes, queue.len()), (wanted, 0));
+    }
 }

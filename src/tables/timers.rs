@@ -213,6 +213,9 @@ mod tests {
         }
         assert_eq!(pop_all(&mut timers, 25), [1, 2, 3, 4]);
         assert_eq!((timers.next(), timers.len()), (Some(30), 1));
+        assert!(!timers.is_empty());
+        assert_eq!(pop_all(&mut timers, 30), [5]);
+        assert!(timers.is_empty());
     }
 
     #[test]
