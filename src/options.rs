@@ -61,15 +61,15 @@ impl SocketOptions {
 /// The system counts whole seconds: a part of one counts as a whole one. None of the three may be
 /// zero, and Linux takes no more than 32,767 seconds and 127 probes.
 ///
-/// A peer that died without a word is then reported as `Reason::Io` with `ETIMEDOUT`.
+/// A peer that died without a word is then reported as `Reason::Io` with `ETIMEDOUT`. OpenBSD has
+/// one set of times and one count for the whole system, and uses these instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
     /// Silence before the first probe.
     pub idle: Duration,
     /// Time between two probes.
     pub interval: Duration,
-    /// Probes without an answer until the peer is given up. OpenBSD and Windows use a count of
-    /// their own instead.
+    /// Probes without an answer until the peer is given up. Windows uses a count of its own.
     pub count: u32,
 }
 

@@ -363,10 +363,8 @@ fn tcp_keep_alive(keep_alive: KeepAlive) -> TcpKeepalive {
         let up = u64::from(time.subsec_nanos() > 0);
         Duration::from_secs(time.as_secs().saturating_add(up))
     };
-    let times = TcpKeepalive::new()
-        .with_time(whole(keep_alive.idle))
-        .with_interval(whole(keep_alive.interval));
-    system::with_count(times, keep_alive.count)
+    let (idle, interval) = (whole(keep_alive.idle), whole(keep_alive.interval));
+    system::keep_alive(idle, interval, keep_alive.count)
 }
 
 pub(super) fn unsupported(what: &str) -> io::Error {
@@ -401,6 +399,36 @@ mod tests {
         let interval = socket.tcp_keepalive_interval().unwrap();
         assert_eq!(interval, Duration::from_secs(3));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    // J10: where they are not inherited, they are passed on.
+    #[test]
+    fn whoever_is_accepted_has_the_options_of_the_listener() {
+        let times = KeepAlive {
+            idle: Duration::from_secs(61),
+            interval: Duration::from_secs(7),
+            count: 4,
+        };
+        let listen = Listen::new("127.0.0.1:0").nodelay(true).keep_alive(times);
+        let has_all = |socket: &SockRef<'_>| {
+            assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), times.idle);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), times.interval);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), times.count);
+        };
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let mut acceptor = Acceptor::bind_ip(&listen, addr).unwrap();
+        let Addr::Ip(addr) = acceptor.local_addr().unwrap() else {
+            panic!("it is TCP");
+        };
+        let peer = std::net::TcpStream::connect(addr).unwrap();
+        let (Stream::Tcp(stream), _) = acceptor.accept().unwrap() else {
+            panic!("it is TCP");
+        };
+        has_all(&SockRef::from(&stream));
+        // One that has none of them by itself.
+        Heirs::of(&listen).pass_on(&SockRef::from(&peer), false);
+        has_all(&SockRef::from(&peer));
     }
 
     // J7

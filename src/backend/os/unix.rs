@@ -22,12 +22,18 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The system knows no such family of addresses.
 pub(super) const NO_SUCH_FAMILY: i32 = Errno::AFNOSUPPORT.raw_os_error();
 
-/// An accepted TCP socket has its listener's options on Linux and the BSDs.
-pub(super) const IP_INHERITS: bool = true;
+/// Has an accepted TCP socket all options of its listener? Apple's kernel leaves out after how much
+/// silence a peer is probed (`tcp_input()`), NetBSD's all times of probes (`syn_cache_get()`).
+pub(super) const IP_INHERITS: bool = cfg!(any(
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "linux",
+));
 
 /// Keeps a write to a closed peer from raising SIGPIPE (send(2)). On Apple's systems the socket
 /// itself is told (`SO_NOSIGPIPE`).
@@ -143,15 +149,18 @@ pub(super) fn allow_reuse(socket: &Socket, listen: &Listen) -> io::Result<()> {
     socket.set_reuse_port(listen.reuse_port)
 }
 
-/// How often a silent peer is asked. OpenBSD has no count of a socket's own.
+/// When a silent peer is probed. On OpenBSD a socket has no times of its own: sysctl(2) has them.
 #[cfg(not(target_os = "openbsd"))]
-pub(super) fn with_count(times: TcpKeepalive, count: u32) -> TcpKeepalive {
-    times.with_retries(count)
+pub(super) fn keep_alive(idle: Duration, interval: Duration, count: u32) -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval(interval)
+        .with_retries(count)
 }
 
 #[cfg(target_os = "openbsd")]
-pub(super) fn with_count(times: TcpKeepalive, _: u32) -> TcpKeepalive {
-    times
+pub(super) fn keep_alive(_: Duration, _: Duration, _: u32) -> TcpKeepalive {
+    TcpKeepalive::new()
 }
 
 pub(super) fn unix_socket() -> io::Result<Socket> {

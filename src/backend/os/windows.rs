@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::path::Path;
+use std::time::Duration;
 
 const WSAEMFILE: i32 = 10024;
 const WSAENOBUFS: i32 = 10055;
@@ -17,7 +18,7 @@ const WSAENOBUFS: i32 = 10055;
 /// The system knows no such family of addresses (WSAEAFNOSUPPORT).
 pub(super) const NO_SUCH_FAMILY: i32 = 10047;
 
-/// An accepted socket has none of its listener's options.
+/// Which of its listener's options an accepted socket has is nowhere said, so all are set.
 pub(super) const IP_INHERITS: bool = false;
 
 pub(super) fn receive(mut socket: impl Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -60,9 +61,10 @@ pub(super) fn allow_reuse(_: &Socket, _: &Listen) -> io::Result<()> {
     Ok(())
 }
 
-/// How often a silent peer is asked is the system's affair: only a recent Windows can be told.
-pub(super) fn with_count(times: TcpKeepalive, _: u32) -> TcpKeepalive {
-    times
+/// When a silent peer is probed. How often is the system's affair: only a recent Windows can be
+/// told.
+pub(super) fn keep_alive(idle: Duration, interval: Duration, _: u32) -> TcpKeepalive {
+    TcpKeepalive::new().with_time(idle).with_interval(interval)
 }
 
 // ---- Unix sockets, of which there are none: mio cannot wait for them here ----
