@@ -5,7 +5,7 @@ use crate::kit::places::go_on_alone;
 use crate::kit::{Kit, default, descriptors, echo, read_all, read_n, spawn, unix_path, write};
 use socket2::{Domain, Socket, Type};
 use sockeye::{
-    Adopt, Config, ConnId, Context, EventKind, Origin, Reactor, Reason, Released, Source,
+    Adopt, Config, ConnId, Context, EventKind, Origin, Reactor, Reason, Released, Sent, Source,
 };
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -198,7 +198,7 @@ fn a_released_connection_takes_its_input_and_its_output_along_in_order() {
                 cx.release(conn).unwrap();
                 assert!(input.is_empty(), "the rest goes with it");
                 assert!(cx.release(conn).is_err());
-                assert_eq!(cx.send(conn, "late"), sockeye::Sent::Gone);
+                assert_eq!(cx.send(conn, "late"), Sent::Gone);
             }
             event => default(cx, event),
         });
@@ -406,4 +406,21 @@ fn a_program_adopts_before_it_runs() {
     reactor.context().adopt(Adopt::new(ours)).unwrap();
     reactor.run(&mut Once).unwrap();
     assert_eq!(read_n(&mut theirs, 2), b"hi");
+}
+
+// A1, W4
+#[test]
+fn a_write_to_an_adopted_socket_whose_peer_has_left_raises_no_signal() {
+    go_on_alone!(); // what a signal does is the process's
+    crate::writing_signals::sigpipe_kills();
+    let mut kit = Kit::new(default);
+    // As another language makes them: on Apple's systems std's own are told to raise none.
+    let (ours, theirs) = Socket::pair_raw(Domain::UNIX, Type::STREAM, None).unwrap();
+    let conn = kit.cx().adopt(Adopt::new(ours)).unwrap();
+    drop(theirs);
+    assert_eq!(kit.cx().send(conn, "x"), Sent::Queued);
+    kit.until("it is closed", |log| log.count("close") == 1);
+    let life = kit.log().life(conn);
+    assert!(matches!(life.reason(), Reason::Reset), "{life:?}");
+    kit.end();
 }

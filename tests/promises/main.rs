@@ -48,3 +48,5 @@ mod workers;
 mod workers_ends;
 mod writing;
 mod writing_many;
+#[cfg(unix)]
+mod writing_signals;

@@ -74,6 +74,8 @@ pub(crate) fn check_stream(socket: &OwnedFd) -> io::Result<()> {
 
 /// What our own sockets have from the beginning.
 fn prepare(socket: &Socket) -> io::Result<()> {
+    #[cfg(target_vendor = "apple")]
+    socket.set_nosigpipe(true)?;
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)
 }
