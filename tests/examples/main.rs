@@ -10,7 +10,6 @@ mod chat_crowd;
 mod chat_server;
 #[cfg(target_os = "linux")]
 mod http_files;
-#[cfg(target_os = "linux")]
 mod protocols;
 mod small;
 #[cfg(unix)]

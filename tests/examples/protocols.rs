@@ -1,13 +1,9 @@
 //! The examples that speak RESP and WebSocket, each as a process, driven by plain sockets. What
 //! other people's clients make of them, `.ci/resp` and `.ci/websocket` show.
 
-#[cfg(feature = "websocket")]
-use crate::kit::programs;
-use crate::kit::programs::{Process, peer, read_all, until};
-use rustix::process::Signal;
+use crate::kit::programs::{self, Process, Signal, peer, read_all, until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::process::ExitStatusExt;
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -16,7 +12,7 @@ const ANY: &str = "127.0.0.1:0";
 fn ends_on_sigterm(mut process: Process) {
     process.sleeps();
     process.signal(Signal::TERM);
-    assert_eq!(process.wait().signal(), Some(15));
+    assert!(programs::system::was_ended_by(process.wait(), Signal::TERM));
 }
 
 /// Reads exactly this, and shows what came instead.

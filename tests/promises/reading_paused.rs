@@ -1,6 +1,5 @@
 //! R: pauses, and what else may hold a stream up.
 
-use crate::kit;
 use crate::kit::places::until_acked;
 use crate::kit::{Kit, default, other_place, peer, peer_at, reset, write};
 use socket2::SockRef;
@@ -216,7 +215,9 @@ fn passed_descriptors_do_not_stall_a_unix_stream() {
     kit.until("all of it comes", |log| log.life(conn).received == expected);
     // Nobody keeps the descriptors: with our own gone, the other end sees its end.
     drop(passed);
-    witness.set_read_timeout(Some(kit::PATIENCE)).unwrap();
+    witness
+        .set_read_timeout(Some(crate::kit::PATIENCE))
+        .unwrap();
     assert_eq!(witness.read(&mut [0; 8]).unwrap(), 0);
     drop(peer);
     kit.until_all_closed();

@@ -1,6 +1,5 @@
 //! F4, F5: sources on real sockets, TCP and Unix.
 
-use crate::kit;
 use crate::kit::places::file;
 #[cfg(unix)]
 use crate::kit::places::go_on_alone;
@@ -47,7 +46,7 @@ fn a_file_of_a_gigabyte_costs_no_more_memory_than_the_high_mark() {
     holes.set_len(LEN).unwrap();
     let (mut kit, addr) = server(Listen::new("127.0.0.1:0"), holes);
     let before = most_memory();
-    let mut peer = kit::peer(addr.ip().unwrap());
+    let mut peer = crate::kit::peer(addr.ip().unwrap());
     write(&mut peer, "go");
     let reader = spawn(move || {
         let (mut left, mut chunk) = (LEN + 4, vec![0; 1 << 18]);

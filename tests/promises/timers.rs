@@ -1,6 +1,7 @@
 //! T: timers and deadlines.
 
 use crate::kit;
+#[cfg(target_os = "linux")]
 use crate::kit::places::go_on_alone;
 use crate::kit::{Kit, default, echo, let_pass, peer, read_all, read_n, small_peer, spawn, write};
 use sockeye::{Deadline, EventKind, Listen, Reason, Sent, TimerId};

@@ -1,6 +1,5 @@
 //! K2, and what else several workers do, on real sockets.
 
-use crate::kit;
 use crate::kit::workers::{Kit, Say, config, has_panicked, until, waiting_in_backlog};
 use crate::kit::{PATIENCE, peer, read_all, read_n, write};
 use sockeye::{Addr, Config, ConnId, Context, HandOver, Handler, Input, Listen, Workers};
@@ -111,6 +110,7 @@ fn in_turn_means_in_turn_whoever_has_how_many() {
     kit.finish();
 }
 
+#[cfg(unix)] // on Windows nobody shares a port
 #[test]
 fn each_worker_may_have_a_socket_of_its_own() {
     let workers = Workers::with_config(2, config()).unwrap();
@@ -221,7 +221,7 @@ fn a_worker_that_pauses_keeps_its_share_waiting_and_opens_it_at_a_finish() {
 fn unix_listeners_and_names_are_for_all_too() {
     use crate::kit::peer_at;
     use sockeye::{ListenerId, Origin};
-    let path = kit::unix_path();
+    let path = crate::kit::unix_path();
     let mut workers = Workers::new(2).unwrap();
     let unix = workers.listen(Listen::new(Addr::unix(&path))).unwrap();
     let named = workers.listen("localhost:0").unwrap();

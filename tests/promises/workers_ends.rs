@@ -3,8 +3,7 @@
 use crate::kit::workers::{Kit, Say, config, has_panicked, until, waiting_in_backlog};
 use crate::kit::{PATIENCE, peer, read_all, read_n, spawn, write};
 use sockeye::{
-    ConnId, Context, HandOver, Handler, Input, Listen, ListenerId, Origin, Running, Workers,
-    WorkersReport,
+    ConnId, Context, Handler, Input, Listen, ListenerId, Origin, Running, Workers, WorkersReport,
 };
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -179,10 +178,11 @@ fn a_stop_in_the_turn_of_a_panic_is_not_undone_by_a_restart() {
 }
 
 // K3
+#[cfg(unix)] // on Windows nobody shares a port
 #[test]
 fn one_that_begins_again_has_a_socket_of_its_own_again() {
     let workers = Workers::with_config(2, config()).unwrap().restarts(9);
-    let workers = workers.hand_over(HandOver::ReusePort);
+    let workers = workers.hand_over(sockeye::HandOver::ReusePort);
     let kit = Kit::with(workers, Listen::new("127.0.0.1:0"), 2);
     for round in 0..3 {
         kit.team()[round % 2].send(Say::Panic).ok().unwrap();
