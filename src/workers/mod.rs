@@ -90,7 +90,8 @@ pub enum HandOver {
     ///
     /// This costs the least for each connection, but the system goes by a hash: the shares are
     /// uneven, and a busy worker gets as many as an idle one. Peers that wait in the backlog of a
-    /// worker that ends are reset. TCP only, and not on Windows.
+    /// worker that ends are reset. TCP only, and not on Windows: there the second socket fails with
+    /// `AddrInUse`.
     ReusePort,
 }
 
