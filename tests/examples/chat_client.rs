@@ -15,7 +15,7 @@ const ANY: &str = "127.0.0.1:0";
 /// What is said of a Unix path where there is no file, and where there are no Unix sockets.
 const NO_SUCH_PATH: &str = match cfg!(unix) {
     true => "No such file",
-    false => "not supported here",
+    false => "not supported on this system",
 };
 
 /// A chat client, and its keyboard.
