@@ -1,6 +1,7 @@
-//! Messages of one round in a simulated world. Its nodes are turned one after the other, and stand
-//! for threads that run at once: so what they post to the same mailbox in one round comes in any
-//! order, but that of each of them, and in another one to another mailbox.
+//! Messages of one round in a simulated world: a turn of each node that has something to do. Nodes
+//! are turned one after the other, and stand for threads that run at once. So what several of them
+//! post to a mailbox in one round comes in any order that keeps the order of each, and perhaps in
+//! another order to another mailbox.
 
 use super::{Inbox, Sender};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ impl<M> Sender<M> {
         _ = self.shared.round.set(round.clone());
     }
 
-    /// Keeps a message of a node until its round is over. Others come back.
+    /// Keeps a message of a node until its round is over. Others are given back, to be posted now.
     pub(super) fn keep(&self, inbox: &mut Inbox<M>, message: M) -> Option<M> {
         match self.shared.round.get().and_then(|round| round.who()) {
             Some(who) => {
@@ -43,7 +44,8 @@ impl<M> Sender<M> {
         }
     }
 
-    /// The round is over: `pick` chooses below a number who of those is next whose messages wait.
+    /// The round is over. `pick` chooses a number below the one that it is given: of so many whose
+    /// messages wait, who is next.
     pub(crate) fn end_round(&self, mut pick: impl FnMut(usize) -> usize) {
         let mut staged = std::mem::take(&mut self.shared.lock().staged);
         if staged.is_empty() {
@@ -61,7 +63,7 @@ impl<M> Sender<M> {
             let first = staged.iter().position(|(who, _)| *who == next);
             order.extend(first.map(|place| staged.remove(place).1));
         }
-        // Whether it was closed meanwhile, and who is to be woken, is known there.
+        // It knows whether the mailbox was closed meanwhile, and then they are dropped.
         self.send_all(&mut order);
     }
 }

@@ -247,8 +247,8 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
     /// When it has something to do.
     fn next_turn(&self) -> Option<Instant> {
         let away = self.working.as_ref().is_some_and(Working::is_away);
-        // Long past.
         match away {
+            // At once: that is long past.
             true => Some(self.reactor.questions().schedule().created()),
             false => self.reactor.next_turn(),
         }

@@ -85,7 +85,7 @@ impl<H: Handler<M>, M> Working<H, M> {
         self.life.report()
     }
 
-    /// Does something, and catches a panic if that is what panics are for in this world.
+    /// Does something, and catches a panic if the world is to: see `World::catch_panics`.
     pub(super) fn guard<R>(&self, act: impl FnOnce() -> R) -> Ended<R> {
         let done = catch_unwind(AssertUnwindSafe(act));
         match done {
@@ -116,7 +116,8 @@ impl<H: Handler<M>, M> Working<H, M> {
         self.next.as_ref().and(pollers.last().copied())
     }
 
-    /// One with nothing in it, for a worker that has none, and its poller: nothing wakes it.
+    /// A reactor with nothing in it, for a worker that is over or away, and its poller: nothing
+    /// wakes it.
     pub(super) fn no_reactor(&self) -> (Reactor<M>, usize) {
         let config = Config::default();
         let sim = Sim::new(&self.shop.net, self.shop.host, config.events_per_wait);

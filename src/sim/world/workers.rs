@@ -63,10 +63,11 @@ impl AnyNode for Accepting {
 }
 
 impl World {
-    /// From now on a callback that panics ends its worker, as in a real run of [`Workers`]: its
-    /// connections are closed, the others go on, and it begins again if `restarts` lets it. What it
-    /// has panicked with is in [`workers_report`](World::workers_report). Default: a panic comes
-    /// out of `advance` and its kin, so that an assertion of a handler fails its test.
+    /// From now on a callback of a worker that panics ends that worker, as in a real run of
+    /// [`Workers`]: its connections are closed, the others go on, and it begins again if `restarts`
+    /// lets it. What it has panicked with is in [`workers_report`](World::workers_report). Default:
+    /// a panic comes out of `advance` and its kin, as that of any other node always does, so that
+    /// an assertion of a handler fails its test.
     pub fn catch_panics(&mut self) {
         self.catches.set(true);
     }
@@ -90,16 +91,18 @@ impl World {
 
     /// Starts workers on one host, each a node of its own in this world: `NAME-0`, `NAME-1` and so
     /// on, and a loop that accepts for them. They are turned in an order that the seed chooses, one
-    /// at a time, hand-over included. Messages of several workers that are turned in one round come
-    /// to each worker in an order of its own, and those of one worker in the order of posting, as
-    /// from threads. `setup` listens, and may choose how they are handed to.
+    /// at a time, hand-over included. What several workers post in one round (a turn of each that
+    /// has something to do) comes to each worker in an order of its own, and what one worker posts
+    /// in the order of posting, as from threads. `setup` listens, and may choose how sockets are
+    /// handed over; [`ReusePort`](crate::HandOver::ReusePort) is not simulated: its `listen` fails.
     ///
     /// The team is for messages to all, and for the end of all. The factory makes the handlers at
     /// once, and those of workers that begin again: see [`catch_panics`](World::catch_panics).
     ///
     /// # Panics
     ///
-    /// When `setup` fails, the configuration makes no sense, or the name is taken.
+    /// When `setup` fails, the configuration makes no sense, or the name is taken. A panic of the
+    /// factory comes out too: at first no worker is there that could end by it.
     #[track_caller]
     pub fn start_workers<H, M>(
         &mut self,
