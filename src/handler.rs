@@ -273,6 +273,7 @@ pub(crate) enum Called {
 }
 
 impl EventKind<'_> {
+    /// The callback that an event is for. Asked only where `slow_callback` is set.
     #[cold]
     pub(crate) fn called(&self) -> Called {
         match *self {

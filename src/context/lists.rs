@@ -44,9 +44,10 @@ pub(crate) struct Lists {
     over: usize,
     /// Somebody who is over may be on another list, too.
     stale: bool,
-    /// Listeners behind which connections may wait. The mail of a worker is one of its own, for it
-    /// is looked at in the same phase, and costs others nothing there.
+    /// Listeners behind which connections may wait. The mail of a worker has an entry of its own in
+    /// front of them (`MAIL`): it is looked at in the same phase, and costs other loops nothing.
     accepting: VecDeque<u32>,
+    /// The loop is one of several workers, and has such mail.
     is_of_worker: bool,
     /// Connections that are to be given away at the end of the turn.
     #[cfg(unix)]
@@ -66,7 +67,7 @@ pub(crate) struct Lists {
     crowded: bool,
 }
 
-/// No listener's slot: the mail of a worker.
+/// The entry of a worker's mail among the listeners; no listener has this slot.
 const MAIL: u32 = u32::MAX;
 
 impl Lists {

@@ -130,7 +130,7 @@ pub(crate) struct Seat {
     shown: Seen,
     /// `None`: there is no cap.
     places: Option<Arc<Places>>,
-    /// The places that it holds. Those whom it has not are given back at the end of a turn.
+    /// The places that it holds. Those that no connection has any more go back at a turn's end.
     held: usize,
     /// Sockets that it was handed, as a count that wraps.
     received: u32,
@@ -174,7 +174,7 @@ impl Seat {
         }
     }
 
-    /// Is there a place for one more? It may be taken at once.
+    /// Is there a place for one more? If it is to be `taken`, it is, at once.
     pub(super) fn has_place(&mut self, taken: bool) -> bool {
         let Some(places) = &self.places else {
             return true;

@@ -29,7 +29,7 @@ impl<M> Reactor<M> {
     /// 2. Accepts from the listeners in turn, so that a busy one does not starve another.
     #[inline(never)]
     pub(super) fn accept<H: Handler<M>>(&mut self, app: &mut H) {
-        // Who was handed to a worker is let in in this turn, and not after another wait.
+        // So that whoever was handed to a worker is accepted in this turn, and not after a wait.
         if self.cx.parts().lists.take_mail_entry() {
             self.cx.take_mail();
         }

@@ -207,8 +207,9 @@ impl Workers {
     }
 
     /// How often a worker whose handler has panicked starts again, with a new handler from the
-    /// factory and no connections. Default: never. Until then messages come back to their senders.
-    /// One that was told to end, by [`Sender::stop`] too, does not start again.
+    /// factory and no connections. Default: never. Between two handlers, and after the last,
+    /// messages come back to their senders. A worker that was told to end, by [`Sender::stop`] too,
+    /// does not start again.
     pub fn restarts(mut self, most: usize) -> Workers {
         self.restarts = most;
         self

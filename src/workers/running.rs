@@ -98,8 +98,9 @@ impl<M> Running<M> {
         &self.team
     }
 
-    /// Waits until all workers are over. Only an end that somebody has asked for comes: one by
-    /// [`Team::finish`] or [`Team::stop`], or of each worker by itself.
+    /// Waits until all workers are over: after [`Team::finish`] or [`Team::stop`], or when each has
+    /// ended by itself, by its own `finish` or `stop` or by a panic. That it has no connection left
+    /// ends no worker.
     pub fn join(self) -> WorkersReport {
         let joined = self.threads.into_iter().map(|thread| {
             thread.join().unwrap_or_else(|panic| WorkerReport {
@@ -256,8 +257,8 @@ impl<M> Life<M> {
         }
         // What waits for it goes to others.
         reactor.leave(returns);
-        // Before it is there again: its mailbox is closed with it. What it holds of a user's may
-        // panic in that, and is no reason for the others to wait for this one.
+        // Before it is there again, for its mailbox is closed with it. A message or a source in it
+        // may panic as it is dropped: no reason for the others to wait for this one.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(reactor)));
         let panicked = dropped.err().map(|panic| text(&*panic));
         self.report.panics.extend(panicked);
