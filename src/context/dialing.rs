@@ -188,7 +188,8 @@ impl Context {
 
     /// Work of the loop itself, of which no handler is told at once, and which is seldom: its own
     /// mail, the attempts that the system has told of, and connections to be given away. It has one
-    /// place in the turn, behind the callbacks, so that all others cost a turn one look.
+    /// place in the turn, behind the callbacks, so that all of it costs a turn one look. (Mail of a
+    /// worker that is there when the loop accepts is read then; this is for what came since.)
     #[cold]
     pub(crate) fn do_seldom_work(&mut self, receive: &mut Receive) {
         self.lists.begin_seldom_work();

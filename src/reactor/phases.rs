@@ -12,6 +12,8 @@ use std::time::Duration;
 
 impl<M> Reactor<M> {
     /// 1. Blocks until there is something to do.
+    // In a large program it would be called otherwise: an echo in `perf` takes 398 instructions in
+    // user mode with it in the loop, and 463 without.
     #[inline(always)]
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = match self.has_work() {

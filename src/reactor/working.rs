@@ -14,8 +14,8 @@ impl<M> Reactor<M> {
         Reactor::with_parts(cx, mailbox)
     }
 
-    /// What has its one place in the turn: mail, attempts, connections that are given away. A
-    /// worker may have heard that nobody can be accepted for a while.
+    /// Seldom work, which has one place in the turn: mail, attempts, connections that are given
+    /// away. Then what a worker has heard of errors of accepting is told.
     #[inline(never)]
     pub(super) fn do_seldom_work<H: Handler<M>>(&mut self, app: &mut H) {
         self.cx.do_seldom_work(&mut self.receive);
