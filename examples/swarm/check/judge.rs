@@ -211,9 +211,17 @@ impl Actor {
                 continue;
             };
             let reset = self.ledger.borrow_mut().other(end).reset_at;
-            let late = reset.is_some_and(|at| now > at + stall + ARRIVES);
+            let most = stall + ARRIVES;
+            let late = reset.is_some_and(|at| now > at + most + self.late_since(at));
             assert!(!late, "{conn}: paused, and its peer is gone for long");
         }
+    }
+
+    /// For how long callbacks have kept the loops since then.
+    fn late_since(&self, since: Instant) -> Duration {
+        let ledger = self.ledger.borrow();
+        let after = ledger.slow.iter().filter(|(at, _)| *at > since);
+        after.map(|(_, took)| *took).sum()
     }
 
     /// What a close may take in all has a bound that nothing moves, not even a peer that reads and
@@ -228,7 +236,7 @@ impl Actor {
             // One with a source takes as long as that.
             let closes = closes && life.sources.is_empty();
             let since = life.asked_at.filter(|_| closes && life.opened);
-            let endless = since.is_some_and(|since| now > since + most);
+            let endless = since.is_some_and(|since| now > since + most + self.late_since(since));
             assert!(!endless, "{conn}: a close takes longer than it may in all");
         }
     }

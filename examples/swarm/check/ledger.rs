@@ -5,7 +5,7 @@ use sockeye::sim::Peer;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Which end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +77,9 @@ pub struct Ledger {
     pub messages: u64,
     /// A link was cut some time.
     pub cut: bool,
+    /// When each callback that took long has returned, and how long it took: the clock is one, so
+    /// everybody is late by that.
+    pub slow: Vec<(Instant, Duration)>,
 }
 
 pub type Shared = Rc<RefCell<Ledger>>;

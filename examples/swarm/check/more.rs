@@ -76,7 +76,10 @@ impl Actor {
         let micros = self.aside.skewed(2_000_000) as u64;
         // Whoever asks for the time has the turn remember it, however long the turn takes.
         let asked = self.aside.percent(50).then(|| cx.now());
-        self.clock.spend(Duration::from_micros(micros));
+        let took = Duration::from_micros(micros);
+        self.clock.spend(took);
+        let slow = (self.clock.now(), took);
+        self.ledger.borrow_mut().slow.push(slow);
         assert!(
             asked.is_none_or(|then| then == cx.now()),
             "a turn of two times"
