@@ -19,6 +19,14 @@ impl Round {
         self.0.store(word, Ordering::Relaxed);
     }
 
+    /// Another thread does something in the middle of a turn, which is not the node's.
+    pub(crate) fn apart<T>(&self, act: impl FnOnce() -> T) -> T {
+        let who = self.0.swap(Round::NOBODY, Ordering::Relaxed);
+        let done = act();
+        self.0.store(who, Ordering::Relaxed);
+        done
+    }
+
     fn who(&self) -> Option<usize> {
         match self.0.load(Ordering::Relaxed) {
             Round::NOBODY => None,

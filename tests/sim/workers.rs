@@ -257,23 +257,49 @@ impl Handler<(usize, usize)> for Gossip {
     }
 }
 
+type Gossips = Vec<Node<Gossip, (usize, usize)>>;
+
+/// Three workers, and a peer of each that has sent three bytes.
+fn gossips(seed: u64) -> (World, Gossips) {
+    let mut world = World::seeded(seed, Faults::default());
+    let setup = listens(HandOver::RoundRobin);
+    let (nodes, _) =
+        world.start_workers("server", (3, Config::default()), setup, |worker| Gossip {
+            number: worker.number(),
+            team: worker.team().clone(),
+            heard: Vec::new(),
+        });
+    let peers = [(); 3].map(|()| world.connect(AT));
+    world.settle();
+    peers.iter().for_each(|peer| peer.send([1, 2, 3]));
+    (world, nodes)
+}
+
+// M1, X9
+#[test]
+fn what_another_thread_posts_to_a_worker_comes_in_its_order_and_in_the_middle_of_a_turn() {
+    let mut first = Vec::new();
+    for seed in seeds(0..40) {
+        let (mut world, nodes) = gossips(seed);
+        (0..20).for_each(|number| world.post(nodes[0], (9, number)));
+        world.settle();
+        let heard = &world.app(nodes[0]).heard;
+        let its: Vec<usize> = heard.iter().filter(|it| it.0 == 9).map(|it| it.1).collect();
+        assert_eq!(its, (0..20).collect::<Vec<_>>(), "seed {seed}");
+        first.push(heard[0].0);
+    }
+    // Before any worker is told anything by the others, or after that.
+    assert!(
+        first.contains(&9) && first.iter().any(|who| *who != 9),
+        "{first:?}"
+    );
+}
+
 #[test]
 fn messages_of_each_worker_come_in_order_and_those_of_several_in_any() {
     let mut differs = 0;
     for seed in seeds(0..20) {
-        let mut world = World::seeded(seed, Faults::default());
-        let setup = listens(HandOver::RoundRobin);
-        let (nodes, _) =
-            world.start_workers("server", (3, Config::default()), setup, |worker| Gossip {
-                number: worker.number(),
-                team: worker.team().clone(),
-                heard: Vec::new(),
-            });
-        let peers = [(); 3].map(|()| world.connect(AT));
-        world.settle();
-        for peer in &peers {
-            peer.send([1, 2, 3]);
-        }
+        let (mut world, nodes) = gossips(seed);
         world.settle();
         let heard = [0, 1, 2].map(|at| world.app(nodes[at]).heard.clone());
         for all in &heard {

@@ -170,9 +170,10 @@ impl World {
         M: Send + 'static,
     {
         let sender = self.running(node).reactor().sender();
-        let mut message = Some(message);
+        let (mut message, round) = (Some(message), self.round.clone());
         self.net.lock().post(Box::new(move || {
-            let result = message.take().map(|message| sender.send(message));
+            let send = |message| round.apart(|| sender.send(message));
+            let result = message.take().map(send);
             if let Some(Err(SendError::Full(again))) = result {
                 message = Some(again);
             }
