@@ -247,7 +247,7 @@ impl Context {
         conn.put_left(Some(left));
         if too_much {
             let (id, peer) = (ConnId(key), conn.peer());
-            log::debug!(target: "sockeye", "{id} {peer}: {len} unconsumed bytes, limit {limit}");
+            log::debug!(target: "sockeye", "{id} {peer}: {len} bytes left, `input_limit` {limit}");
             self.close_with(id, Reason::InputLimit);
         }
     }

@@ -230,7 +230,7 @@ impl Context {
     }
 
     /// Reads the mail of a worker. Sockets wait behind their listeners then, as in a backlog.
-    #[cold]
+    #[cold] // whoever is no worker pays for its place in the loop
     pub(crate) fn take_mail(&mut self) {
         let seat = self.seat.as_ref();
         let waiting = seat.map_or(0, |seat| seat.mail.waiting());

@@ -76,13 +76,13 @@ impl Context {
     pub(super) fn flush_source(&mut self, slot: u32) -> Option<Written> {
         let limit = self.config.slow_callback;
         let started = limit.map(|_| self.schedule.clock_now());
-        let conn = self.conns.listed_mut(slot);
+        let (key, conn) = self.conns.listed_key(slot);
         let sourced = conn.write_from_source(&mut self.outbox);
         if let (Some(limit), Some(started)) = (limit, started) {
             let took = self.schedule.clock_now().saturating_duration_since(started);
             if took > limit {
-                let peer = conn.peer();
-                log::warn!(target: "sockeye", "slow source: a pull for {peer} took {took:?}");
+                let (id, peer) = (ConnId(key), conn.peer());
+                log::warn!(target: "sockeye", "slow source: a pull for {id} {peer} took {took:?}");
             }
         }
         match sourced {

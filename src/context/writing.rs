@@ -188,7 +188,7 @@ impl Context {
     pub(super) fn pending_limit(&mut self, id: ConnId) -> Sent {
         let conn = self.conns.listed(id.0.slot);
         let (peer, limit) = (conn.peer(), conn.limits().hard_limit);
-        log::debug!(target: "sockeye", "{id} {peer}: too slow for the limit of {limit} bytes");
+        log::debug!(target: "sockeye", "{id} {peer}: pending above `hard_limit`, {limit}");
         self.reset(id.0.slot, Reason::PendingLimit);
         Sent::Gone
     }
