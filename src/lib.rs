@@ -130,6 +130,7 @@ mod mailbox;
 mod names;
 mod options;
 mod post;
+mod quietly;
 mod reactor;
 mod readiness;
 #[cfg(feature = "sim")]

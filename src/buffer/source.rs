@@ -2,6 +2,7 @@
 
 use super::payload::{Payload, ToPayload};
 use super::write_queue::WriteQueue;
+use crate::quietly::drop_quietly;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -273,14 +274,6 @@ impl Source {
 impl Drop for Source {
     fn drop(&mut self) {
         drop_quietly(self.kind.take());
-    }
-}
-
-/// What was the user's may panic as it is dropped, and so may what it panicked with.
-fn drop_quietly<T>(what: T) {
-    let mut dropped = catch_unwind(AssertUnwindSafe(|| drop(what)));
-    while let Err(panic) = dropped {
-        dropped = catch_unwind(AssertUnwindSafe(|| drop(panic)));
     }
 }
 

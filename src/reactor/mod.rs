@@ -24,6 +24,7 @@ use crate::handler::Handler;
 use crate::id::{ListenerId, Tag};
 use crate::mailbox::{Mailbox, Sender};
 use crate::options::ToListen;
+use crate::quietly::drop_quietly;
 use crate::stats::{Report, Turn};
 use std::fmt;
 use std::io;
@@ -231,8 +232,10 @@ impl<M> Reactor<M> {
         self.in_turn = true;
         let phases = AssertUnwindSafe(|| self.phases(app));
         if let Err(panic) = catch_unwind(phases) {
-            // Nothing will be delivered any more: other threads get their messages back.
-            self.mailbox.close();
+            // Nothing will be delivered any more: other threads get their messages back. What those
+            // that wait do as they are dropped does not hide what the callback has panicked with.
+            let waiting = self.mailbox.close_and_take();
+            waiting.into_iter().for_each(drop_quietly);
             resume_unwind(panic);
         }
         self.in_turn = false;

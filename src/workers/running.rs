@@ -4,6 +4,7 @@ use super::{Blueprint, Parts, Team, Worker};
 use crate::backend::{Thread, pin_thread};
 use crate::context::{Chair, Context, Order};
 use crate::handler::Handler;
+use crate::quietly::drop_quietly;
 use crate::reactor::Reactor;
 use crate::stats::{Report, Stats};
 use std::any::Any;
@@ -104,13 +105,13 @@ impl<M> Running<M> {
     pub fn join(self) -> WorkersReport {
         let joined = self.threads.into_iter().map(|thread| {
             thread.join().unwrap_or_else(|panic| WorkerReport {
-                panics: vec![text(&*panic)],
+                panics: vec![told_by(panic)],
                 ..WorkerReport::default()
             })
         });
         let workers = joined.collect();
         let front = self.front.join();
-        let front = front.unwrap_or_else(|panic| Err(io::Error::other(text(&*panic))));
+        let front = front.unwrap_or_else(|panic| Err(io::Error::other(told_by(panic))));
         WorkersReport::of(workers, front.err())
     }
 }
@@ -183,9 +184,14 @@ impl<M> Life<M> {
         }
         let mut next = Some(cx);
         while let Some(cx) = next {
-            let mut reactor = self.sit(cx);
-            let ended = catch_unwind(AssertUnwindSafe(|| self.run(&mut reactor, factory)));
+            let (mut reactor, mut app) = (self.sit(cx), None);
+            let run = || self.run(&mut reactor, &mut app, factory);
+            let ended = catch_unwind(AssertUnwindSafe(run));
+            // When the unwinding is over: a handler that panics as it is dropped (at a mutex that
+            // its callback has poisoned, say) would in it end the process.
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(app)));
             next = self.end(reactor, ended);
+            self.has_dropped(dropped);
         }
         self.report
     }
@@ -196,15 +202,27 @@ impl<M> Life<M> {
         Reactor::of_worker(cx, &self.team[self.chair.number])
     }
 
-    fn run<H, F>(&self, reactor: &mut Reactor<M>, factory: &F) -> io::Result<Report>
+    /// Makes the next handler, and runs it; it is the caller's to drop.
+    fn run<H, F>(
+        &self,
+        reactor: &mut Reactor<M>,
+        app: &mut Option<H>,
+        factory: &F,
+    ) -> io::Result<Report>
     where
         H: Handler<M>,
         F: Fn(&mut Worker<'_, M>) -> H,
     {
-        match self.begin(reactor, factory) {
-            Some(mut app) => reactor.run(&mut app),
+        *app = self.begin(reactor, factory);
+        match app {
+            Some(app) => reactor.run(app),
             None => Ok(Report::default()),
         }
+    }
+
+    /// What was dropped may have panicked in that.
+    fn has_dropped(&mut self, dropped: Ended<()>) {
+        self.report.panics.extend(dropped.err().map(told_by));
     }
 
     /// Makes the next handler. `None`: the worker was told to stop.
@@ -246,10 +264,10 @@ impl<M> Life<M> {
             Ok(Ok(last)) => self.report.report = last,
             Ok(Err(error)) => self.report.error = Some(error),
             Err(panic) => {
-                let text = text(&*panic);
+                let text = told_by(panic);
                 log::error!(target: "sockeye", "worker {number} panicked: {text}");
                 self.report.panics.push(text);
-                returns = self.report.panics.len() <= self.restarts;
+                returns = self.restarts > 0;
                 returns &= !reactor.finishes() && !self.team.is_ending();
                 // It was asked to end in the turn in which it panicked.
                 returns &= !self.team[number].has_stopped();
@@ -260,11 +278,11 @@ impl<M> Life<M> {
         // Before it is there again, for its mailbox is closed with it. A message or a source in it
         // may panic as it is dropped: no reason for the others to wait for this one.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(reactor)));
-        let panicked = dropped.err().map(|panic| text(&*panic));
-        self.report.panics.extend(panicked);
+        self.has_dropped(dropped);
         if !returns {
             return None;
         }
+        self.restarts -= 1;
         match self.blueprint.context() {
             Ok(cx) => Some(cx),
             Err(error) => {
@@ -298,9 +316,11 @@ impl<M> Life<M> {
     }
 }
 
-/// What a panic said.
-fn text(panic: &(dyn Any + Send)) -> String {
+/// What a panic said. What it carries is the user's, and may panic as it is dropped.
+fn told_by(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("without a message").to_owned()
+    let text = text.unwrap_or("without a message").to_owned();
+    drop_quietly(panic);
+    text
 }

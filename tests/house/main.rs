@@ -41,7 +41,9 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// The one layer whose modules may use each other: they do no I/O, so there is no order to keep.
-const PURE: &[&str] = &["tables", "buffer", "mailbox", "post", "codec", "clock"];
+const PURE: &[&str] = &[
+    "tables", "buffer", "mailbox", "post", "codec", "clock", "quietly",
+];
 
 /// What touches the operating system or the time; only the backend may, so that `sim` can
 /// stand in for all of it.

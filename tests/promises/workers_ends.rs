@@ -3,7 +3,8 @@
 use crate::kit::workers::{Kit, Say, config, has_panicked, until, waiting_in_backlog};
 use crate::kit::{PATIENCE, peer, read_all, read_n, spawn, write};
 use sockeye::{
-    ConnId, Context, Handler, Input, Listen, ListenerId, Origin, Running, Workers, WorkersReport,
+    ConnId, Context, Handler, Input, Listen, ListenerId, Origin, Running, Worker, Workers,
+    WorkersReport,
 };
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -398,4 +399,102 @@ fn a_worker_that_panics_under_load_is_there_again_and_the_others_never_went() {
     let report = kit.finish();
     assert_eq!(report.workers[1].panics.len(), 10);
     assert!(report.workers[0].panics.is_empty());
+}
+
+/// Panics as it is dropped, unless it is in a panic.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("as it is dropped");
+        }
+    }
+}
+
+/// Workers whose first has panicked with a message of this number.
+fn panicked_by<H: Handler<u8>>(made: impl Fn() -> H + Send + Sync + 'static) -> WorkersReport {
+    let workers = Workers::new(2).unwrap();
+    let running = workers.start(move |_: &mut Worker<'_, u8>| made()).unwrap();
+    running.team()[0].send(0).unwrap();
+    until("it has panicked", || running.team()[0].is_closed());
+    running.team().finish(PATIENCE);
+    let report = end_of(running);
+    assert!(report.workers[1].report.finished && report.workers[1].panics.is_empty());
+    report
+}
+
+// K3
+#[test]
+fn what_a_panic_carries_may_panic_as_it_is_dropped() {
+    struct Throws;
+    impl Handler<u8> for Throws {
+        fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+        fn on_message(&mut self, _: &mut Context, _: u8) {
+            std::panic::panic_any(Bomb);
+        }
+    }
+    let report = panicked_by(|| Throws);
+    assert_eq!(report.workers[0].panics, ["without a message"]);
+}
+
+// K3
+#[test]
+fn a_handler_that_panics_as_it_is_dropped_after_its_panic_takes_no_other_along() {
+    /// As many do: the callback's panic has poisoned the mutex.
+    struct Poisons(Arc<Mutex<u8>>);
+    impl Handler<u8> for Poisons {
+        fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+        fn on_message(&mut self, _: &mut Context, _: u8) {
+            let _guard = self.0.lock().unwrap();
+            panic!("with the mutex");
+        }
+    }
+    impl Drop for Poisons {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+    let report = panicked_by(|| Poisons(Arc::default()));
+    let [first, second] = &report.workers[0].panics[..] else {
+        panic!("{report}");
+    };
+    assert!(
+        first == "with the mutex" && second.contains("PoisonError"),
+        "{report}"
+    );
+}
+
+// K3
+#[test]
+fn a_panic_is_told_of_and_a_restart_counts_once_whatever_is_dropped_then() {
+    struct Once;
+    impl Handler<Option<Bomb>> for Once {
+        fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+        fn on_message(&mut self, _: &mut Context, _: Option<Bomb>) {
+            panic!("by a message");
+        }
+    }
+    impl Drop for Once {
+        fn drop(&mut self) {
+            panic!("the handler");
+        }
+    }
+    let lives = Arc::new(AtomicUsize::new(0));
+    let lived = lives.clone();
+    let workers = Workers::new(1).unwrap().restarts(2);
+    let running = workers.start(move |worker: &mut Worker<'_, Option<Bomb>>| {
+        lives.fetch_add(1, SeqCst);
+        // The first makes it panic, the others wait then.
+        for message in [None, Some(Bomb), Some(Bomb)] {
+            assert!(worker.team()[0].send(message).is_ok());
+        }
+        Once
+    });
+    let report = end_of(running.unwrap());
+    assert_eq!(lived.load(SeqCst), 3);
+    assert_eq!(
+        report.workers[0].panics,
+        ["by a message", "the handler"].repeat(3)
+    );
 }
