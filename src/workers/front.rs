@@ -205,24 +205,22 @@ impl Front {
     fn choose(&mut self, listener: Key) -> Option<usize> {
         let count = self.mates.len();
         let in_turn = (0..count).map(|step| (self.next + step) % count);
-        let mut takers = in_turn.filter(|number| self.mates[*number].takes(listener));
-        let is_full = |mate: &Mate| mate.places.as_ref().is_some_and(|all| all.are_taken());
-        let chosen = match self.hand_over {
-            // Who is behind is passed over, unless all are.
-            HandOver::RoundRobin => {
-                let first = takers.next();
-                let has_room = |number: &usize| self.mates[*number].waiting() < WAITING;
-                first
-                    .filter(has_room)
-                    .or_else(|| takers.find(has_room))
-                    .or(first)
-            }
-            // With no place left, who lingers gives way, and only its own worker can see to that.
-            _ => takers.min_by_key(|number| {
-                let mate = &self.mates[*number];
-                (is_full(mate) && !mate.load.see().lingers, mate.has())
-            }),
+        let takers = in_turn.filter(|number| self.mates[*number].takes(listener));
+        // With no place left, who lingers gives way, and only its own worker can see to that.
+        let must_refuse = |mate: &Mate| {
+            let is_full = mate.places.as_ref().is_some_and(|all| all.are_taken());
+            is_full && !mate.load.see().lingers
         };
+        // Of equals, the first in turn.
+        let chosen = takers.min_by_key(|number| {
+            let mate = &self.mates[*number];
+            let load = match self.hand_over {
+                // Who is behind is passed over, unless all are.
+                HandOver::RoundRobin => u32::from(mate.waiting() >= WAITING),
+                _ => mate.has(),
+            };
+            (must_refuse(mate), load)
+        });
         self.next = chosen.map_or(self.next, |number| (number + 1) % count);
         chosen
     }

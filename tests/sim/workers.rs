@@ -189,6 +189,41 @@ fn shares_in_a_world_differ_by_one_at_most() {
     }
 }
 
+// X12
+#[test]
+fn at_the_cap_who_lingers_gives_way_whichever_worker_has_it() {
+    struct Closing;
+    impl Handler for Closing {
+        fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
+            cx.send(conn, "hello");
+        }
+        fn on_data(&mut self, cx: &mut Context, conn: ConnId, _: &mut Input) {
+            cx.close(conn);
+        }
+    }
+    for hand_over in [HandOver::LeastConnections, HandOver::RoundRobin] {
+        let mut world = World::new();
+        let config = (2, Config::default().max_connections(2));
+        world.start_workers("srv", config, listens(hand_over), |_| Closing);
+        let mut peers = Vec::new();
+        for _ in 0..2 {
+            peers.push(world.connect(AT));
+            world.settle();
+        }
+        // That of the second worker lingers; with round robin it is the turn of the first one.
+        peers[1].send("end");
+        world.settle();
+        let newcomer = world.connect(AT);
+        world.settle();
+        assert_eq!(newcomer.received(), "hello", "{hand_over:?}");
+        assert!(
+            !newcomer.is_closed() && !peers[0].is_closed(),
+            "{hand_over:?}"
+        );
+        peers.push(newcomer);
+    }
+}
+
 // In a world one address has one socket: the second worker cannot have its own.
 #[test]
 fn workers_listen_all_or_none() {
