@@ -90,7 +90,8 @@ pub enum HandOver {
     ///
     /// This costs the least for each connection, but the system goes by a hash: the shares are
     /// uneven, and a busy worker gets as many as an idle one. Peers that wait in the backlog of a
-    /// worker that ends are reset. TCP only, and not on Windows: there the second socket fails with
+    /// worker that ends are reset. At [`Config::max_connections`] only who lingers at the worker
+    /// that was chosen gives way. TCP only, and not on Windows: there the second socket fails with
     /// `AddrInUse`.
     ReusePort,
 }
@@ -210,6 +211,9 @@ impl Workers {
     /// factory and no connections. Default: never. Between two handlers, and after the last,
     /// messages come back to their senders. A worker that was told to end, by [`Sender::stop`] too,
     /// does not start again.
+    ///
+    /// It starts again at once: with many restarts a factory that always panics keeps a processor
+    /// busy, and each panic is a line in the log and in the report.
     pub fn restarts(mut self, most: usize) -> Workers {
         self.restarts = most;
         self
@@ -217,9 +221,11 @@ impl Workers {
 
     /// Listens for all workers, at once, like [`Context::listen`]; the listener has the same id in
     /// all of them. What a worker does with the id concerns only that worker: if it calls
-    /// `unlisten`, it gets no more of this listener's connections, and the others do. A worker may
-    /// also listen by itself. When all workers that are there have called it, the listener is
-    /// closed for good: a worker that starts again later has the id too, and gets nobody from it.
+    /// `unlisten`, it gets no more of this listener's connections, and the others do. When all
+    /// workers that are there have called it, the listener is closed for good: a worker that starts
+    /// again later has the id too, and gets nobody from it. If one calls `pause_accepts`, its share
+    /// of the new peers waits until it resumes, although others are free. A worker may also listen
+    /// by itself.
     ///
     /// # Errors
     ///
@@ -277,7 +283,9 @@ impl Workers {
     ///
     /// Each worker calls the factory in its thread, to make its handler; the factory may use the
     /// worker's reactor and has the senders of all workers. A handler need not be `Send`. A panic
-    /// in the factory counts as a panic of the handler.
+    /// in the factory counts as a panic of the handler. A worker gets its share of connections from
+    /// the start, and again as it begins again: they wait until its factory returns, so do before
+    /// `start` what takes long.
     ///
     /// # Errors
     ///

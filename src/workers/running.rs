@@ -45,7 +45,8 @@ pub struct WorkersReport {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct WorkerReport {
-    /// What `run` of its reactor would have answered; the last one's, if it was restarted.
+    /// What `run` of its reactor would have answered; the last one's, if it was restarted. All zero
+    /// if that one has panicked: connections that a panic closes are counted nowhere in it.
     pub report: Report,
     /// What its reactor has done; the last one's, if it was restarted.
     pub stats: Stats,
