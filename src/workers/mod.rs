@@ -178,7 +178,11 @@ impl Workers {
             listeners: Vec::new(),
             backend,
         };
-        let contexts = (0..workers.max(1)).map(|_| blueprint.context());
+        let context = |number| {
+            let made = blueprint.context();
+            made.map_err(|error| cannot(&format!("make worker {number}"), &error))
+        };
+        let contexts = (0..workers.max(1)).map(context);
         Ok(Workers {
             contexts: contexts.collect::<io::Result<_>>()?,
             blueprint,
@@ -349,6 +353,11 @@ impl Workers {
             team,
         }
     }
+}
+
+/// An error that says what could not be done.
+fn cannot(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what}: {error}"))
 }
 
 /// What workers are made of, before they have threads.

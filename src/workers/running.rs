@@ -1,6 +1,6 @@
 //! Workers that run: a thread for each, and what they say at the end.
 
-use super::{Blueprint, Parts, Team, Worker};
+use super::{Blueprint, Parts, Team, Worker, cannot};
 use crate::backend::{Thread, pin_thread};
 use crate::context::{Chair, Context, Order};
 use crate::handler::Handler;
@@ -135,15 +135,21 @@ where
         let (factory, name) = (factory.clone(), format!("sockeye-{}", chair.number));
         let life = Life::new(chair, team.clone(), blueprint.clone(), restarts);
         let thread = Thread::spawn(name, move || life.live(cx, pin, &*factory));
-        threads.push(thread.inspect_err(|_| _ = team.stop())?);
+        threads.push(thread.map_err(|error| no_thread(&error, &team))?);
     }
     let front = Thread::spawn("sockeye-accept".to_owned(), move || front.run());
-    let front = front.inspect_err(|_| _ = team.stop())?;
+    let front = front.map_err(|error| no_thread(&error, &team))?;
     Ok(Running {
         team,
         threads,
         front,
     })
+}
+
+/// Those that have a thread end.
+fn no_thread<M>(error: &io::Error, team: &Team<M>) -> io::Error {
+    team.stop();
+    cannot("start a thread for each worker", error)
 }
 
 /// What something came to, or what it panicked with.

@@ -302,3 +302,25 @@ fn what_makes_no_sense_is_refused() {
     assert!(third != first && third != second);
     assert!(workers.listen(Addr::unix("/nowhere")).is_err());
 }
+
+/// All descriptors are in use.
+#[cfg(unix)]
+mod exhausted {
+    use super::*;
+    use crate::kit::places::{in_own_process, is_own_process};
+
+    #[test]
+    fn with_too_few_descriptors_for_so_many_workers_the_error_says_so() {
+        in_own_process("workers::exhausted::too_few_descriptors");
+    }
+
+    #[test]
+    #[ignore = "runs in a process of its own, whose descriptors it uses up"]
+    fn too_few_descriptors() {
+        if is_own_process() {
+            // Nobody has so many.
+            let text = Workers::new(usize::MAX).unwrap_err().to_string();
+            assert!(text.starts_with("cannot make worker "), "{text}");
+        }
+    }
+}
