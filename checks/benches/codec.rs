@@ -32,6 +32,8 @@ mod codec;
 mod config;
 #[path = "../../src/id.rs"]
 mod id;
+#[path = "../../src/quietly.rs"]
+mod quietly;
 
 use buffer::input::{Chunk, Input, InputBuffer};
 use buffer::payload::Payload;
