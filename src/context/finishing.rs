@@ -49,6 +49,7 @@ impl Context {
             return self.schedule.bring_nearer(finishing.grace, at);
         }
         log::debug!(target: "sockeye", "finishing within {grace:?}");
+        self.leave_others();
         let listeners: Vec<Key> = self.listeners.iter().map(|(key, _)| key).collect();
         for key in listeners {
             if !self.keeps_listener(key) {

@@ -28,9 +28,11 @@ pub(crate) enum Mail {
     AcceptFailed(Key, io::Error),
     /// Descriptors are short: somebody who lingers is to give way.
     GiveWay,
+    /// Nobody else takes anybody: who comes to a worker that finishes is opened by it.
+    Last,
     /// All finish.
     Finish(Duration),
-    /// All have finished.
+    /// Nobody comes any more: a worker that finishes ends when it has no connection.
     End,
 }
 
@@ -47,6 +49,8 @@ impl Mail {
 pub(crate) enum Order {
     /// Nothing more of this listener is wanted by this worker: these are for others.
     Quits(usize, Key, Vec<Socket>),
+    /// A worker finishes, though not all do: these are for others, if others are there.
+    Leaves(usize, Vec<Socket>),
     /// A worker has ended, and will be back or not: these are for others.
     Gone {
         worker: usize,
@@ -135,11 +139,13 @@ pub(crate) struct Seat {
     /// Sockets that it was handed, as a count that wraps.
     received: u32,
     failures: Vec<(ListenerId, io::Error)>,
-    /// All finish, and it ends with the others.
+    /// It finishes, and ends when nobody comes to it any more.
     finishing: bool,
-    /// All have finished.
+    /// It finishes, though not all do: who comes is for others.
+    passes_on: bool,
+    /// Nobody comes to it any more.
     ended: bool,
-    /// What it has told of itself while all finish.
+    /// What it has told of itself while it finishes.
     told: Option<u32>,
 }
 
@@ -169,6 +175,7 @@ impl Seat {
             received: shown.taken,
             failures: Vec::new(),
             finishing: false,
+            passes_on: false,
             ended: false,
             told: None,
         }
@@ -238,22 +245,15 @@ impl Context {
             match self.seat.as_mut().and_then(|seat| seat.mail.take()) {
                 Some(Mail::Socket(socket)) => self.receive(socket),
                 Some(Mail::AcceptFailed(listener, error)) => {
-                    if let Some(seat) = &mut self.seat {
-                        seat.failures.push((ListenerId(listener), error));
-                    }
+                    self.with_seat(|seat| seat.failures.push((ListenerId(listener), error)));
                 }
                 Some(Mail::GiveWay) => drop(self.release_lingering(1)),
+                Some(Mail::Last) => self.with_seat(|seat| seat.passes_on = false),
                 Some(Mail::Finish(grace)) => {
-                    if let Some(seat) = &mut self.seat {
-                        seat.finishing = true;
-                    }
+                    self.with_seat(|seat| (seat.finishing, seat.passes_on) = (true, false));
                     self.begin_to_finish(grace);
                 }
-                Some(Mail::End) => {
-                    if let Some(seat) = &mut self.seat {
-                        seat.ended = true;
-                    }
-                }
+                Some(Mail::End) => self.with_seat(|seat| seat.ended = true),
                 None => return,
             }
         }
@@ -265,9 +265,16 @@ impl Context {
         seat.is_some_and(|seat| seat.mail.has_messages())
     }
 
-    fn receive(&mut self, socket: Socket) {
+    fn with_seat(&mut self, act: impl FnOnce(&mut Seat)) {
         if let Some(seat) = &mut self.seat {
-            seat.received = seat.received.wrapping_add(1);
+            act(seat);
+        }
+    }
+
+    fn receive(&mut self, socket: Socket) {
+        self.with_seat(|seat| seat.received = seat.received.wrapping_add(1));
+        if self.seat.as_ref().is_some_and(|seat| seat.passes_on) {
+            return self.tell_that_it_leaves(vec![socket]);
         }
         let (listener, slot) = (socket.listener, socket.listener.slot);
         if let Some(state) = self.listeners.get_mut(listener)
@@ -300,7 +307,37 @@ impl Context {
         }
     }
 
-    /// All finish: who waits in the mail is still opened, and told of it.
+    /// This worker finishes. If not all do, those who wait here are for others. With nobody else
+    /// there they come back, so it takes part in what the end of all is like.
+    pub(super) fn leave_others(&mut self) {
+        if self.seat.as_ref().is_none_or(|seat| seat.finishing) {
+            return;
+        }
+        self.with_seat(|seat| (seat.finishing, seat.passes_on) = (true, true));
+        let waiting = self.take_waiting();
+        self.tell_that_it_leaves(waiting);
+    }
+
+    fn tell_that_it_leaves(&mut self, sockets: Vec<Socket>) {
+        self.with_seat(|seat| {
+            let told = seat.front.send(Order::Leaves(seat.number, sockets));
+            // With nobody to hear it, all is over.
+            seat.ended |= told.is_err();
+        });
+    }
+
+    /// Everybody who waits behind a listener here.
+    fn take_waiting(&mut self) -> Vec<Socket> {
+        let mut waiting = Vec::new();
+        for (key, listener) in self.listeners.iter_mut() {
+            if let Some(handed) = listener.acceptor.as_handed() {
+                waiting.extend(sockets(key, handed.take_all()));
+            }
+        }
+        waiting
+    }
+
+    /// A worker finishes: who is in the mail then and comes to nobody else is opened, and told.
     pub(super) fn keeps_listener(&mut self, key: Key) -> bool {
         let seat = self.seat.as_ref();
         let listener = self.listeners.get_mut(key);
@@ -364,12 +401,7 @@ impl Context {
 
     /// The worker is over: no more comes to it, and what waits in its mail is for others.
     pub(crate) fn leave(&mut self, returns: bool) {
-        let mut left = Vec::new();
-        for (key, listener) in self.listeners.iter_mut() {
-            if let Some(handed) = listener.acceptor.as_handed() {
-                left.extend(sockets(key, handed.take_all()));
-            }
-        }
+        let mut left = self.take_waiting();
         if let Some(seat) = &mut self.seat {
             let mail = seat.mail.close_and_take().into_iter();
             let unread = mail.filter_map(Mail::into_socket);

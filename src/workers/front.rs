@@ -48,7 +48,11 @@ struct Mate {
     batch: Vec<Mail>,
     /// Listeners of which it takes no more.
     quit: Vec<Key>,
-    /// When it had no connection left, at a finish, it had been handed so many.
+    /// It finishes by itself: it takes only what nobody else does.
+    leaves: bool,
+    /// It knows that nobody else does.
+    is_last: bool,
+    /// When it had no connection left, as it finishes, it had been handed so many.
     over: Option<u32>,
 }
 
@@ -62,12 +66,29 @@ impl Mate {
             handed: 0,
             batch: Vec::new(),
             quit: Vec::new(),
+            leaves: false,
+            is_last: false,
             over: None,
         }
     }
 
     fn takes(&self, listener: Key) -> bool {
+        !self.leaves && self.could_take(listener)
+    }
+
+    /// Would it take one, if nobody else does?
+    fn could_take(&self, listener: Key) -> bool {
         self.is == Is::Here && !self.quit.contains(&listener)
+    }
+
+    fn hand(&mut self, socket: Socket) {
+        self.handed = self.handed.wrapping_add(1);
+        self.batch.push(Mail::Socket(socket));
+    }
+
+    /// Is nobody on the way to it any more, as it finishes?
+    fn is_over(&self) -> bool {
+        self.is == Is::Gone || self.over == Some(self.handed)
     }
 
     /// Sockets that it was handed, and has not taken.
@@ -190,15 +211,23 @@ impl Front {
     /// Puts a socket into the mail of a worker.
     fn give(&mut self, socket: Socket) {
         match self.choose(socket.listener) {
-            Some(number) => {
-                let mate = &mut self.mates[number];
-                mate.handed = mate.handed.wrapping_add(1);
-                mate.batch.push(Mail::Socket(socket));
-            }
-            // If nobody is there who ever could, it is closed.
+            Some(number) => self.mates[number].hand(socket),
             None if self.may_return(socket.listener) => self.held.push(socket),
-            None => {}
+            None => self.give_to_the_last(socket),
         }
+    }
+
+    /// Nobody takes it, nor will: one that finishes by itself opens it, and tells it so. If none
+    /// is there who could, it is closed.
+    fn give_to_the_last(&mut self, socket: Socket) {
+        let could = |mate: &&mut Mate| mate.could_take(socket.listener);
+        let Some(mate) = self.mates.iter_mut().find(could) else {
+            return;
+        };
+        if !std::mem::replace(&mut mate.is_last, true) {
+            mate.batch.push(Mail::Last);
+        }
+        mate.hand(socket);
     }
 
     /// The worker that is to have the next socket of this listener. `None`: none takes it.
@@ -287,6 +316,11 @@ impl Front {
                 sockets.into_iter().for_each(|socket| self.give(socket));
                 self.close_if_unwanted(listener);
             }
+            Order::Leaves(worker, sockets) => {
+                self.mates[worker].leaves = true;
+                sockets.into_iter().for_each(|socket| self.give(socket));
+                self.close_unwanted();
+            }
             Order::Gone {
                 worker,
                 sockets,
@@ -298,9 +332,7 @@ impl Front {
                 self.take_back(worker);
                 self.held.extend(sockets);
                 self.give_held();
-                for (_, listener) in self.listeners.clone() {
-                    self.close_if_unwanted(listener);
-                }
+                self.close_unwanted();
             }
             Order::Back(worker) => self.is_back(worker),
             Order::Over(worker, taken) => self.mates[worker].over = Some(taken),
@@ -328,6 +360,12 @@ impl Front {
         }
     }
 
+    fn close_unwanted(&mut self) {
+        for (_, listener) in self.listeners.clone() {
+            self.close_if_unwanted(listener);
+        }
+    }
+
     /// With no worker that takes its connections, a listener is closed, as one of a single loop.
     fn close_if_unwanted(&mut self, listener: Key) {
         if self.may_return(listener) {
@@ -352,12 +390,20 @@ impl Front {
         }
     }
 
-    /// All have finished, if none has a connection and nobody is on the way to one.
+    /// All have finished, if none has a connection and nobody is on the way to one. One that
+    /// finishes by itself has when that is right for it.
     fn end_if_over(&mut self) {
-        let over = |mate: &Mate| mate.is == Is::Gone || mate.over == Some(mate.handed);
-        let all_over = self.finishing.is_some() && self.mates.iter().all(over);
-        if all_over && self.held.is_empty() && !self.has_ended {
-            self.end();
+        if !self.held.is_empty() || self.has_ended {
+            return;
+        }
+        if self.finishing.is_some() && self.mates.iter().all(Mate::is_over) {
+            return self.end();
+        }
+        let here = self.mates.iter_mut().filter(|mate| mate.is == Is::Here);
+        for mate in here.filter(|mate| mate.leaves && mate.is_over()) {
+            drop(mate.mail.send(Mail::End));
+            // It takes nobody any more.
+            mate.is = Is::Gone;
         }
     }
 

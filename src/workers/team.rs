@@ -91,7 +91,7 @@ impl<M> Team<M> {
     /// grace. Nobody begins again from then on. `false`: they are over already.
     ///
     /// [`Context::finish`] called by a handler is for its own worker alone: it ends, the others go
-    /// on, and what was in its mail comes to them.
+    /// on, and what was in its mail comes to them. The last one opens what no other takes.
     pub fn finish(&self, grace: Duration) -> bool {
         self.ending.finishes.store(true, SeqCst);
         self.front.send(Order::Finish(grace)).is_ok()

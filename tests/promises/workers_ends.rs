@@ -57,6 +57,49 @@ fn what_waits_in_the_mail_of_a_worker_that_ends_goes_to_the_next() {
 
 // K1
 #[test]
+fn what_waits_in_the_mail_when_the_last_worker_ends_by_itself_is_opened_and_told_of_it() {
+    // What each worker does until none is left that takes anybody: in this order, or all at once.
+    let ways: [(&[Say], bool); 6] = [
+        (&[Say::Finish], true),
+        (&[Say::Finish, Say::Finish], true),
+        (&[Say::Finish, Say::Finish], false),
+        (&[Say::Finish, Say::Finish, Say::Finish], true),
+        (&[Say::Panic, Say::Finish], false),
+        (&[Say::Unlisten, Say::Finish], false),
+    ];
+    for (ways, at_once) in ways {
+        let kit = Kit::new(ways.len());
+        let blocks = ways.iter().enumerate();
+        let blocks = blocks.map(|(number, say)| kit.block_before(number, Some(say.clone())));
+        let mut blocks: Vec<_> = blocks.collect();
+        let peers: Vec<_> = (0..30).map(|_| peer(kit.addr)).collect();
+        until("all are accepted", || waiting_in_backlog(kit.addr) == 0);
+        let last = blocks.pop();
+        drop(blocks);
+        if !at_once {
+            let unlistens = matches!(ways[0], Say::Unlisten);
+            let before_the_last = &kit.team()[..ways.len() - 1];
+            until("the others are over", || {
+                unlistens || before_the_last.iter().all(|worker| worker.is_closed())
+            });
+        }
+        drop(last);
+        for peer in peers {
+            let heard = String::from_utf8(read_all(peer)).unwrap();
+            assert!(heard.ends_with("bye"), "{heard:?}");
+        }
+        let seen = kit.seen.clone();
+        if ways.len() > 1 && matches!(ways[0], Say::Unlisten) {
+            kit.team().finish(PATIENCE);
+        }
+        let report = end_of(kit.running);
+        assert_eq!(seen.finished.load(SeqCst), 30, "{report}");
+        assert_eq!(report.report.aborted, 0);
+    }
+}
+
+// K1
+#[test]
 fn what_waits_behind_a_paused_listener_goes_to_the_next_when_its_worker_gives_up() {
     for say in [Say::Panic, Say::Finish, Say::Unlisten] {
         let kit = Kit::new(2);

@@ -38,6 +38,8 @@ impl Where {
 pub enum Say {
     /// The next message to all.
     Next(usize),
+    /// It is to accept nobody for a while: who is handed to it waits.
+    Pause,
     /// It is to end alone.
     End,
     /// It is to panic when it comes there.
@@ -56,6 +58,8 @@ pub struct Seen {
     /// Peers whose `on_accept` panicked.
     pub drowned: Cell<usize>,
     pub mates: Vec<Mate>,
+    /// The listener, as all workers know it.
+    pub listener: Cell<Option<ListenerId>>,
     /// What a handler has found wrong: its panic is caught like others.
     wrong: RefCell<Option<String>>,
 }
@@ -189,6 +193,7 @@ impl Handler<Say> for Echo {
                 self.heard = Some(number + 1);
                 self.reach(Where::Message);
             }
+            Say::Pause => drop(self.seen.listener.get().map(|one| cx.pause_accepts(one))),
             Say::End => {
                 self.ends = true;
                 cx.finish(CALM);

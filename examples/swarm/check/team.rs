@@ -62,7 +62,8 @@ pub fn play(seed: u64) -> u64 {
         (workers, config),
         |workers| {
             let mut workers = workers.hand_over(hand_over).restarts(restarts);
-            workers.listen(AT).map(|_| workers)
+            seen.listener.set(Some(workers.listen(AT)?));
+            Ok(workers)
         },
         move |worker| Echo::new(worker.number(), all.clone()),
     );
@@ -231,6 +232,9 @@ impl Play {
         self.connect();
         let micros = self.random.below(200) as u64;
         self.world.advance(Duration::from_micros(micros));
+        if self.random.percent(40) {
+            self.end_by_themselves();
+        }
         self.team.finish(CALM);
         self.world.settle();
         let late = self.world.connect(AT);
@@ -246,6 +250,38 @@ impl Play {
             peer.close();
         }
         self.world.advance(CALM * 3);
+    }
+
+    /// Each is told of the end alone. Nobody is lost by that: a peer that came to no worker was
+    /// refused, and so was not accepted.
+    fn end_by_themselves(&mut self) {
+        let panics = self.seen.panics();
+        let first = self.peers.len();
+        for number in self.alive() {
+            if self.random.percent(50) {
+                drop(self.team[number].send(Say::Pause));
+            }
+        }
+        // Who says nothing is not reset if it is dropped.
+        (0..self.random.range(1, 20)).for_each(|_| self.connect_with(0));
+        let micros = self.random.below(200) as u64;
+        self.world.advance(Duration::from_micros(micros));
+        let alive = self.alive();
+        let begin = self.random.below(alive.len());
+        // Some say it in one moment, some when those before are over.
+        let pause = Duration::from_micros(*self.random.pick(&[0, 0, 50, 5000]));
+        for number in alive[begin..].iter().chain(&alive[..begin]) {
+            drop(self.team[*number].send(Say::End));
+            self.world.advance(pause);
+        }
+        self.world.advance(CALM);
+        let is_calm = panics == self.seen.panics();
+        for (peer, _) in &self.peers[first..] {
+            assert!(
+                !is_calm || peer.was_reset() || peer.received_bytes().ends_with(BYE),
+                "who was accepted was lost as the last workers ended by themselves"
+            );
+        }
     }
 
     /// What was told and what is reported agree, and nothing is left.
