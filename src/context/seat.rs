@@ -139,9 +139,9 @@ pub(crate) struct Seat {
     /// Sockets that it was handed, as a count that wraps.
     received: u32,
     failures: Vec<(ListenerId, io::Error)>,
-    /// It finishes, and ends when nobody comes to it any more.
+    /// The worker finishes, and ends when nobody comes to it any more.
     finishing: bool,
-    /// It finishes, though not all do: who comes is for others.
+    /// The worker finishes, though not all do: who comes is for others.
     passes_on: bool,
     /// Nobody comes to it any more.
     ended: bool,

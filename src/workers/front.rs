@@ -48,9 +48,9 @@ struct Mate {
     batch: Vec<Mail>,
     /// Listeners of which it takes no more.
     quit: Vec<Key>,
-    /// It finishes by itself: it takes only what nobody else does.
+    /// Finishes by itself, and takes only what nobody else does.
     leaves: bool,
-    /// It knows that nobody else does.
+    /// Knows that nobody else does.
     is_last: bool,
     /// When it had no connection left, as it finishes, it had been handed so many.
     over: Option<u32>,
