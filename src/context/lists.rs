@@ -293,7 +293,7 @@ impl Lists {
 
     /// Makes the loop one of several workers: its mail is looked at where it accepts, and not only
     /// at the end of a turn.
-    pub(super) fn work(&mut self) {
+    pub(super) fn become_worker(&mut self) {
         self.is_of_worker = true;
     }
 

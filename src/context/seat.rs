@@ -213,7 +213,7 @@ impl Context {
     /// Makes it one of several.
     pub(crate) fn sit(&mut self, chair: &Chair) {
         self.seat = Some(Box::new(Seat::new(chair, self.backend.wake())));
-        self.lists.work();
+        self.lists.become_worker();
         if chair.places.is_some() {
             // None of its own: each has to be asked for.
             self.config.max_connections = 0;

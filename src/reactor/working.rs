@@ -34,7 +34,7 @@ impl<M> Reactor<M> {
 
     /// A turn of a worker is over that others turn. Answers the report, if the worker is.
     #[cfg(feature = "sim")]
-    pub(crate) fn end_turn_of_worker(&mut self) -> Option<Report> {
+    pub(crate) fn end_turn(&mut self) -> Option<Report> {
         self.cx.end_turn()
     }
 

@@ -219,7 +219,7 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
                     turn = its;
                     let end = match turn.stopped {
                         true => Some(Report::default()),
-                        false => self.reactor.end_turn_of_worker(),
+                        false => self.reactor.end_turn(),
                     };
                     ended = end.map(Ok);
                 }

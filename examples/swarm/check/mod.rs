@@ -10,9 +10,9 @@
 mod actor;
 mod acts;
 mod dials;
+mod echo;
 mod judge;
 mod ledger;
-mod mate;
 mod more;
 mod plan;
 mod player;

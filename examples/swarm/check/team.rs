@@ -1,7 +1,7 @@
 //! Several workers in a world of their own, which every fourth seed has besides: peers come, and
 //! workers end, are stopped, or panic in a callback and begin again.
 
-use super::mate::{BYE, Echo, PLANNED, Say, Seen, Where};
+use super::echo::{BYE, Echo, PLANNED, Say, Seen, Where};
 use super::random::Random;
 use sockeye::sim::{Faults, Node, Peer, World};
 use sockeye::{Config, HandOver, Team};
@@ -291,31 +291,31 @@ impl Play {
         let report = report.expect("all have finished, and not all workers are over");
         let seen = &self.seen;
         // Who is stopped tells nobody.
-        let left = |number: &usize| self.stopped[*number];
-        let left = (0..self.nodes.len()).filter(left);
-        let left = left.map(|number| self.world.app(self.nodes[number]));
-        let (left, untold) = left.fold((0, 0), |(left, untold), app| {
-            (left + app.len(), untold + app.untold())
-        });
+        let stopped = (0..self.nodes.len()).filter(|number| self.stopped[*number]);
+        let stopped: Vec<&Echo> = stopped
+            .map(|number| self.world.app(self.nodes[number]))
+            .collect();
+        let left: usize = stopped.iter().map(|app| app.len()).sum();
+        let untold: usize = stopped.iter().map(|app| app.untold()).sum();
         let ended = seen.closed.get() + seen.lost.get() + left;
         assert_eq!(seen.opened.get(), ended, "a connection has no end");
         let told = seen.told.get() + seen.untold.get() + untold;
         assert_eq!(seen.opened.get(), told, "somebody was not told of the end");
         let mut closed = 0;
         for (number, worker) in report.workers.iter().enumerate() {
-            let mate = &seen.mates[number];
-            let panics = mate.panics.get();
+            let tally = &seen.tallies[number];
+            let panics = tally.panics.get();
             assert_eq!(
                 worker.panics,
                 vec![PLANNED; panics],
                 "the panics of {number}"
             );
             assert!(
-                mate.lives.get() <= panics + 1 && mate.lives.get() <= self.restarts + 1,
+                tally.lives.get() <= panics + 1 && tally.lives.get() <= self.restarts + 1,
                 "worker {number} began again too often"
             );
             if worker.report.finished {
-                closed += mate.ended.get();
+                closed += tally.ended.get();
             }
         }
         assert_eq!(

@@ -57,7 +57,7 @@ pub struct Seen {
     pub untold: Cell<usize>,
     /// Peers whose `on_accept` panicked.
     pub drowned: Cell<usize>,
-    pub mates: Vec<Mate>,
+    pub tallies: Vec<Tally>,
     /// The listener, as all workers know it.
     pub listener: Cell<Option<ListenerId>>,
     /// What a handler has found wrong: its panic is caught like others.
@@ -66,7 +66,7 @@ pub struct Seen {
 
 /// What one worker has seen, with all its handlers.
 #[derive(Default)]
-pub struct Mate {
+pub struct Tally {
     /// Handlers that were made.
     pub lives: Cell<usize>,
     pub panics: Cell<usize>,
@@ -81,14 +81,14 @@ fn more(count: &Cell<usize>, by: usize) {
 impl Seen {
     pub fn new(workers: usize) -> Seen {
         Seen {
-            mates: (0..workers).map(|_| Mate::default()).collect(),
+            tallies: (0..workers).map(|_| Tally::default()).collect(),
             ..Seen::default()
         }
     }
 
     /// Panics of all workers so far.
     pub fn panics(&self) -> usize {
-        self.mates.iter().map(|mate| mate.panics.get()).sum()
+        self.tallies.iter().map(|tally| tally.panics.get()).sum()
     }
 
     pub fn assert_sound(&self) {
@@ -117,10 +117,10 @@ pub struct Echo {
 
 impl Echo {
     pub fn new(number: usize, seen: Rc<Seen>) -> Echo {
-        let mate = &seen.mates[number];
-        more(&mate.lives, 1);
-        mate.ended.set(0);
-        let is_first = mate.lives.get() == 1;
+        let tally = &seen.tallies[number];
+        more(&tally.lives, 1);
+        tally.ended.set(0);
+        let is_first = tally.lives.get() == 1;
         Echo {
             number,
             conns: Vec::new(),
@@ -146,9 +146,9 @@ impl Echo {
         if self.panics != Some(at) {
             return;
         }
-        let mate = &self.seen.mates[self.number];
-        more(&mate.panics, 1);
-        mate.ended.set(0);
+        let tally = &self.seen.tallies[self.number];
+        more(&tally.panics, 1);
+        tally.ended.set(0);
         more(&self.seen.lost, self.len());
         more(&self.seen.untold, self.untold());
         self.conns.clear();
@@ -219,7 +219,7 @@ impl Handler<Say> for Echo {
         let place = self.conns.iter().position(|(other, _)| *other == conn);
         let told = place.is_some_and(|place| self.conns.swap_remove(place).1);
         self.seen.check(place.is_some(), "a stranger has closed");
-        more(&self.seen.mates[self.number].ended, usize::from(told));
+        more(&self.seen.tallies[self.number].ended, usize::from(told));
         self.reach(Where::Close);
     }
 }
