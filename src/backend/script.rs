@@ -56,6 +56,10 @@ struct World {
     listens: VecDeque<io::Result<SocketAddr>>,
     /// What was to be listened on.
     listened: Vec<Addr>,
+    /// How the next connects fail at once.
+    refusals: VecDeque<io::Error>,
+    /// Each batch of events is as large as the buffer for it.
+    fills_batches: bool,
     events: Vec<(Source, Readiness)>,
     /// Timeouts of the waits that slept.
     sleeps: Vec<Option<Duration>>,
@@ -92,6 +96,8 @@ impl Script {
             accepts: VecDeque::new(),
             listens: VecDeque::new(),
             listened: Vec::new(),
+            refusals: VecDeque::new(),
+            fills_batches: false,
             events: Vec::new(),
             sleeps: Vec::new(),
             lookups: Vec::new(),
@@ -138,6 +144,16 @@ impl Script {
     pub(crate) fn listened(&self) -> Vec<String> {
         let asked = std::mem::take(&mut self.world().listened);
         asked.iter().map(Addr::to_string).collect()
+    }
+
+    /// The next connect fails so, at once.
+    pub(crate) fn connect_fails(&self, error: io::Error) {
+        self.world().refusals.push_back(error);
+    }
+
+    /// From now on each batch of events is as large as the buffer for it.
+    pub(crate) fn fill_batches(&self) {
+        self.world().fills_batches = true;
     }
 
     /// What the next wait would have told is lost.
@@ -224,7 +240,7 @@ impl Script {
         events
             .iter()
             .for_each(|(source, readiness)| each(*source, *readiness));
-        Ok((events.len(), false))
+        Ok((events.len(), self.world().fills_batches))
     }
 
     pub(crate) fn listen(&mut self, _: &Listen, addr: &Addr, _: u32) -> io::Result<Acceptor> {
@@ -245,6 +261,9 @@ impl Script {
         _: &Addr,
         to: Source,
     ) -> io::Result<(Stream, bool)> {
+        if let Some(error) = self.world().refusals.pop_front() {
+            return Err(error);
+        }
         let (script, index) = (self.clone(), self.socket_to(Some(to)));
         Ok((Stream { script, index }, false))
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::backend::Backend;
 use crate::context::{Chair, Load, Mail, Order, Places, Socket};
+use crate::id::Tag;
 use crate::mailbox::{Mailbox, Sender};
 use crate::stats::Report;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ impl Desk {
         let script = Script::new();
         let mut cx = Context::new(Backend::Script(script.clone()), Config::default());
         let at = Addr::Ip(([127, 0, 0, 1], 1).into());
-        let listener = cx.listen_by(&Listen::new(at.clone()), &[at]).unwrap();
+        let listen = Listen::new(at.clone()).tag(Tag(7));
+        let listener = cx.listen_by(&listen, &[at]).unwrap();
         cx.sit(&chair);
         Desk {
             reactor: Reactor::of_worker(cx, &Sender::detached(usize::MAX)),
@@ -149,7 +151,9 @@ fn mail_is_read_though_the_wake_is_lost() {
 #[test]
 fn a_worker_shows_whom_it_has_taken_and_has_and_whether_somebody_lingers() {
     let mut desk = Desk::new(None);
-    (0..3).for_each(|_| drop(desk.hand()));
+    for _ in 0..3 {
+        desk.hand();
+    }
     assert_eq!(desk.shows(), (3, 3, false));
     let listener = desk.listener;
     desk.cx().pause_accepts(listener);
@@ -274,4 +278,24 @@ fn who_comes_to_a_worker_after_its_grace_is_told_and_ended_at_once() {
     desk.hand();
     assert_eq!(desk.app.seen[4..], ["open", closed]);
     assert_eq!(desk.told(), ["over, 3 received"]);
+}
+
+#[test]
+fn an_error_of_accepting_is_told_for_the_part_whose_listener_it_is() {
+    let mut desk = Desk::new(None);
+    let listener = desk.listener;
+    assert_eq!(desk.cx().listener_tag(listener), Some(Tag(7)));
+    let failed = |desk: &Desk| {
+        let error = io::ErrorKind::OutOfMemory.into();
+        desk.mail(Mail::AcceptFailed(desk.listener.0, error));
+    };
+    failed(&desk);
+    desk.turn();
+    assert_eq!(desk.app.seen, ["accept error OutOfMemory"]);
+    // Closed meanwhile, it has no more to tell.
+    failed(&desk);
+    desk.cx().unlisten(listener);
+    desk.turn();
+    assert_eq!(desk.app.seen.len(), 1);
+    assert_eq!(desk.cx().listener_tag(listener), None);
 }
