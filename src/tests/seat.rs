@@ -190,11 +190,28 @@ fn the_places_of_all_workers_are_taken_and_given_back() {
     let [one, other] = &mut desks;
     one.hand();
     assert_eq!((one.app.seen.len(), one.cx().stats().refused), (1, 1));
+    // A connect of its own takes one, too, and there is none.
+    one.cx().connect("127.0.0.1:9");
+    one.turn();
+    assert!(
+        one.app
+            .seen
+            .pop()
+            .unwrap()
+            .contains("`max_connections` reached")
+    );
     other.abort_the_last();
     other.turn();
     assert!(!places.are_taken());
     one.hand();
     assert_eq!((one.app.seen.len(), places.are_taken()), (2, true));
+    // One of two is given back.
+    one.abort_the_last();
+    one.turn();
+    assert!(!places.are_taken());
+    one.app.seen.pop();
+    one.hand();
+    assert!(places.are_taken());
     // One that ends gives back what it has.
     one.reactor.leave(false);
     other.hand();
