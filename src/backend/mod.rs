@@ -366,7 +366,7 @@ impl Backend {
         match self {
             Backend::Os(os) => os.listen(listen, addr, slot).map(Acceptor::Os),
             #[cfg(test)]
-            Backend::Script(script) => script.listen(listen, slot).map(Acceptor::Script),
+            Backend::Script(script) => script.listen(listen, addr, slot).map(Acceptor::Script),
             #[cfg(feature = "sim")]
             Backend::Sim(sim) => sim.listen(listen, addr, slot).map(Acceptor::Sim),
         }

@@ -52,6 +52,14 @@ struct World {
     now: Instant,
     sockets: Vec<Socket>,
     accepts: VecDeque<io::Result<usize>>,
+    /// What the next `listen`s answer; then that they listen.
+    listens: VecDeque<io::Result<SocketAddr>>,
+    /// What was to be listened on.
+    listened: Vec<Addr>,
+    /// How the next connects fail at once.
+    refusals: VecDeque<io::Error>,
+    /// Each batch of events is as large as the buffer for it.
+    fills_batches: bool,
     events: Vec<(Source, Readiness)>,
     /// Timeouts of the waits that slept.
     sleeps: Vec<Option<Duration>>,
@@ -68,7 +76,10 @@ pub(crate) struct Stream {
     index: usize,
 }
 
-pub(crate) struct Acceptor(Script);
+pub(crate) struct Acceptor {
+    script: Script,
+    local: Addr,
+}
 
 impl Script {
     /// A reactor on a script, and the test's hand on it.
@@ -83,6 +94,10 @@ impl Script {
             now: Instant::now(),
             sockets: Vec::new(),
             accepts: VecDeque::new(),
+            listens: VecDeque::new(),
+            listened: Vec::new(),
+            refusals: VecDeque::new(),
+            fills_batches: false,
             events: Vec::new(),
             sleeps: Vec::new(),
             lookups: Vec::new(),
@@ -95,17 +110,55 @@ impl Script {
 
     /// A socket that the next accept gives.
     pub(crate) fn incoming(&self) -> usize {
+        let index = self.socket_to(None);
         let mut world = self.world();
-        world.sockets.push(Socket {
-            proof: true,
-            ..Socket::default()
-        });
-        let index = world.sockets.len() - 1;
         world.accepts.push_back(Ok(index));
         world
             .events
             .push((Source::Listener(0), Readiness::READABLE));
         index
+    }
+
+    /// A stream that another loop has accepted.
+    pub(crate) fn accepted(&self) -> (usize, super::Stream) {
+        let (script, index) = (self.clone(), self.socket_to(None));
+        (index, super::Stream::Script(Stream { script, index }))
+    }
+
+    fn socket_to(&self, to: Option<Source>) -> usize {
+        let mut world = self.world();
+        world.sockets.push(Socket {
+            proof: true,
+            to,
+            ..Socket::default()
+        });
+        world.sockets.len() - 1
+    }
+
+    /// What the next `listen`s answer, in turn.
+    pub(crate) fn listens(&self, answers: impl IntoIterator<Item = io::Result<SocketAddr>>) {
+        self.world().listens.extend(answers);
+    }
+
+    /// What was to be listened on since the last time.
+    pub(crate) fn listened(&self) -> Vec<String> {
+        let asked = std::mem::take(&mut self.world().listened);
+        asked.iter().map(Addr::to_string).collect()
+    }
+
+    /// The next connect fails so, at once.
+    pub(crate) fn connect_fails(&self, error: io::Error) {
+        self.world().refusals.push_back(error);
+    }
+
+    /// From now on each batch of events is as large as the buffer for it.
+    pub(crate) fn fill_batches(&self) {
+        self.world().fills_batches = true;
+    }
+
+    /// What the next wait would have told is lost.
+    pub(crate) fn lose_events(&self) {
+        self.world().events.clear();
     }
 
     /// The next accept fails so.
@@ -187,11 +240,19 @@ impl Script {
         events
             .iter()
             .for_each(|(source, readiness)| each(*source, *readiness));
-        Ok((events.len(), false))
+        Ok((events.len(), self.world().fills_batches))
     }
 
-    pub(crate) fn listen(&mut self, _: &Listen, _: u32) -> io::Result<Acceptor> {
-        Ok(Acceptor(self.clone()))
+    pub(crate) fn listen(&mut self, _: &Listen, addr: &Addr, _: u32) -> io::Result<Acceptor> {
+        let mut world = self.world();
+        world.listened.push(addr.clone());
+        let local = match world.listens.pop_front() {
+            Some(answer) => Addr::Ip(answer?),
+            None => Addr::Unix(None),
+        };
+        drop(world);
+        let script = self.clone();
+        Ok(Acceptor { script, local })
     }
 
     pub(crate) fn connect(
@@ -200,21 +261,11 @@ impl Script {
         _: &Addr,
         to: Source,
     ) -> io::Result<(Stream, bool)> {
-        let mut world = self.world();
-        world.sockets.push(Socket {
-            proof: true,
-            to: Some(to),
-            ..Socket::default()
-        });
-        let index = world.sockets.len() - 1;
-        drop(world);
-        Ok((
-            Stream {
-                script: self.clone(),
-                index,
-            },
-            false,
-        ))
+        if let Some(error) = self.world().refusals.pop_front() {
+            return Err(error);
+        }
+        let (script, index) = (self.clone(), self.socket_to(Some(to)));
+        Ok((Stream { script, index }, false))
     }
 
     pub(crate) fn register(&mut self, stream: &mut Stream, slot: u32) -> io::Result<()> {
@@ -231,11 +282,11 @@ impl Resolver for Script {
 
 impl Acceptor {
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Addr)> {
-        let next = self.0.world().accepts.pop_front();
+        let next = self.script.world().accepts.pop_front();
         let index = next.unwrap_or(Err(io::ErrorKind::WouldBlock.into()))?;
         Ok((
             Stream {
-                script: self.0.clone(),
+                script: self.script.clone(),
                 index,
             },
             Addr::Unix(None),
@@ -243,7 +294,7 @@ impl Acceptor {
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
-        Ok(Addr::Unix(None))
+        Ok(self.local.clone())
     }
 }
 

@@ -443,4 +443,16 @@ mod tests {
         lists.begin_crowding();
         assert!(!lists.is_crowded());
     }
+
+    #[test]
+    fn all_watches_with_news_are_reported_in_turn() {
+        let mut lists = Lists::default();
+        lists.reporting.extend([1, 2]);
+        assert_eq!(lists.reports_len(), 2);
+        let reports = [(); 3].map(|()| lists.next_report());
+        assert_eq!(
+            (reports, lists.reports_len()),
+            ([Some(1), Some(2), None], 0)
+        );
+    }
 }

@@ -286,3 +286,32 @@ pub(super) enum Broken {
     Left,
     Rule(io::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_are_counted_in_all_and_by_the_address_and_forgotten() {
+        let mut handshakes = Handshakes::default();
+        let [one, other] = [1, 2].map(|last| Some(IpAddr::from([127, 0, 0, last])));
+        let room = |handshakes: &Handshakes, peer| handshakes.has_room(peer, 4, 2);
+        for peer in [one, one, other] {
+            assert!(room(&handshakes, peer));
+            handshakes.begin(peer);
+        }
+        assert!(!room(&handshakes, one) && room(&handshakes, other));
+        // A Unix socket has no address.
+        handshakes.begin(None);
+        assert!(!room(&handshakes, other) && !room(&handshakes, None));
+        handshakes.end(None);
+        handshakes.end(one);
+        assert!(room(&handshakes, one));
+        handshakes.begin(one);
+        assert!(!room(&handshakes, one));
+        for peer in [one, one, other] {
+            handshakes.end(peer);
+        }
+        assert_eq!((handshakes.under_way, handshakes.from.len()), (0, 0));
+    }
+}

@@ -228,3 +228,43 @@ impl Context {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Backend, script::Script};
+    use crate::config::Config;
+    use crate::conn::Conn;
+    use crate::id::{Key, ListenerId, Tag};
+    use std::sync::Arc;
+
+    // J5: others who are sent to must not pile up what a flush would take, or would have count.
+    #[test]
+    fn a_queue_above_its_mark_asks_for_a_flush_where_that_makes_a_difference() {
+        for (is_writable, bytes, sent, crowds) in [
+            (true, 10, Sent::Queued, false),
+            (true, 11, Sent::Wait, true),
+            (false, 11, Sent::Wait, false),
+            (false, 20, Sent::Wait, false),
+            (false, 21, Sent::Wait, true),
+        ] {
+            let mut config = Config::default();
+            (config.limits.high_watermark, config.limits.low_watermark) = (10, 5);
+            config.limits.hard_limit = 20;
+            let limits = Arc::new(config.limits.clone());
+            let mut cx = Context::new(Backend::Script(Script::new()), config);
+            let by = ListenerId(Key {
+                slot: 0,
+                generation: 0,
+            });
+            let peer = crate::Addr::Unix(None);
+            let mut conn = Conn::accepted(by, peer, Tag::default(), limits);
+            if !is_writable {
+                conn.clear(Flags::WRITABLE);
+            }
+            let id = ConnId(cx.conns.insert(conn));
+            assert_eq!(cx.send(id, &vec![0; bytes][..]), sent, "{bytes}");
+            assert_eq!(cx.lists.is_crowded(), crowds, "{is_writable}, {bytes}");
+        }
+    }
+}

@@ -86,3 +86,18 @@ fn what_is_discarded_was_read_all_the_same() {
         assert_eq!((stats.reads, stats.bytes_in), (count, 4 * count));
     }
 }
+
+#[cfg(feature = "sim")]
+#[test]
+fn what_is_left_when_all_should_be_gone_is_named() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.reactor.leaks(), "");
+    assert_eq!(bench.reactor.sockets(), 1);
+    let (_, conn) = bench.accept();
+    bench.cx().set_deadline(conn, 0, SECOND);
+    assert_eq!(bench.reactor.leaks(), "1 connections; 1 deadlines; ");
+    assert_eq!(bench.reactor.sockets(), 2);
+    bench.cx().abort(conn);
+    bench.settle();
+    assert_eq!(bench.reactor.leaks(), "");
+}

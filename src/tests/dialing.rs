@@ -148,3 +148,77 @@ fn a_connection_that_dialed_is_as_small_as_any_other() {
     let conn = bench.cx().live(conn).unwrap();
     assert!(!conn.has_rare());
 }
+
+// N2: an attempt that has failed is closed at once, and the others go with their connection.
+#[test]
+fn of_several_attempts_only_those_that_failed_are_closed_before_the_end() {
+    let mut bench = Bench::new();
+    dialing(&mut bench, 3);
+    let conn = bench.cx().connections().next().unwrap();
+    says(&bench, 1, Err(ErrorKind::ConnectionRefused.into()));
+    (0..3).for_each(|attempt| says(&bench, attempt, Ok(false)));
+    bench.script.edge(1, over());
+    bench.settle();
+    let dropped = |bench: &Bench| [0, 1, 2].map(|at| bench.script.socket(at, |one| one.dropped));
+    assert_eq!(dropped(&bench), [false, true, false]);
+    bench.cx().close(conn);
+    bench.settle();
+    assert_eq!(dropped(&bench), [true; 3]);
+    assert_eq!(bench.seen(), ["close closed locally"]);
+}
+
+#[test]
+fn the_peer_of_a_connect_to_an_address_is_known_at_once() {
+    let mut bench = Bench::new();
+    let at: SocketAddr = ([127, 0, 0, 1], 9).into();
+    // An address as a host is no name either: nobody dials.
+    let conns = [bench.cx().connect(at), bench.cx().connect(("127.0.0.1", 9))];
+    for conn in conns {
+        assert_eq!(bench.cx().peer_addr(conn), Some(&at.into()));
+    }
+    let within = bench.cx().connect("[fe80::1%3]:80");
+    assert!(bench.cx().peer_addr(within).is_some());
+    let named = bench.cx().connect("db:80");
+    assert_eq!(bench.cx().peer_addr(named), None);
+    assert_eq!(
+        (bench.cx().stats().attempts, bench.cx().stats().lookups),
+        (0, 1)
+    );
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_no_name_to_be_looked_up() {
+    let mut bench = Bench::new();
+    bench.cx().connect("[fe80::1%nowhere]:80");
+    bench.settle();
+    let seen = bench.seen().pop().unwrap();
+    assert!(seen.contains("no interface nowhere"), "{seen}");
+    assert_eq!(bench.cx().stats().lookups, 0);
+}
+
+// A connect that is through may have data already.
+#[test]
+fn a_connect_that_is_readable_and_writable_at_once_is_through() {
+    let mut bench = Bench::new();
+    bench.cx().connect("127.0.0.1:9");
+    bench
+        .script
+        .socket(0, |socket| socket.reads.push_back(Ok(b"hello".to_vec())));
+    bench
+        .script
+        .edge(0, Readiness::READABLE | Readiness::WRITABLE);
+    bench.settle();
+    assert_eq!(bench.seen(), ["connected", "data 5"]);
+}
+
+// N1: mio's poll(2) selector takes a wake back that comes at the wrong moment.
+#[test]
+fn an_answer_is_heard_though_the_wake_is_lost() {
+    let mut bench = Bench::new();
+    bench.cx().connect("db:80");
+    let lookup = bench.script.lookups().remove(0);
+    lookup.answer(Ok(addrs(1)));
+    bench.script.lose_events();
+    bench.turn();
+    assert_eq!(bench.cx().stats().attempts, 1);
+}

@@ -271,3 +271,36 @@ fn after_a_panic_in_a_callback_every_turn_is_an_error() {
     assert!(error.to_string().contains("can only be dropped"), "{error}");
     assert!(bench.reactor.run(&mut bench.app).is_err());
 }
+
+#[test]
+fn who_reads_on_after_a_failed_write_comes_to_the_end_however_long_that_takes() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.write_steps(socket, [RESET]);
+    bench.script.socket(socket, |socket| {
+        socket.reads.extend([(); 4].map(|()| Ok(b"x".to_vec())));
+    });
+    bench.cx().send(conn, "hello");
+    // One read a turn.
+    for _ in 0..4 {
+        bench.turn();
+        bench.script.pass(Duration::from_secs(61));
+    }
+    bench.settle();
+    assert_eq!(bench.app.received, b"xxxx");
+    let close = "close reset by peer, 5 bytes undelivered";
+    assert_eq!(bench.seen().last().unwrap(), close);
+}
+
+#[test]
+fn a_write_that_fails_behind_a_close_waits_for_nobody() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.script.socket(socket, |socket| socket.stays = true);
+    bench.write_steps(socket, [RESET]);
+    bench.cx().send(conn, "hello");
+    bench.cx().close(conn);
+    bench.settle();
+    let close = "close reset by peer, 5 bytes undelivered";
+    assert_eq!(bench.seen(), ["open", close]);
+}

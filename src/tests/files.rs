@@ -124,3 +124,25 @@ fn a_file_that_cannot_be_sent_is_read() {
         assert!(closed.starts_with("close source failed"), "{closed}");
     }
 }
+
+// F5: one that has no chance in a turn has lost nothing.
+#[test]
+fn files_share_what_a_turn_may_give() {
+    let bytes = numbered(100);
+    let mut bench = Bench::with_config(Config::default().source_bytes_per_turn(60));
+    let sockets = [(); 2].map(|()| bench.accept().0);
+    let all = bench.app.conns.clone();
+    for (socket, conn) in sockets.into_iter().zip(all) {
+        bench
+            .script
+            .socket(socket, |socket| socket.sends_files = true);
+        bench
+            .cx()
+            .send_from(conn, Source::file(file(&bytes), 0..100));
+    }
+    bench.turn();
+    assert_eq!(sockets.map(|socket| bench.written(socket).len()), [60, 0]);
+    bench.settle();
+    assert!(sockets.iter().all(|socket| bench.written(*socket) == bytes));
+    assert_eq!(bench.seen(), ["open", "open", "drain", "drain"]);
+}

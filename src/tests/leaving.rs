@@ -140,3 +140,41 @@ fn a_message_in_single_bytes_is_not_copied_for_each_of_them() {
     assert_eq!(app.waits, SIZE);
     assert!(app.moves < 100, "it was copied {} times", app.moves);
 }
+
+// R4
+#[test]
+fn who_leaves_more_than_its_limit_is_closed_unless_it_has_paused() {
+    // Left at once, or what was left before and the new byte that is joined with it.
+    for joined in [false, true] {
+        for (limit, paused, is_closed) in [(9, false, true), (10, false, false), (9, true, false)] {
+            let mut bench = Bench::with_config(config(16_384, limit));
+            let (other, _) = bench.accept();
+            let (socket, conn) = bench.accept();
+            bench.app.leave = 10;
+            if joined {
+                bench.script.arrives(socket, b"123456789");
+                bench.turn();
+                // Moves it out of the receive buffer.
+                bench.app.leave = 0;
+                bench.script.arrives(other, b"x");
+                bench.turn();
+                bench.app.leave = 10;
+            }
+            if paused {
+                bench.app.on_data.push_back(Box::new(|cx, conn| {
+                    cx.pause_reads(conn);
+                }));
+            }
+            let rest: &[u8] = if joined { b"0" } else { b"1234567890" };
+            bench.script.arrives(socket, rest);
+            bench.settle();
+            let end = bench.seen().pop().unwrap();
+            assert_eq!(
+                end.contains("input_limit"),
+                is_closed,
+                "{joined} {limit} {end}"
+            );
+            assert!(bench.cx().raise_input_limit(conn, 20) != is_closed);
+        }
+    }
+}

@@ -62,6 +62,8 @@ fn what_is_sent_after_lent_input_follows_it() {
         bench.script.arrives(socket, &bytes);
         bench.settle();
         assert_eq!(bench.written(socket), [&bytes[..], b"!"].concat());
+        let calls = bench.script.socket(socket, |socket| socket.calls);
+        assert_eq!(calls, 2, "one read, one write");
     }
 }
 
@@ -117,6 +119,8 @@ fn to_send_an_empty_chunk_back_writes_nothing_and_keeps_nothing_from_being_writt
     assert_eq!(bench.seen(), ["open", "data 1"]);
     assert_eq!(bench.app.sent, [Sent::Queued]);
     assert_eq!(bench.cx().stats().writes, 0);
+    let calls = bench.script.socket(socket, |socket| socket.calls);
+    assert_eq!(calls, 1, "one read, and nothing to write");
     bench.app.leave = 0;
     bench.script.arrives(socket, b"y");
     bench.settle();
@@ -124,4 +128,62 @@ fn to_send_an_empty_chunk_back_writes_nothing_and_keeps_nothing_from_being_writt
     bench.settle();
     assert_eq!(bench.written(socket), b"xy");
     assert_eq!(bench.cx().pending(conn), 0);
+}
+
+#[test]
+fn a_chunk_for_another_goes_to_that_one() {
+    let mut bench = Bench::new();
+    let (one, _) = bench.accept();
+    let (other, target) = bench.accept();
+    bench.app.echo_to = Some(target);
+    bench.app.echo = true;
+    bench.script.arrives(one, b"hello");
+    bench.settle();
+    assert_eq!(
+        (bench.written(one), bench.written(other)),
+        (vec![], b"hello".to_vec())
+    );
+}
+
+#[test]
+fn what_another_connection_comes_to_takes_nothing_of_what_is_lent() {
+    let mut bench = Bench::new();
+    bench.app.echo = true;
+    let (one, _) = bench.accept();
+    let (_, victim) = bench.accept();
+    bench
+        .app
+        .on_data
+        .push_back(Box::new(move |cx, _| assert!(cx.abort(victim))));
+    bench.script.arrives(one, b"hello");
+    bench.settle();
+    assert_eq!(bench.written(one), b"hello");
+    assert_eq!(
+        bench.seen(),
+        ["open", "open", "data 5", "close aborted locally"]
+    );
+}
+
+#[test]
+fn the_hard_limit_counts_the_bytes_of_a_chunk_and_not_where_they_lie() {
+    let mut config = Config::default();
+    config.limits.hard_limit = 100_000;
+    let mut bench = Bench::with_config(config);
+    let (slow, target) = bench.accept();
+    let (socket, _) = bench.accept();
+    bench.fill(slow, true);
+    assert_eq!(bench.cx().send(target, vec![0; 90_000]), Sent::Wait);
+    bench.settle();
+    // The last of several chunks of one input.
+    struct Splits(ConnId);
+    impl Handler<u64> for Splits {
+        fn on_data(&mut self, cx: &mut Context, _: ConnId, input: &mut Input) {
+            input.take(input.len() - 1_000);
+            assert_eq!(cx.send(self.0, input.take_all()), Sent::Wait);
+        }
+    }
+    bench.script.arrives(socket, &[1; 50_000]);
+    let now = Some(Duration::ZERO);
+    bench.reactor.turn(&mut Splits(target), now).unwrap();
+    assert_eq!(bench.cx().pending(target), 91_000);
 }

@@ -250,3 +250,60 @@ fn at_the_end_of_the_grace_those_who_linger_are_closed_plainly() {
     let report = bench.reactor.take_report().unwrap();
     assert_eq!((report.closed, report.aborted), (1, 0));
 }
+
+// X12
+#[test]
+fn those_who_linger_give_way_to_a_connect_that_finds_no_descriptor_and_to_no_other() {
+    let mut bench = Bench::new();
+    let (socket, _) = lingering(&mut bench);
+    bench
+        .script
+        .connect_fails(io::ErrorKind::PermissionDenied.into());
+    bench.cx().connect("127.0.0.1:9");
+    bench.settle();
+    assert!(
+        bench
+            .seen()
+            .pop()
+            .unwrap()
+            .starts_with("close connect failed")
+    );
+    assert!(!ended(&bench, socket).0);
+    // It begins again with the descriptor that is free then.
+    let exhausted = || io::Error::from_raw_os_error(24);
+    bench.script.connect_fails(exhausted());
+    bench.cx().connect("127.0.0.1:9");
+    bench.settle();
+    assert_eq!(bench.seen(), ["close closed locally"]);
+    assert_eq!(ended(&bench, socket), (true, false));
+    // Nobody is left who could give way.
+    bench.script.connect_fails(exhausted());
+    bench.cx().connect("127.0.0.1:9");
+    bench.settle();
+    assert!(
+        bench
+            .seen()
+            .pop()
+            .unwrap()
+            .starts_with("close connect failed")
+    );
+}
+
+// X5: whoever had paused before the close is asked as any other.
+#[test]
+fn a_signal_is_no_answer_when_one_lingers_who_had_paused() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    bench.script.socket(socket, |socket| socket.stays = true);
+    bench.cx().pause_reads(conn);
+    bench.cx().close(conn);
+    bench.settle();
+    let signal = io::ErrorKind::Interrupted;
+    bench.script.socket(socket, |socket| {
+        socket.reads.extend([Err(signal), Ok(vec![1; 3])]);
+    });
+    bench.pass(SECOND * 5);
+    assert_eq!(bench.seen(), ["open"]);
+    bench.pass(SECOND * 5);
+    assert_eq!(bench.seen(), ["close closed locally"]);
+}

@@ -2,17 +2,22 @@
 //! call by call, so that the rare cases are as easy to meet as the common ones.
 
 mod asked;
+mod broadcasts;
+mod budgets;
 mod counts;
 mod dialing;
 mod endings;
 mod files;
+mod finishing;
 mod flow;
 mod hiding;
 mod hosts;
 mod leaving;
 mod lent;
 mod lingering;
+mod listening;
 mod pausing;
+mod seat;
 mod shortage;
 mod source_ends;
 mod sources;
@@ -49,6 +54,8 @@ struct Recorder {
     leave: usize,
     /// `on_data` sends its input back.
     echo: bool,
+    /// `on_data` sends its input there instead.
+    echo_to: Option<ConnId>,
     /// `on_eof` leaves the connection open.
     keep_open: bool,
     /// `on_deadline` leaves the connection open.
@@ -83,7 +90,7 @@ impl Handler<u64> for Recorder {
         let chunk = input.take(take);
         self.received.extend_from_slice(&chunk);
         if self.echo {
-            self.sent.push(cx.send(conn, chunk));
+            self.sent.push(cx.send(self.echo_to.unwrap_or(conn), chunk));
         }
         if let Some(mut step) = self.on_data.pop_front() {
             step(cx, conn);

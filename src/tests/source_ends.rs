@@ -228,3 +228,35 @@ fn a_source_waits_for_a_connect_and_goes_with_one_that_fails() {
         assert_eq!(bench.written(0), if fails { &b""[..] } else { b"a" });
     }
 }
+
+// F4: not the end of the connection is what drops it, and the peer sees that something is missing.
+#[test]
+fn a_source_is_dropped_as_soon_as_a_write_fails_or_the_connection_is_over() {
+    let mut bench = Bench::new();
+    let (socket, conn) = bench.accept();
+    let told = Told::new([Do::Give("a"), Do::Say(Pulled::Later), Do::Give("b")]);
+    bench.cx().send_from(conn, told.source());
+    bench.settle();
+    bench.write_steps(socket, [RESET]);
+    bench.cx().wake_source(conn);
+    bench.cx().pause_reads(conn);
+    bench.settle();
+    assert_eq!(
+        (told.drops(), bench.seen()),
+        (1, vec!["open".into(), "drain".into()])
+    );
+
+    let (socket, conn) = bench.accept();
+    let told = Told::new([Do::Give("a"), Do::Say(Pulled::Later)]);
+    bench.cx().send_from(conn, told.source());
+    bench.settle();
+    // An error of this side, with nothing pending: the peer is alive.
+    let refused = io::ErrorKind::PermissionDenied;
+    bench
+        .script
+        .socket(socket, |socket| socket.reads.push_back(Err(refused)));
+    bench.script.edge(socket, Readiness::READABLE);
+    bench.settle();
+    assert_eq!(told.drops(), 1);
+    assert!(bench.script.socket(socket, |socket| socket.reset));
+}

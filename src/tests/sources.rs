@@ -343,3 +343,20 @@ fn a_reader_is_read_to_its_end() {
     assert!(bench.written(socket) == bytes);
     assert_eq!(bench.seen(), ["open", "drain"]);
 }
+
+// F4
+#[test]
+fn what_a_source_gives_goes_out_in_its_turn_and_one_that_sleeps_waits_for_none() {
+    let mut bench = Bench::with_config(Config::default().source_bytes_per_turn(10));
+    let (socket, conn) = bench.accept();
+    let told = Told::new([Do::Give("0123456789"), Do::Say(Pulled::Later)]);
+    bench.cx().send_from(conn, told.source());
+    bench.turn();
+    assert_eq!(bench.written(socket), b"0123456789");
+    // It may have had more; asked again, it had not.
+    bench.settle();
+    assert_eq!(
+        (told.pulls(), bench.cx().stats().budget_hits.sources),
+        (2, 1)
+    );
+}

@@ -13,6 +13,8 @@ mod cuts;
 mod examples;
 #[cfg(all(feature = "tls", feature = "sim"))]
 mod handshakes;
+#[cfg(all(feature = "tls", feature = "sim"))]
+mod held;
 #[cfg(all(
     feature = "tls",
     target_os = "linux",
@@ -23,3 +25,5 @@ mod hosts;
 mod sessions;
 #[cfg(all(feature = "tls", feature = "sim"))]
 mod simulated;
+#[cfg(all(feature = "tls", feature = "sim"))]
+mod upgrades;
