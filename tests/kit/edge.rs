@@ -173,10 +173,16 @@ impl Edge {
 
     /// Listens on a free port, or a path that nobody has.
     pub fn listen(&mut self) -> Addr {
-        match self.is_unix {
-            true => self.listen_on(Addr::unix(unix_path())),
-            false => self.listen_on(Listen::new("127.0.0.1:0")),
-        }
+        self.listen_with(|listen| listen)
+    }
+
+    /// The same with an option or two.
+    pub fn listen_with(&mut self, change: impl FnOnce(Listen) -> Listen) -> Addr {
+        let listen = match self.is_unix {
+            true => Listen::new(Addr::unix(unix_path())),
+            false => Listen::new("127.0.0.1:0"),
+        };
+        self.listen_on(change(listen))
     }
 
     pub fn listen_on(&mut self, listen: impl ToListen) -> Addr {

@@ -10,8 +10,6 @@ mod kit;
 mod accept_faults;
 #[cfg(unix)]
 mod busy_poll;
-mod closing;
-mod closing_ways;
 #[cfg(target_os = "linux")]
 mod connect_options;
 mod connecting;

@@ -12,6 +12,8 @@
 mod kit;
 
 mod closing;
+mod closing_ways;
+mod finishing;
 mod frames;
 mod looping;
 mod opening;
