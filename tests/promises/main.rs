@@ -44,7 +44,5 @@ mod unix_start;
 mod watching;
 mod workers;
 mod workers_ends;
-mod writing;
-mod writing_many;
 #[cfg(unix)]
 mod writing_signals;

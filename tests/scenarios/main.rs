@@ -22,3 +22,4 @@ mod reading;
 mod sources;
 mod time;
 mod writing;
+mod writing_many;
