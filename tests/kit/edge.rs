@@ -4,14 +4,16 @@
 //! scenario says to it means the same on both, and only conditions are waited for: on real sockets
 //! by turning until they hold, on the simulated network by letting its clock run.
 
+use super::ends::End;
+pub use super::ends::{Peer, Server};
 use super::places::{black_hole, listening, refusing};
 use super::real_peer::RealPeer;
 use super::{App, Kit, Log, PATIENCE, unix_path};
 use socket2::{Domain, SockAddr, Socket, Type};
-use sockeye::sim::{self, Faults, Link, Node, World};
+use sockeye::sim::{Faults, Link, Node, World};
 use sockeye::{Addr, Config, ConnId, Context, EventKind, Listen, Reactor, Sender};
 use sockeye::{ToConnect, ToListen};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -171,10 +173,16 @@ impl Edge {
 
     /// Listens on a free port, or a path that nobody has.
     pub fn listen(&mut self) -> Addr {
-        match self.is_unix {
-            true => self.listen_on(Addr::unix(unix_path())),
-            false => self.listen_on(Listen::new("127.0.0.1:0")),
-        }
+        self.listen_with(|listen| listen)
+    }
+
+    /// The same with an option or two.
+    pub fn listen_with(&mut self, change: impl FnOnce(Listen) -> Listen) -> Addr {
+        let listen = match self.is_unix {
+            true => Listen::new(Addr::unix(unix_path())),
+            false => Listen::new("127.0.0.1:0"),
+        };
+        self.listen_on(change(listen))
     }
 
     pub fn listen_on(&mut self, listen: impl ToListen) -> Addr {
@@ -219,11 +227,7 @@ impl Edge {
     }
 
     fn keep(&mut self, end: End) -> Peer {
-        let peer = Peer {
-            end,
-            heard: Rc::default(),
-            finished: Rc::default(),
-        };
+        let peer = Peer::new(end);
         self.peers.push(peer.clone());
         peer
     }
@@ -460,119 +464,5 @@ impl Edge {
             world.advance(Duration::from_millis(10));
             world.assert_no_leaks();
         }
-    }
-}
-
-/// A Unix one leaves its file; no test finds it there.
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Server::Unix(_, addr) = self {
-            let _ = std::fs::remove_file(addr.path().unwrap());
-        }
-    }
-}
-
-/// A scripted server.
-pub enum Server {
-    Real(TcpListener),
-    Unix(Socket, Addr),
-    Sim(sim::PeerListener),
-}
-
-impl Server {
-    pub fn addr(&self) -> Addr {
-        match self {
-            Server::Real(listener) => Addr::Ip(listener.local_addr().unwrap()),
-            Server::Unix(_, addr) => addr.clone(),
-            Server::Sim(listener) => listener.addr().clone(),
-        }
-    }
-}
-
-/// The other end of a connection. It reads at once whatever comes, and what it sends waits on its
-/// side for as long as it must.
-#[derive(Clone)]
-pub struct Peer {
-    end: End,
-    heard: Rc<RefCell<Vec<u8>>>,
-    finished: Rc<Cell<bool>>,
-}
-
-#[derive(Clone)]
-enum End {
-    Real(Rc<RefCell<RealPeer>>),
-    Sim(Rc<sim::Peer>),
-}
-
-macro_rules! either {
-    ($self:ident, $peer:ident => $what:expr) => {
-        match &$self.end {
-            End::Real($peer) => {
-                #[allow(unused_mut, reason = "some ask, some act")]
-                let mut $peer = $peer.borrow_mut();
-                $what
-            }
-            End::Sim($peer) => $what,
-        }
-    };
-}
-
-impl Peer {
-    pub fn send(&self, bytes: impl AsRef<[u8]>) {
-        // A wrong use on the simulated network; on a real one it is an error that nobody looks at.
-        if !self.finished.get() && !self.was_reset() {
-            either!(self, peer => peer.send(bytes.as_ref()));
-        }
-    }
-
-    pub fn shutdown(&self) {
-        self.finished.set(true);
-        either!(self, peer => peer.shutdown());
-    }
-
-    pub fn close(&self) {
-        self.finished.set(true);
-        either!(self, peer => peer.close());
-    }
-
-    pub fn reset(&self) {
-        self.finished.set(true);
-        either!(self, peer => peer.reset());
-    }
-
-    /// Reads no more, until `hear`.
-    pub fn ignore(&self) {
-        either!(self, peer => peer.ignore());
-    }
-
-    pub fn hear(&self) {
-        either!(self, peer => peer.hear());
-    }
-
-    pub fn is_closed(&self) -> bool {
-        either!(self, peer => peer.is_closed())
-    }
-
-    pub fn was_reset(&self) -> bool {
-        either!(self, peer => peer.was_reset())
-    }
-
-    /// Bytes that wait on this side: none of them has been offered to the other one.
-    pub fn unsent(&self) -> usize {
-        either!(self, peer => peer.unsent())
-    }
-
-    /// How many bytes it has received so far.
-    pub fn count(&self) -> usize {
-        let new = either!(self, peer => peer.received_bytes());
-        let mut heard = self.heard.borrow_mut();
-        heard.extend(new);
-        heard.len()
-    }
-
-    /// All bytes it has received so far.
-    pub fn received(&self) -> Vec<u8> {
-        self.count();
-        self.heard.borrow().clone()
     }
 }

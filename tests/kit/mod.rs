@@ -9,6 +9,8 @@
 #[cfg(feature = "sim")]
 pub mod edge;
 #[cfg(feature = "sim")]
+mod ends;
+#[cfg(feature = "sim")]
 pub mod every;
 pub mod framed;
 #[cfg(feature = "sim")]

@@ -1,7 +1,7 @@
 //! Nobody is judged by a stale clock: J1, J2, J6 on real sockets, in the cases that only a kernel
 //! has. `src/tests/asked.rs` has the rest, call by call.
 
-use crate::kit::{Kit, PATIENCE, default, let_pass, peer, read_all, spawn, write};
+use crate::kit::{Kit, PATIENCE, any_peer, both, default, let_pass, peer, read_all, spawn, write};
 use sockeye::{Config, Context, EventKind, Limits, Listen};
 use std::cell::Cell;
 use std::io::Read;
@@ -121,6 +121,37 @@ fn a_callback_that_takes_long_is_not_laid_to_a_peer_that_speaks() {
     drop(talker);
     kit.until_all_closed();
     kit.end();
+}
+
+// J1: nobody turns the loop for longer than the timeout, and the peer reads what is there.
+#[test]
+fn the_time_of_a_close_does_not_hit_a_peer_that_made_room_while_the_loop_stood_still() {
+    both(|listen| {
+        let config = config(|limits| limits.close_flush = ms(50));
+        let mut kit = Kit::with_config(config, |cx, event| match event {
+            EventKind::Open { conn, .. } => {
+                cx.send(conn, vec![0; 30_000]);
+                cx.close(conn);
+            }
+            other => default(cx, other),
+        });
+        let addr = kit.listen_on(listen);
+        let mut peer = any_peer(&addr);
+        kit.until("it is open", |log| log.count("open") == 1);
+        peer.set_read_timeout(Some(ms(80))).unwrap();
+        let mut received = 0;
+        while let Ok(count) = peer.read(&mut [0; 4096]) {
+            received += count;
+            assert!(count > 0 && received < 30_000, "nothing waited in the loop");
+        }
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        let reader = spawn(move || read_all(peer).len());
+        assert_eq!(received + kit.until_done(reader), 30_000);
+        kit.until_all_closed();
+        let closed = kit.log().life(kit.log().ids[0]).closed.as_ref().unwrap();
+        assert!(closed.is_clean(), "{closed}");
+        kit.end();
+    });
 }
 
 // J1: more have become readable than one wait gives events.

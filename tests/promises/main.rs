@@ -10,8 +10,6 @@ mod kit;
 mod accept_faults;
 #[cfg(unix)]
 mod busy_poll;
-mod closing;
-mod closing_ways;
 #[cfg(target_os = "linux")]
 mod connect_options;
 mod connecting;
@@ -46,7 +44,5 @@ mod unix_start;
 mod watching;
 mod workers;
 mod workers_ends;
-mod writing;
-mod writing_many;
 #[cfg(unix)]
 mod writing_signals;

@@ -12,6 +12,8 @@
 mod kit;
 
 mod closing;
+mod closing_ways;
+mod finishing;
 mod frames;
 mod looping;
 mod opening;
@@ -20,3 +22,4 @@ mod reading;
 mod sources;
 mod time;
 mod writing;
+mod writing_many;
