@@ -10,6 +10,7 @@ use sockeye::{Reason, Sent};
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -302,4 +303,36 @@ fn a_peer_that_never_reads_holds_up_a_close_for_the_close_flush_timeout_only() {
         drop(peer);
         kit.end();
     });
+}
+
+// X6
+#[test]
+fn an_abort_reaches_the_peer_though_a_program_that_was_started_before_it_runs() {
+    const RUNS: &str = "SOCKEYE_TEST_RUNS";
+    if std::env::var_os(RUNS).is_some() {
+        // That program: it runs until its input ends.
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+        return;
+    }
+    let mut kit = Kit::new(default);
+    let (mut peer, conn) = kit.accept();
+    let this =
+        "closing::an_abort_reaches_the_peer_though_a_program_that_was_started_before_it_runs";
+    let mut program = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", this])
+        .env(RUNS, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(kit.cx().abort(conn));
+    kit.until_all_closed();
+    // Under wine a reset is an end.
+    let end = peer.read(&mut [0; 1]).map_err(|error| error.kind());
+    let ends = [Ok(0), Err(std::io::ErrorKind::ConnectionReset)];
+    assert!(ends.contains(&end), "{end:?}");
+    assert!(program.try_wait().unwrap().is_none(), "it has ended");
+    drop(program.stdin.take());
+    assert!(program.wait().unwrap().success());
+    kit.end();
 }
