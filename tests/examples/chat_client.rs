@@ -3,6 +3,7 @@
 //! `cargo test` builds it first; for one shelf alone run `cargo build --examples`.
 
 use crate::kit::programs;
+use crate::kit::programs::system::accept;
 use crate::kit::programs::{Process, example, nobody, read_all, read_line};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -32,7 +33,7 @@ fn a_chat_client_sends_lines_prints_lines_and_connects_again() {
     let server = TcpListener::bind(ANY).unwrap();
     let (mut client, mut keyboard) = chat_client(server.local_addr().unwrap(), "10");
     for round in 0..2 {
-        let (mut stream, _) = server.accept().unwrap();
+        let mut stream = accept(&server);
         stream.set_read_timeout(Some(programs::PATIENCE)).unwrap();
         stream.write_all(b"one\r\n\x1b[2Jtw").unwrap();
         assert_eq!(client.line(), "one");
@@ -44,7 +45,7 @@ fn a_chat_client_sends_lines_prints_lines_and_connects_again() {
         assert_eq!(client.line(), "the last");
     }
     // The end of the keyboard is ours: then the server's comes, and that is all.
-    let (stream, _) = server.accept().unwrap();
+    let stream = accept(&server);
     client.sleeps();
     drop(keyboard);
     assert_eq!(read_all(stream), b"");
@@ -102,7 +103,7 @@ fn a_client_that_never_was_in_fails_and_says_why() {
 fn left_alone(retry: &str) -> (Process, ChildStdin) {
     let server = TcpListener::bind(ANY).unwrap();
     let (client, keyboard) = chat_client(server.local_addr().unwrap(), retry);
-    let stream = server.accept().unwrap();
+    let stream = accept(&server);
     client.until_log("it is in", |log| log.contains("connected to"));
     drop(server);
     drop(stream);
@@ -133,7 +134,7 @@ fn a_line_that_was_not_sent_is_a_failure_in_the_end() {
 fn what_is_no_text_is_passed_on_and_ends_nothing() {
     let server = TcpListener::bind(ANY).unwrap();
     let (mut client, mut keyboard) = chat_client(server.local_addr().unwrap(), "10");
-    let (stream, _) = server.accept().unwrap();
+    let stream = accept(&server);
     keyboard.write_all(b"one\r\ncaf\xe9\n\ntwo").unwrap();
     drop(keyboard);
     assert_eq!(read_all(&stream), b"one\r\ncaf\xe9\n\ntwo");
@@ -148,7 +149,7 @@ fn a_keyboard_that_cannot_be_read_is_a_failure() {
     let addr = server.local_addr().unwrap().to_string();
     let directory = File::open("/").unwrap();
     let mut client = Process::start_with("chat_client", &[&addr], directory.into());
-    let (stream, _) = server.accept().unwrap();
+    let stream = accept(&server);
     assert_eq!(read_all(&stream), b"");
     drop(stream);
     assert_eq!(client.wait().code(), Some(1));
@@ -165,7 +166,7 @@ fn printing_to(stdout: Stdio, stderr: Stdio) -> Output {
         .stderr(stderr)
         .spawn()
         .unwrap();
-    let (mut stream, _) = server.accept().unwrap();
+    let mut stream = accept(&server);
     // It leaves for this alone: neither the keyboard nor the server has ended.
     stream.write_all(b"one\ntwo\n").unwrap();
     let _ = stream.read(&mut [0]);
@@ -202,7 +203,7 @@ fn the_keyboard_waits_for_a_server_that_does_not_read() {
     const LINES: usize = if cfg!(windows) { 20_000 } else { 100_000 };
     let server = TcpListener::bind(ANY).unwrap();
     let (mut client, mut keyboard) = chat_client(server.local_addr().unwrap(), "10");
-    let (stream, _) = server.accept().unwrap();
+    let stream = accept(&server);
     let typing = thread::spawn(move || {
         for number in 0..LINES {
             writeln!(keyboard, "{number} {}", "and some words more".repeat(5)).unwrap();
@@ -228,7 +229,7 @@ fn the_keyboard_waits_for_a_server_that_does_not_read() {
 fn a_line_of_any_length_goes_through() {
     let server = TcpListener::bind(ANY).unwrap();
     let (mut client, mut keyboard) = chat_client(server.local_addr().unwrap(), "10");
-    let (stream, _) = server.accept().unwrap();
+    let stream = accept(&server);
     let typing = thread::spawn(move || keyboard.write_all(&[b'x'; 20_000_000]));
     client.sleeps();
     let memory = client.memory("VmHWM");

@@ -172,7 +172,7 @@ fn proxied() -> (Process, TcpStream, TcpStream) {
     let to = server.local_addr().unwrap().to_string();
     let mut proxy = Process::start("proxy", &["--listen", ANY, "--to", &to]);
     let client = peer(proxy.ip());
-    let (server, _) = server.accept().unwrap();
+    let server = programs::system::accept(&server);
     server.set_read_timeout(Some(programs::PATIENCE)).unwrap();
     (proxy, client, server)
 }

@@ -10,6 +10,7 @@ mod kit;
 mod accept_faults;
 #[cfg(unix)]
 mod busy_poll;
+mod children;
 #[cfg(target_os = "linux")]
 mod connect_options;
 mod connecting;

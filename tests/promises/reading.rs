@@ -1,7 +1,7 @@
 //! R: reading. Pauses and urgent data are in `reading_paused.rs`.
 
 use crate::kit::places::{in_own_process, is_own_process, until_acked};
-use crate::kit::{Kit, PATIENCE, default, other_place, peer, peer_at, read_n, reset, write};
+use crate::kit::{Kit, PATIENCE, default, peer, read_n, reset, write};
 use bytes::Buf;
 use sockeye::{ConnId, Context, EventKind, Handler, Input, Listen, Reactor, Reason, Sent};
 use std::cell::{Cell, RefCell};
@@ -64,6 +64,8 @@ fn a_reset_after_the_peers_own_end_is_told_to_a_handler_that_only_waits() {
 #[cfg(unix)]
 #[test]
 fn a_unix_peer_that_leaves_with_unread_input_is_a_reset_too() {
+    use crate::kit::{other_place, peer_at};
+
     let mut kit = Kit::new(|cx, event| {
         if let EventKind::Open { conn, .. } = event {
             cx.send(conn, "a greeting that nobody reads");

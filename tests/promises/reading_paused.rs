@@ -4,7 +4,7 @@ use crate::kit::places::until_acked;
 use crate::kit::{Kit, default, other_place, peer, peer_at, reset, write};
 use socket2::SockRef;
 use sockeye::{ConnId, Context, EventKind};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
@@ -162,6 +162,7 @@ fn urgent_data_alone_does_not_spin_and_what_follows_arrives() {
 #[test]
 fn a_hang_up_alone_makes_progress() {
     use sockeye::Interest;
+    use std::cell::Cell;
     use std::os::fd::AsFd;
 
     // Only a pipe hangs up with neither readable nor writable beside it.

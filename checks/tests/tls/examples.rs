@@ -160,7 +160,7 @@ fn a_proxy_passes_on_that_a_session_was_cut_off() {
     let (proxy, addr) = files.start("proxy", &["--to", &to]);
     let mut client = files.connect(addr);
     client.write_all(b"some").unwrap();
-    let (mut stream, _) = server.accept().unwrap();
+    let mut stream = programs::system::accept(&server);
     until(&mut stream, b"some");
     client.sock.shutdown(Shutdown::Write).unwrap();
     let error = stream.read(&mut [0]).unwrap_err();

@@ -349,7 +349,8 @@ impl Heirs {
     /// A failure costs the option and not the connection. The listener has taken the same options,
     /// so it most likely means that the peer is gone (Apple's systems refuse them then).
     fn pass_on(&mut self, socket: &SockRef<'_>, is_unix: bool) {
-        if let Err(error) = set_options(socket, &self.options, is_unix)
+        let kept = system::keep_from_programs(socket);
+        if let Err(error) = set_options(socket, &self.options, is_unix).and(kept)
             && !std::mem::replace(&mut self.told, true)
         {
             log::warn!(target: "sockeye", "cannot set an option of an accepted socket: {error}");

@@ -59,6 +59,11 @@ pub(super) fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Re
     Ok(sendmsg(socket, slices, &mut control, NO_SIGNAL)?)
 }
 
+/// Keeps an accepted socket from the programs that this one starts. It was accepted like that.
+pub(super) fn keep_from_programs(_: &SockRef<'_>) -> io::Result<()> {
+    Ok(())
+}
+
 /// Accepts a peer whose socket does not block and is closed by exec. socket2 keeps the address
 /// in a buffer that is larger than any that a peer can give itself. mio and rustix do not: they
 /// panic at a path that fills `sun_path` (108 bytes on Linux), whose length the system gives

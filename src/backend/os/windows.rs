@@ -5,7 +5,7 @@ use crate::addr::Addr;
 use crate::options::Listen;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use socket2::{SockAddr, Socket, TcpKeepalive};
+use socket2::{SockAddr, SockRef, Socket, TcpKeepalive};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::windows::io::{AsSocket, BorrowedSocket};
@@ -59,6 +59,12 @@ pub(super) fn is_in_progress(error: &io::Error) -> bool {
 /// Leaves the socket as it is: here the option would let others take the port over.
 pub(super) fn allow_reuse(_: &Socket, _: &Listen) -> io::Result<()> {
     Ok(())
+}
+
+/// Keeps an accepted socket from the programs that this one starts: while one of them has it, the
+/// peer is told of no end. Sockets of our own are made like that, and std accepts them otherwise.
+pub(super) fn keep_from_programs(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_no_inherit(true)
 }
 
 /// When a silent peer is probed. How often is the system's affair: only a recent Windows can be

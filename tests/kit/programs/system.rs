@@ -1,5 +1,6 @@
-//! How a process is told to end.
+//! How a process is told to end, and how a socket is kept from it.
 
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus};
 
 #[cfg(unix)]
@@ -54,4 +55,20 @@ pub fn with_own_console(command: &mut Command) -> &mut Command {
     use std::os::windows::process::CommandExt;
     const CREATE_NO_WINDOW: u32 = 0x0800_0000;
     command.creation_flags(CREATE_NO_WINDOW)
+}
+
+#[cfg(unix)]
+pub fn accept(server: &TcpListener) -> TcpStream {
+    server.accept().unwrap().0
+}
+
+/// Accepts a peer. std leaves such a socket to every process that is started meanwhile, by another
+/// test for instance, and until that ends nobody is told that it was closed.
+#[cfg(windows)]
+pub fn accept(server: &TcpListener) -> TcpStream {
+    let (stream, _) = server.accept().unwrap();
+    socket2::SockRef::from(&stream)
+        .set_no_inherit(true)
+        .unwrap();
+    stream
 }
