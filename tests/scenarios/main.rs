@@ -13,6 +13,7 @@ mod kit;
 
 mod closing;
 mod closing_ways;
+mod fairness;
 mod finishing;
 mod frames;
 mod looping;
