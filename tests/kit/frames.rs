@@ -13,6 +13,7 @@ pub type Frames = Rc<RefCell<Vec<(ConnId, Vec<u8>)>>>;
 pub struct Recorder<F> {
     pub frames: Frames,
     pub errors: Rc<RefCell<usize>>,
+    pub eofs: Rc<RefCell<usize>>,
     on_frame: F,
 }
 
@@ -32,12 +33,23 @@ where
         *self.errors.borrow_mut() += 1;
         cx.send(conn, "goodbye");
     }
+
+    fn on_eof(&mut self, cx: &mut Context, conn: ConnId) {
+        *self.eofs.borrow_mut() += 1;
+        cx.close(conn);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context, conn: ConnId) {
+        cx.resume_reads(conn);
+    }
 }
 
 pub struct Scene {
     pub edge: Edge,
     pub frames: Frames,
     pub errors: Rc<RefCell<usize>>,
+    /// Ends that the handler of frames was told of.
+    pub eofs: Rc<RefCell<usize>>,
 }
 
 impl Scene {
@@ -46,16 +58,18 @@ impl Scene {
         C: Decoder + Clone + 'static,
         for<'d, 'i> C::Frame<'d, 'i>: AsRef<[u8]>,
     {
-        let (frames, errors) = (Frames::default(), Rc::default());
+        let (frames, errors, eofs) = (Frames::default(), Rc::default(), Rc::default());
         let recorder = Recorder {
             frames: frames.clone(),
             errors: Rc::clone(&errors),
+            eofs: Rc::clone(&eofs),
             on_frame: act,
         };
         let mut framed = Framed::new(codec, recorder);
         let edge = on.edge(move |cx, event| match event {
             EventKind::Data { conn, input } => framed.on_data(cx, conn, input),
             EventKind::Eof { conn, input } => framed.on_eof(cx, conn, input),
+            EventKind::Drain { conn } => framed.on_drain(cx, conn),
             EventKind::Close { conn, closed } => framed.on_close(cx, conn, closed),
             other => default(cx, other),
         });
@@ -63,6 +77,7 @@ impl Scene {
             edge,
             frames,
             errors,
+            eofs,
         }
     }
 

@@ -12,7 +12,6 @@ pub mod edge;
 mod ends;
 #[cfg(feature = "sim")]
 pub mod every;
-pub mod framed;
 #[cfg(feature = "sim")]
 pub mod frames;
 pub mod places;

@@ -1,12 +1,11 @@
-//! E1, E3, E4, E6: signals, busy neighbours, panics, and callbacks that never nest. E2 is in
-//! `embedding.rs`, E5 in `tests/process/crowd.rs`.
+//! E1, E3, E4: signals, busy neighbours by the clock, and panics. E2 is in `embedding.rs`, E5 in
+//! `tests/process/crowd.rs`.
 
 use crate::kit;
-use crate::kit::places::{end_in_time, in_own_process, is_own_process, until_acked, watch_pipe};
-use crate::kit::{Kit, PATIENCE, default, descriptors, echo, let_pass, peer, read_n, spawn, write};
+use crate::kit::places::{end_in_time, in_own_process, is_own_process, watch_pipe};
+use crate::kit::{Kit, PATIENCE, descriptors, echo, let_pass, peer, read_n, spawn, write};
 use sockeye::{Closed, ConnId, Context, EventKind, Handler, Input, Reactor};
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -206,40 +205,6 @@ impl Bench {
     }
 }
 
-// E3: what a turn does for one connection is bounded, so nobody waits for more than a turn or two.
-#[test]
-fn a_turn_reads_one_buffer_of_a_blaster_and_serves_everyone_else() {
-    let (mut bench, addr) = Bench::new();
-    let mut neighbour = peer(addr);
-    let (on, blaster) = blast(addr);
-    bench.until("the blast is on", |sink| sink.blasts > 10);
-    for round in 0..20 {
-        let bytes = bench.reactor.context().stats().bytes_in;
-        let blasts = bench.sink.blasts;
-        write(&mut neighbour, "ping");
-        until_acked(&neighbour);
-        bench.turn();
-        assert_eq!(bench.sink.pings, round + 1, "it waits for a second turn");
-        assert!(bench.sink.blasts <= blasts + 1);
-        let bytes = bench.reactor.context().stats().bytes_in - bytes;
-        assert!(bytes <= 256 * 1024 + 4, "{bytes} bytes in one turn");
-        assert_eq!(read_n(&mut neighbour, 4), b"ping");
-    }
-    // Accepts and timers, in one turn too.
-    let mut newcomer = peer(addr);
-    write(&mut newcomer, "ping");
-    until_acked(&newcomer);
-    bench.reactor.context().set_timer(Duration::ZERO, 0);
-    let_pass(ms(1));
-    bench.turn();
-    assert_eq!(bench.sink.opened, 3);
-    assert!(bench.sink.timer_set.is_some());
-    on.store(false, Ordering::Relaxed);
-    bench.until("the blaster ends", |_| blaster.is_finished());
-    drop((neighbour, newcomer));
-    bench.end();
-}
-
 /// One try: the neighbour's p99, the latest timer, and the slowest accept.
 fn latencies() -> [Duration; 3] {
     let (mut bench, addr) = Bench::new();
@@ -276,7 +241,7 @@ fn latencies() -> [Duration; 3] {
     [p99, late, accept]
 }
 
-// E3: the same in time. Other tests use the processors too, so the best of some tries counts.
+// E3: by the clock. Other tests use the processors too, so the best of some tries counts.
 #[test]
 fn beside_a_blaster_a_neighbour_a_timer_and_an_accept_are_served_within_20_ms() {
     let mut tries = Vec::new();
@@ -407,90 +372,4 @@ fn inner_panics() {
         drop(pipe);
         assert_eq!(descriptors(), before, "{at}: descriptors leaked");
     }
-}
-
-#[cfg(unix)]
-fn watches(cx: &mut Context) {
-    use sockeye::Interest;
-
-    let (reader, _writer) = rustix::pipe::pipe().unwrap();
-    let watch = cx.watch(&reader, Interest::Both, 0).unwrap();
-    cx.rearm(watch, Interest::Both);
-    cx.unwatch(watch);
-}
-
-#[cfg(not(unix))]
-fn watches(_: &mut Context) {}
-
-/// Gives every command there is. None may call the handler.
-fn everything(cx: &mut Context, others: &[ConnId], deadly: bool) {
-    // Once it is finishing there are no more listeners.
-    let listener = cx.listen("127.0.0.1:0").ok();
-    let addr = listener.and_then(|listener| cx.listener_addr(listener).cloned());
-    let new = cx.connect(addr.unwrap_or("127.0.0.1:0".parse().unwrap()));
-    listener.map(|listener| cx.unlisten(listener));
-    let timer = cx.set_timer(Duration::ZERO, 1);
-    cx.cancel_timer(timer);
-    cx.set_timer(Duration::ZERO, 2);
-    watches(cx);
-    for conn in others.iter().copied().chain([new]) {
-        cx.send(conn, "to all");
-        cx.pause_reads(conn);
-        cx.resume_reads(conn);
-        cx.set_deadline(conn, 0, Duration::ZERO);
-        cx.set_idle(conn, Some(Duration::ZERO));
-    }
-    cx.broadcast(others.iter().copied(), vec![0; 100_000]);
-    cx.abort(new);
-    if let ([first, second, third, ..], true) = (others, deadly) {
-        cx.shutdown_write(*first);
-        cx.close(*second);
-        cx.abort(*third);
-    }
-}
-
-// E6: the recorder of the kit asserts that no callback begins while another one runs.
-#[test]
-fn no_command_calls_the_handler_from_inside_a_callback() {
-    let mut used = HashMap::new();
-    let mut kit = Kit::new(move |cx, event| {
-        let others: Vec<ConnId> = cx.connections().take(5).collect();
-        // So many of each kind, for what a command brings about is a callback again.
-        let kind = format!("{event:?}").split(' ').next().map(str::to_owned);
-        let count = used.entry(kind).or_insert(0);
-        *count += 1;
-        if *count <= 20 {
-            everything(cx, &others, *count % 8 == 0);
-        }
-        match event {
-            EventKind::Deadline { conn, .. } => {
-                cx.set_idle(conn, None);
-            }
-            other => default(cx, other),
-        }
-    });
-    let addr = kit.listen();
-    let mut peers = Vec::new();
-    let start = Instant::now();
-    // Which of them live long enough for what is chance, but the killing comes to an end.
-    let all = ["open", "data", "eof", "deadline", "close"];
-    while all.iter().any(|callback| kit.log().count(callback) < 5) {
-        let counts = all.map(|callback| kit.log().count(callback));
-        assert!(start.elapsed() < PATIENCE, "{all:?}: {counts:?}");
-        let mut stream = peer(addr);
-        let _ = stream.write_all(b"hello");
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        peers.extend([stream, peer(addr)]);
-        kit.turn_for(ms(2));
-        if let Some(conn) = kit.cx().connections().last() {
-            kit.cx().set_deadline(conn, 0, Duration::ZERO);
-        }
-    }
-    let opened = kit.log().count("open");
-    peers.push(peer(addr));
-    kit.until("one more", |log| log.count("open") > opened);
-    kit.cx().finish(Duration::ZERO);
-    kit.reactor.run(&mut kit.app).unwrap();
-    assert!(kit.log().count("finish") > 0 && kit.log().timers.len() > 20);
-    kit.end();
 }

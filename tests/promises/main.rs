@@ -23,7 +23,6 @@ mod embedding;
 mod fairness;
 mod finishing;
 mod framed;
-mod framed_ends;
 #[cfg(unix)]
 mod handing;
 mod judging;

@@ -1,10 +1,8 @@
 //! M: messages from other threads, and leaving `run`.
 
-use crate::kit::{Kit, PATIENCE, default, echo, peer, read_all, read_n, spawn, write};
+use crate::kit::{Kit, PATIENCE, default, echo, peer, read_n, spawn, write};
 use sockeye::{Context, EventKind, Handler, Input, Reactor, SendError, Sender};
-use std::cell::Cell;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -136,76 +134,6 @@ fn no_message_is_forgotten_that_comes_while_another_is_delivered() {
     threads
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
-    kit.end();
-}
-
-// M2: what is posted while messages are delivered waits for the next turn.
-#[test]
-fn a_handler_that_posts_to_itself_gets_it_in_the_next_turn() {
-    let mut kit = Kit::new(default);
-    let (sender, goes_on) = (kit.sender(), Rc::new(Cell::new(true)));
-    let posts = goes_on.clone();
-    kit.app.on_message = Some(Box::new(move |_, message| {
-        if posts.get() && message < 100_000 {
-            sender.send(message + 1).unwrap();
-        }
-    }));
-    kit.sender().send(0).unwrap();
-    kit.sender().send(50_000).unwrap();
-    for turn in 1..=10 {
-        assert!(kit.turn().more);
-        assert_eq!(kit.log().messages.len(), 2 * turn);
-    }
-    goes_on.set(false);
-    kit.end();
-}
-
-// M2
-#[test]
-fn a_flood_of_messages_starves_neither_connections_nor_timers() {
-    let mut config = sockeye::Config::default();
-    config.message_limit = 20_000;
-    // So few that one thread posts more than the loop may take, however fast the loop is.
-    config.messages_per_turn = 8;
-    let mut kit = Kit::with_config(config, echo);
-    let addr = kit.listen();
-    let on = Arc::new(AtomicBool::new(true));
-    let (sender, flood) = (kit.sender(), on.clone());
-    let flooder = spawn(move || {
-        let start = Instant::now();
-        let mut full = 0;
-        while flood.load(Ordering::Relaxed) && start.elapsed() < PATIENCE {
-            match sender.send(1) {
-                Err(SendError::Full(1)) => full += 1,
-                sent => sent.unwrap(),
-            }
-        }
-        (full, start.elapsed())
-    });
-    kit.until_cx("the flood is on", |_, cx| {
-        cx.stats().budget_hits.messages > 100
-    });
-    kit.cx().set_timer(Duration::from_millis(10), 1);
-    let answer = spawn(move || {
-        let mut peer = peer(addr);
-        for _ in 0..20 {
-            write(&mut peer, "ping");
-            assert_eq!(read_n(&mut peer, 4), b"ping");
-        }
-        peer.shutdown(std::net::Shutdown::Write).unwrap();
-        read_all(peer)
-    });
-    assert_eq!(kit.until_done(answer), b"");
-    kit.until("the timer fires", |log| log.timers == [1]);
-    assert!(!flooder.is_finished(), "served only after the flood");
-    on.store(false, Ordering::Relaxed);
-    let (_, lasted) = kit.until_done(flooder);
-    assert!(lasted < PATIENCE);
-    kit.until_all_closed();
-    kit.until_cx("all are delivered", |log, cx| {
-        cx.stats().messages == log.messages.len() as u64
-    });
-    while kit.turn().more {}
     kit.end();
 }
 

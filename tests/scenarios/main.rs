@@ -13,10 +13,12 @@ mod kit;
 
 mod closing;
 mod closing_ways;
+mod connecting;
+mod fairness;
 mod finishing;
 mod frames;
+mod listening;
 mod looping;
-mod opening;
 mod parts;
 mod reading;
 mod sources;

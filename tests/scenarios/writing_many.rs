@@ -209,7 +209,7 @@ fn a_refilling_handler_does_not_starve_a_timer(on: On) {
         });
         // Simulated time stands still while anything moves, so somebody has to take some.
         edge.slow_link(Duration::from_millis(1));
-        let addr = edge.listen();
+        let addr = edge.listen_with(small);
         let peer = edge.peer(&addr);
         edge.until("all have fired", |_| peer.is_closed());
         assert_eq!(edge.log().timers.len(), TICKS);
