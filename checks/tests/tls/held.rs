@@ -151,7 +151,9 @@ fn a_source_is_asked_for_no_more_than_what_the_session_leaves_room_for() {
     (config.limits.high_watermark, config.limits.low_watermark) = (20_000, 5_000);
     let mut room = Room::new(config);
     room.guest.peer.ignore();
-    let pieces = std::iter::repeat_n(vec![7; 1_000], 200);
+    // The session holds a little when the source comes.
+    room.with(|cx, conn| cx.send(conn, &[7; 4_000]));
+    let pieces = std::iter::repeat_n(vec![7; 1_000], 196);
     room.with(|cx, conn| cx.send_from(conn, Source::each(pieces)));
     let mut heard = Vec::new();
     while heard.len() < 200_000 {
