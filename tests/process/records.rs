@@ -99,15 +99,12 @@ fn session() {
     drop(stream);
     kit.until("it is put out", |log| log.closed() == 6);
     crowd(&mut kit, addr);
-    let (_bound, nobody) = refusing();
-    let failed = kit.connect(nobody);
-    kit.until("it fails", |log| log.is_closed(failed));
     kit.cx().finish(Duration::ZERO);
     kit.reactor.run(&mut kit.app).unwrap();
     kit.end();
 }
 
-/// More than there is room for.
+/// More than there is room for, and one that nobody answers.
 fn crowd<F: FnMut(&mut Context, EventKind<'_>)>(kit: &mut Kit<F>, addr: SocketAddr) {
     let peers: Vec<_> = (0..5).map(|_| peer(addr)).collect();
     kit.until_cx("two are refused", |_, cx| cx.stats().refused == 2);
@@ -116,6 +113,9 @@ fn crowd<F: FnMut(&mut Context, EventKind<'_>)>(kit: &mut Kit<F>, addr: SocketAd
     drop(more);
     drop(peers);
     kit.until_all_closed();
+    let (_bound, nobody) = refusing();
+    let failed = kit.connect(nobody);
+    kit.until("it fails", |log| log.is_closed(failed));
 }
 
 /// Listeners that find no descriptors for a hundred times.
