@@ -205,21 +205,32 @@ mod tests {
         fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
     }
 
+    /// So many connections that have come and are open.
+    fn accepted<H: Handler>(
+        reactor: &mut Reactor,
+        app: &mut H,
+        script: &Script,
+        count: usize,
+    ) -> Vec<ConnId> {
+        for _ in 0..count {
+            script.incoming();
+        }
+        for _ in 0..count {
+            reactor.turn(app, Some(Duration::ZERO)).unwrap();
+        }
+        let all: Vec<ConnId> = reactor.context().connections().collect();
+        assert_eq!(all.len(), count);
+        all
+    }
+
     #[test]
     fn a_broadcast_to_many_leaves_no_queue_for_each() {
         let script = Script::new();
         let backend = Backend::Script(script.clone());
         let mut reactor: Reactor = Reactor::on_backend(backend, Config::default());
         reactor.listen("127.0.0.1:0").unwrap();
-        for _ in 0..300 {
-            script.incoming();
-        }
-        while reactor.context().connections().count() < 300 {
-            reactor.turn(&mut Silent, Some(Duration::ZERO)).unwrap();
-        }
-        let cx = reactor.context();
-        let all: Vec<ConnId> = cx.connections().collect();
-        assert_eq!(cx.broadcast(all, "a line\n").queued, 300);
+        let all = accepted(&mut reactor, &mut Silent, &script, 300);
+        assert_eq!(reactor.context().broadcast(all, "a line\n").queued, 300);
         reactor.turn(&mut Silent, Some(Duration::ZERO)).unwrap();
         script.socket(299, |socket| assert_eq!(socket.written, b"a line\n"));
         assert!(reactor.context().outbox.spare_queues() <= 64);
@@ -258,14 +269,8 @@ mod tests {
         (config.limits.high_watermark, config.limits.low_watermark) = (1, 1);
         let mut reactor: Reactor = Reactor::on_backend(Backend::Script(script.clone()), config);
         reactor.listen("127.0.0.1:0").unwrap();
-        for _ in 0..3 {
-            script.incoming();
-        }
         let mut app = Stream(None);
-        while reactor.context().connections().count() < 3 {
-            reactor.turn(&mut app, Some(Duration::ZERO)).unwrap();
-        }
-        let all: Vec<ConnId> = reactor.context().connections().collect();
+        let all = accepted(&mut reactor, &mut app, &script, 3);
         app.0 = Some(all[0]);
         reactor.context().send(all[0], "the beginning");
         for _ in 0..100 {

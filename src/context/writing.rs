@@ -238,6 +238,19 @@ mod tests {
     use crate::id::{Key, ListenerId, Tag};
     use std::sync::Arc;
 
+    /// A loop with one connection.
+    fn context(config: Config) -> (Context, ConnId) {
+        let limits = Arc::new(config.limits.clone());
+        let mut cx = Context::new(Backend::Script(Script::new()), config);
+        let by = ListenerId(Key {
+            slot: 0,
+            generation: 0,
+        });
+        let conn = Conn::accepted(by, crate::Addr::Unix(None), Tag::default(), limits);
+        let id = ConnId(cx.conns.insert(conn));
+        (cx, id)
+    }
+
     // J5: others who are sent to must not pile up what a flush would take, or would have count.
     #[test]
     fn a_queue_above_its_mark_asks_for_a_flush_where_that_makes_a_difference() {
@@ -251,20 +264,32 @@ mod tests {
             let mut config = Config::default();
             (config.limits.high_watermark, config.limits.low_watermark) = (10, 5);
             config.limits.hard_limit = 20;
-            let limits = Arc::new(config.limits.clone());
-            let mut cx = Context::new(Backend::Script(Script::new()), config);
-            let by = ListenerId(Key {
-                slot: 0,
-                generation: 0,
-            });
-            let peer = crate::Addr::Unix(None);
-            let mut conn = Conn::accepted(by, peer, Tag::default(), limits);
+            let (mut cx, id) = context(config);
             if !is_writable {
-                conn.clear(Flags::WRITABLE);
+                cx.conns.listed_mut(id.0.slot).clear(Flags::WRITABLE);
             }
-            let id = ConnId(cx.conns.insert(conn));
             assert_eq!(cx.send(id, &vec![0; bytes][..]), sent, "{bytes}");
             assert_eq!(cx.lists.is_crowded(), crowds, "{is_writable}, {bytes}");
+        }
+    }
+
+    // W1: the block of a turn is bounded, and a large broadcast is shared and not copied into it.
+    #[test]
+    fn small_broadcasts_share_the_block_while_it_takes_more() {
+        for (len, in_it_before, in_block) in [
+            (BLOCK_BELOW - 1, 0, true),
+            (BLOCK_BELOW, 0, false),
+            (BLOCK_BELOW + 1, 0, false),
+            (1, 16 << 20, false),
+        ] {
+            let (mut cx, id) = context(Config::default());
+            cx.outbox.append(vec![0; in_it_before].into());
+            assert_eq!(cx.broadcast([id], vec![0; len]).queued, 1);
+            let conn = cx.conns.listed(id.0.slot);
+            assert_eq!(
+                (conn.has_broadcast(), conn.has_queue()),
+                (in_block, !in_block)
+            );
         }
     }
 }

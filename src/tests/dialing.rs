@@ -176,7 +176,7 @@ fn the_peer_of_a_connect_to_an_address_is_known_at_once() {
     for conn in conns {
         assert_eq!(bench.cx().peer_addr(conn), Some(&at.into()));
     }
-    let within = bench.cx().connect("[fe80::1%3]:80");
+    let within = bench.cx().connect(("fe80::1%3", 80));
     assert!(bench.cx().peer_addr(within).is_some());
     let named = bench.cx().connect("db:80");
     assert_eq!(bench.cx().peer_addr(named), None);

@@ -55,7 +55,7 @@ fn a_part_of_a_file_goes_out_whole_whether_it_is_sent_or_read() {
         bench.cx().send_from(conn, Source::file(file.clone(), 0..0));
         bench.cx().send_from(conn, Source::file(file.clone(), 5..9));
         bench.cx().send(conn, " foot");
-        while bench.cx().is_waiting(conn) {
+        for _ in 0..200 {
             bench.settle();
             assert!(bench.cx().pending(conn) <= 64 * KIB + 5);
             bench.script.edge(socket, Readiness::WRITABLE);

@@ -1,7 +1,9 @@
 //! Pauses that end by themselves, and those that several reasons share.
 
 use super::*;
+use crate::codec::UntilEof;
 use crate::readiness::Readiness;
+use crate::{Chunk, FrameHandler, Framed};
 
 // F6
 #[test]
@@ -136,4 +138,47 @@ fn a_pause_in_the_callback_whose_input_is_lent_ends_when_that_is_out() {
         "data 4",
     ];
     assert_eq!(seen, told);
+}
+
+/// Pauses in each frame.
+#[derive(Default)]
+struct Frames(Vec<String>);
+
+impl FrameHandler<UntilEof, u64> for Frames {
+    fn on_frame(&mut self, cx: &mut Context, conn: ConnId, frame: Chunk<'_>) {
+        self.0.push(format!("frame {}", frame.len()));
+        cx.pause_reads(conn);
+    }
+
+    fn on_eof(&mut self, _: &mut Context, _: ConnId) {
+        self.0.push("eof".to_owned());
+    }
+}
+
+// F6: the end of a stream that gave nothing may be a frame, and the end is told behind that.
+#[test]
+fn a_pause_in_the_last_frame_puts_the_end_off() {
+    for bytes in [&b""[..], b"abc"] {
+        let mut bench = Bench::new();
+        let mut app = Framed::new(UntilEof::new(10), Frames::default());
+        let socket = bench.script.incoming();
+        let settle = |bench: &mut Bench, app: &mut Framed<UntilEof, Frames>| {
+            for _ in 0..5 {
+                bench.reactor.turn(app, Some(Duration::ZERO)).unwrap();
+            }
+        };
+        settle(&mut bench, &mut app);
+        if !bytes.is_empty() {
+            bench.script.arrives(socket, bytes);
+            settle(&mut bench, &mut app);
+        }
+        bench.script.arrives(socket, b"");
+        settle(&mut bench, &mut app);
+        let frame = format!("frame {}", bytes.len());
+        assert_eq!(app.handler().0, [frame.clone()]);
+        let conn = bench.cx().connections().next().unwrap();
+        assert!(bench.cx().resume_reads(conn));
+        settle(&mut bench, &mut app);
+        assert_eq!(app.handler().0, [frame, "eof".to_owned()]);
+    }
 }

@@ -313,7 +313,7 @@ fn what_queues_up_behind_a_source_is_bounded() {
         let (_, conn) = bench.accept();
         bench.cx().send_from(conn, Told::default().source());
         let mut sent = 0;
-        loop {
+        while sent < 1_000 {
             let answer = match of_sources {
                 true => bench.cx().send_from(conn, Told::default().source()),
                 false => bench.cx().send(conn, vec![0; 10_000]),

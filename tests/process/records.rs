@@ -3,7 +3,7 @@
 use crate::kit::places::{go_on_alone, refusing};
 use crate::kit::{Kit, default, let_pass, peer, read_all, reset, small_peer, spawn, write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use sockeye::{Config, Context, EventKind, Listen};
+use sockeye::{Config, Context, EventKind, Listen, Source};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -28,6 +28,12 @@ impl Log for Keeper {
 
 const SECRET: &str = "correct horse battery staple";
 
+/// What a slow source gives.
+fn late() -> &'static str {
+    let_pass(Duration::from_millis(10));
+    SECRET
+}
+
 /// A session in which everything happens that leaves a record.
 fn session() {
     let mut config = Config::default();
@@ -44,6 +50,7 @@ fn session() {
             _ if input.starts_with(b"slow") => {
                 let_pass(Duration::from_millis(10));
                 input.take_all();
+                cx.send_from(conn, Source::each(std::iter::once_with(late)));
             }
             _ if input.starts_with(b"much") => {
                 cx.send(conn, SECRET.repeat(100_000));
@@ -92,15 +99,12 @@ fn session() {
     drop(stream);
     kit.until("it is put out", |log| log.closed() == 6);
     crowd(&mut kit, addr);
-    let (_bound, nobody) = refusing();
-    let failed = kit.connect(nobody);
-    kit.until("it fails", |log| log.is_closed(failed));
     kit.cx().finish(Duration::ZERO);
     kit.reactor.run(&mut kit.app).unwrap();
     kit.end();
 }
 
-/// More than there is room for.
+/// More than there is room for, and one that nobody answers.
 fn crowd<F: FnMut(&mut Context, EventKind<'_>)>(kit: &mut Kit<F>, addr: SocketAddr) {
     let peers: Vec<_> = (0..5).map(|_| peer(addr)).collect();
     kit.until_cx("two are refused", |_, cx| cx.stats().refused == 2);
@@ -109,6 +113,9 @@ fn crowd<F: FnMut(&mut Context, EventKind<'_>)>(kit: &mut Kit<F>, addr: SocketAd
     drop(more);
     drop(peers);
     kit.until_all_closed();
+    let (_bound, nobody) = refusing();
+    let failed = kit.connect(nobody);
+    kit.until("it fails", |log| log.is_closed(failed));
 }
 
 /// Listeners that find no descriptors for a hundred times.
@@ -169,6 +176,7 @@ fn records_have_the_target_sockeye_and_never_show_payload() {
     has(Level::Debug, "finishing");
     has(Level::Debug, "no longer listening");
     has(Level::Warn, "slow callback: on_data of c");
+    has(Level::Warn, "slow source: a pull for c");
     // What a peer can cause again and again is no warning, and the first of those who are refused
     // is one.
     has(Level::Debug, "unconsumed input exceeds `input_limit`");

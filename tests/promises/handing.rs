@@ -208,6 +208,7 @@ fn a_released_connection_takes_its_input_and_its_output_along_in_order() {
         assert!(kit.cx().origin(conn).is_none());
         let released = given(&mut kit, conn).unwrap();
         assert_eq!(released.input, &b"123456789"[take..]);
+        assert!(!released.shuts, "nobody has asked for that");
         // The peer gets what was sent before the release, and then what the new owner sends.
         let mut stream = TcpStream::from(released.stream);
         stream.set_nonblocking(false).unwrap();
