@@ -53,8 +53,10 @@ fn what_a_member_sends_back_comes_before_what_is_broadcast_then() {
 
 #[test]
 fn what_is_broadcast_in_the_last_round_of_a_turn_goes_out_in_the_next() {
-    let mut config = Config::default();
-    config.rounds_per_turn = 1;
+    let mut config = Config {
+        rounds_per_turn: 1,
+        ..Config::default()
+    };
     config.limits.low_watermark = 10;
     let mut bench = Bench::with_config(config);
     let (slow, conn) = bench.accept();
