@@ -175,7 +175,7 @@ fn a_pause_in_the_last_frame_puts_the_end_off() {
         bench.script.arrives(socket, b"");
         settle(&mut bench, &mut app);
         let frame = format!("frame {}", bytes.len());
-        assert_eq!(app.handler().0, [frame.clone()]);
+        assert_eq!(app.handler().0, std::slice::from_ref(&frame));
         let conn = bench.cx().connections().next().unwrap();
         assert!(bench.cx().resume_reads(conn));
         settle(&mut bench, &mut app);
