@@ -1,5 +1,6 @@
 // The pages link to each other as files, for a forge. Here the same links lead to modules: the
-// first definition of a link is the one that counts. `.ci/guide` sees that none is forgotten.
+// first definition of a link is the one that counts. `.ci/guide` sees that none is forgotten. The
+// second one is for the page of a feature that is off: docs.rs has it.
 #![doc = "[echo]: crate::guide::echo\n"]
 #![doc = "[half-close]: crate::guide::half_close\n"]
 #![doc = "[frames]: crate::guide::frames\n"]
@@ -9,18 +10,22 @@
 #![doc = "[limits]: crate::guide::limits\n"]
 #![doc = "[names]: crate::guide::names\n"]
 #![cfg_attr(feature = "tls", doc = "[tls]: crate::guide::tls\n")]
+#![doc = "[tls]: https://docs.rs/sockeye/latest/sockeye/guide/tls/\n"]
 #![doc = "[sources]: crate::guide::sources\n"]
 #![doc = "[parts]: crate::guide::parts\n"]
 #![doc = "[threads]: crate::guide::threads\n"]
 #![doc = "[workers]: crate::guide::workers\n"]
 #![doc = "[embedding]: crate::guide::embedding\n"]
 #![cfg_attr(feature = "websocket", doc = "[websocket]: crate::guide::websocket\n")]
+#![doc = "[websocket]: https://docs.rs/sockeye/latest/sockeye/guide/websocket/\n"]
 #![cfg_attr(feature = "sim", doc = "[simulation]: crate::guide::simulation\n")]
+#![doc = "[simulation]: https://docs.rs/sockeye/latest/sockeye/guide/simulation/\n"]
 #![doc = "[how-to]: crate::guide::how_to\n"]
 #![cfg_attr(
     feature = "websocket",
     doc = "[coming-from]: crate::guide::coming_from\n"
 )]
+#![doc = "[coming-from]: https://docs.rs/sockeye/latest/sockeye/guide/coming_from/\n"]
 #![doc = "\n"]
 #![doc = include_str!("../docs/guide/README.md")]
 
@@ -36,15 +41,19 @@ macro_rules! page {
         #[doc = "[limits]: crate::guide::limits\n"]
         #[doc = "[names]: crate::guide::names\n"]
         #[cfg_attr(feature = "tls", doc = "[tls]: crate::guide::tls\n")]
+        #[doc = "[tls]: https://docs.rs/sockeye/latest/sockeye/guide/tls/\n"]
         #[doc = "[sources]: crate::guide::sources\n"]
         #[doc = "[parts]: crate::guide::parts\n"]
         #[doc = "[threads]: crate::guide::threads\n"]
         #[doc = "[workers]: crate::guide::workers\n"]
         #[doc = "[embedding]: crate::guide::embedding\n"]
         #[cfg_attr(feature = "websocket", doc = "[websocket]: crate::guide::websocket\n")]
+        #[doc = "[websocket]: https://docs.rs/sockeye/latest/sockeye/guide/websocket/\n"]
         #[cfg_attr(feature = "sim", doc = "[simulation]: crate::guide::simulation\n")]
+        #[doc = "[simulation]: https://docs.rs/sockeye/latest/sockeye/guide/simulation/\n"]
         #[doc = "[how-to]: crate::guide::how_to\n"]
         #[cfg_attr(feature = "websocket", doc = "[coming-from]: crate::guide::coming_from\n")]
+        #[doc = "[coming-from]: https://docs.rs/sockeye/latest/sockeye/guide/coming_from/\n"]
         #[doc = "\n"]
         #[doc = include_str!(concat!("../docs/guide/", $file))]
         $(#[$when])*

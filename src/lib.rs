@@ -62,8 +62,8 @@
 //! | [`Stats`], [`Report`], [`Turn`] | what the reactor has done |
 //!
 //! The [`guide`] explains one idea a page. It begins with [first steps](guide::echo), and has pages
-//! for those who come [from a socket how-to](guide::how_to) or
-//! [from libuv, asyncio, tokio or mio](guide::coming_from).
+//! for those who come [from a socket how-to](guide::how_to) or [from libuv, asyncio, tokio or
+//! mio][coming-from].
 //!
 //! # The architecture in brief
 //!
@@ -107,6 +107,10 @@
 //!
 //! Log records go to the `log` crate, with the target `sockeye`; they never contain what peers
 //! send.
+//!
+// A page of a feature: without it, the list of all pages names it.
+#![cfg_attr(feature = "websocket", doc = "[coming-from]: guide::coming_from")]
+#![cfg_attr(not(feature = "websocket"), doc = "[coming-from]: guide")]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
