@@ -423,6 +423,23 @@ fn a_worker_in_a_world_begins_again_as_often_as_it_may() {
 
 // K3
 #[test]
+fn who_comes_while_the_only_worker_begins_again_does_not_wait_for_a_rest_to_end() {
+    for seed in seeds(0..20) {
+        let (mut world, _, _) = fragile(seed, &Rc::default());
+        let first = world.connect(AT);
+        world.settle();
+        first.send([1]);
+        let peers = [(); 5].map(|()| world.connect(AT));
+        peers.iter().for_each(|peer| peer.send([3]));
+        world.settle(); // no time passes
+        // Some of them may have been with the worker as it panicked.
+        let waits = |peer: &&Peer| !peer.is_closed() && peer.received_bytes() != [3];
+        assert_eq!(peers.iter().filter(waits).count(), 0, "seed {seed}");
+    }
+}
+
+// K3
+#[test]
 fn a_worker_in_a_world_that_panics_in_a_finish_does_not_begin_again() {
     let lives = Rc::default();
     let (mut world, nodes, team) = fragile(1, &lives);
