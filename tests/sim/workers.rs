@@ -492,3 +492,19 @@ fn a_worker_in_a_world_that_is_stopped_is_over_and_the_others_go_on() {
     peers.iter().chain(&more).for_each(Peer::close);
     world.assert_no_leaks();
 }
+
+#[test]
+fn a_worker_in_a_world_that_is_over_hears_nobody() {
+    let mut world = World::new();
+    let setup = listens(HandOver::LeastConnections);
+    let (nodes, team) = world.start_workers("server", (2, Config::default()), setup, |_| Echo {
+        seen: Rc::default(),
+        conns: Vec::new(),
+    });
+    assert!(team[1].send(Say::Finish).is_ok());
+    world.settle();
+    assert!(team[1].send(Say::Text("late")).is_err());
+    world.post(nodes[1], Say::Text("late"));
+    world.settle();
+    assert_eq!(world.trace().matches("server-1 message").count(), 1);
+}
