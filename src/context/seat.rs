@@ -426,8 +426,9 @@ impl Context {
             let read = left.len();
             left.extend(unread);
             let unread = (left.len() - read) as u32;
+            seat.received = seat.received.wrapping_add(unread);
             seat.show(Seen {
-                taken: seat.received.wrapping_add(unread),
+                taken: seat.received,
                 ..Seen::default()
             });
             // With nobody to hear it, all is over.

@@ -1,4 +1,4 @@
-//! K2, and what else several workers do, on real sockets.
+//! K1, K2, and what else several workers do, on real sockets.
 
 use crate::kit::workers::{Kit, Say, config, has_panicked, until, waiting_in_backlog};
 use crate::kit::{PATIENCE, peer, read_all, read_n, write};
@@ -374,4 +374,66 @@ mod exhausted {
             assert!(text.starts_with("cannot make worker "), "{text}");
         }
     }
+}
+
+/// Pauses its listener; worker 0 waits for the test as it is dropped.
+struct Slow(usize, Arc<Mutex<mpsc::Receiver<()>>>);
+
+impl Handler<Option<mpsc::Sender<()>>> for Slow {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+    fn on_message(&mut self, cx: &mut Context, answer: Option<mpsc::Sender<()>>) {
+        match answer {
+            Some(answer) => drop(answer.send(())),
+            None if self.0 == 0 => panic!("as the test has asked for"),
+            None => cx.finish(PATIENCE),
+        }
+    }
+
+    fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
+        cx.send(conn, "bye");
+        cx.close(conn);
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        if self.0 == 0 {
+            let _ = self.1.lock().unwrap().recv_timeout(PATIENCE);
+        }
+    }
+}
+
+// K1
+#[test]
+fn what_waits_for_one_that_has_panicked_is_not_lost_while_its_handler_is_dropped() {
+    let mut workers = Workers::new(2).unwrap();
+    let listener = workers.listen("127.0.0.1:0").unwrap();
+    let addr = workers.listener_addr(listener).unwrap().ip().unwrap();
+    let (hold, release) = mpsc::channel();
+    let release = Arc::new(Mutex::new(release));
+    let running = workers.start(move |worker| {
+        worker.context().pause_accepts(listener);
+        Slow(worker.number(), release.clone())
+    });
+    let running = running.unwrap();
+    let team = running.team();
+    let peers: Vec<_> = (0..10).map(|_| peer(addr)).collect();
+    until("all are accepted", || waiting_in_backlog(addr) == 0);
+    team[0].send(None).unwrap();
+    until("it has panicked", || team[0].is_closed());
+    team[1].send(None).unwrap();
+    // The other has the time to end, if it does not know that somebody may still come.
+    let (answer, heard) = mpsc::channel();
+    for _ in 0..100 {
+        if team[1].send(Some(answer.clone())).is_err() {
+            break;
+        }
+        let _ = heard.recv_timeout(PATIENCE);
+    }
+    drop(hold);
+    for peer in peers {
+        assert_eq!(read_all(peer), b"bye");
+    }
+    assert!(running.join().workers[1].report.finished);
 }
