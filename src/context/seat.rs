@@ -136,7 +136,7 @@ pub(crate) struct Seat {
     places: Option<Arc<Places>>,
     /// The places that it holds. Those that no connection has any more go back at a turn's end.
     held: usize,
-    /// One of them is for a peer about whom the handler is being asked.
+    /// A place of those that is kept for the peer about whom the handler is asked.
     reserved: bool,
     /// Sockets that it was handed, as a count that wraps.
     received: u32,
