@@ -196,6 +196,17 @@ impl Context {
         }
     }
 
+    /// Somebody is there again who takes more: a listener that rests for that is asked at once.
+    pub(crate) fn end_rest(&mut self, listener: ListenerId) {
+        for key in self.sockets_of(listener) {
+            let state = self.listeners.get_mut(key);
+            if let Some(timer) = state.and_then(|state| state.rest.take()) {
+                self.schedule.cancel(timer);
+                self.rested(key.slot);
+            }
+        }
+    }
+
     /// A listener has rested: whoever waited in its backlog meanwhile needs no new edge.
     pub(crate) fn rested(&mut self, slot: u32) {
         if let Some(listener) = self.listeners.peek(slot) {

@@ -136,6 +136,8 @@ pub(crate) struct Seat {
     places: Option<Arc<Places>>,
     /// The places that it holds. Those that no connection has any more go back at a turn's end.
     held: usize,
+    /// A place of those that is kept for the peer about whom the handler is asked.
+    reserved: bool,
     /// Sockets that it was handed, as a count that wraps.
     received: u32,
     failures: Vec<(ListenerId, io::Error)>,
@@ -171,6 +173,7 @@ impl Seat {
             shown,
             places: chair.places,
             held: 0,
+            reserved: false,
             // One that is restarted goes on counting: what is on its way to it may be older.
             received: shown.taken,
             failures: Vec::new(),
@@ -181,18 +184,27 @@ impl Seat {
         }
     }
 
-    /// Is there a place for one more? If it is to be `taken`, it is, at once.
+    /// Is there a place for one more? It is reserved then, so that no other worker asks its handler
+    /// about the same, and if it is to be `taken`, it is.
     pub(super) fn has_place(&mut self, taken: bool) -> bool {
         let Some(places) = &self.places else {
             return true;
         };
-        match taken {
-            true => {
-                let found = places.take();
-                self.held += usize::from(found);
-                found
-            }
-            false => !places.are_taken(),
+        if !self.reserved {
+            self.reserved = places.take();
+            self.held += usize::from(self.reserved);
+        }
+        let found = self.reserved;
+        self.reserved &= !taken;
+        found
+    }
+
+    /// Nobody takes the place that is reserved.
+    fn give_reserved_back(&mut self) {
+        if let Some(places) = self.places.as_ref().filter(|_| self.reserved) {
+            places.give_back(1);
+            self.held -= 1;
+            self.reserved = false;
         }
     }
 
@@ -204,7 +216,7 @@ impl Seat {
         let open = seen.open as usize;
         if let Some(places) = self.places.as_ref().filter(|_| self.held > open) {
             places.give_back(self.held - open);
-            self.held = open;
+            (self.held, self.reserved) = (open, false);
         }
     }
 }
@@ -286,6 +298,12 @@ impl Context {
             return;
         }
         self.quit(listener, vec![socket]);
+    }
+
+    /// Nobody takes the place that `has_room` has found.
+    #[cold]
+    pub(crate) fn give_room_back(&mut self) {
+        self.with_seat(Seat::give_reserved_back);
     }
 
     /// This worker takes no more of this listener.
@@ -408,8 +426,9 @@ impl Context {
             let read = left.len();
             left.extend(unread);
             let unread = (left.len() - read) as u32;
+            seat.received = seat.received.wrapping_add(unread);
             seat.show(Seen {
-                taken: seat.received.wrapping_add(unread),
+                taken: seat.received,
                 ..Seen::default()
             });
             // With nobody to hear it, all is over.

@@ -78,6 +78,7 @@ impl<M> Reactor<M> {
             }
         }
         if verdict == Accept::Refuse || !self.cx.has_room(true) {
+            self.cx.give_room_back();
             self.cx.parts().stats.refused += 1;
             return newcomer.refuse();
         }

@@ -27,7 +27,8 @@ impl<M> Reactor<M> {
         }
     }
 
-    /// The worker is over: what waits in its mail is for others.
+    /// The worker is over: what waits in its mail is for others. One that has panicked leaves at
+    /// once, and again when it is known whether it returns.
     pub(crate) fn leave(&mut self, returns: bool) {
         self.cx.leave(returns);
     }

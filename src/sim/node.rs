@@ -7,6 +7,7 @@ use crate::backend::simnet::{SharedNet, Sim};
 use crate::config::Config;
 use crate::context::Context;
 use crate::handler::Handler;
+use crate::mailbox::Sender;
 use crate::reactor::Reactor;
 use crate::stats::{BudgetHits, Report, Stats, Turn};
 use crate::workers::WorkerReport;
@@ -174,6 +175,12 @@ impl<H: Handler<M> + 'static, M: 'static> Running<H, M> {
     pub(super) fn reactor(&mut self) -> &mut Reactor<M> {
         self.asleep = None;
         &mut self.reactor
+    }
+
+    /// For messages: to a worker, as its team has it, for who is away or over hears nobody.
+    pub(super) fn sender(&mut self) -> Sender<M> {
+        let of_team = self.working.as_ref().map(Working::sender);
+        of_team.unwrap_or_else(|| self.reactor().sender())
     }
 
     pub(super) fn both(&mut self) -> (&mut H, &mut Context) {

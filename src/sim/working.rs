@@ -5,6 +5,7 @@ use crate::backend::simnet::{SharedNet, Sim};
 use crate::config::Config;
 use crate::context::Context;
 use crate::handler::Handler;
+use crate::mailbox::Sender;
 use crate::reactor::Reactor;
 use crate::stats::Report;
 use crate::workers::{Ended, Life, Worker, WorkerReport};
@@ -79,6 +80,10 @@ impl<H: Handler<M>, M> Working<H, M> {
     /// Is it between two handlers?
     pub(super) fn is_away(&self) -> bool {
         self.next.is_some()
+    }
+
+    pub(super) fn sender(&self) -> Sender<M> {
+        self.life.sender()
     }
 
     pub(super) fn report(&self) -> WorkerReport {

@@ -350,6 +350,9 @@ impl Front {
             if let Some(grace) = self.finishing {
                 drop(mate.mail.send(Mail::Finish(grace)));
             }
+            for (ours, _) in &self.listeners {
+                self.cx.end_rest(*ours);
+            }
         }
         self.give_held();
     }

@@ -304,6 +304,12 @@ impl<M> Life<M> {
         }
     }
 
+    /// What others tell it by.
+    #[cfg(feature = "sim")]
+    pub(crate) fn sender(&self) -> crate::mailbox::Sender<M> {
+        self.team[self.chair.number].clone()
+    }
+
     /// How it has gone until now.
     #[cfg(feature = "sim")]
     pub(crate) fn report(&self) -> WorkerReport {

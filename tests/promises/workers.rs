@@ -1,11 +1,14 @@
-//! K2, and what else several workers do, on real sockets.
+//! K1, K2, and what else several workers do, on real sockets.
 
 use crate::kit::workers::{Kit, Say, config, has_panicked, until, waiting_in_backlog};
 use crate::kit::{PATIENCE, peer, read_all, read_n, write};
-use sockeye::{Addr, Config, ConnId, Context, HandOver, Handler, Input, Listen, Workers};
+use sockeye::{
+    Accept, Addr, Config, ConnId, Context, HandOver, Handler, Input, Listen, ListenerId, Origin,
+    Workers,
+};
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
 
 #[test]
 fn a_connection_is_served_by_one_of_the_workers_under_one_listener_id() {
@@ -193,6 +196,55 @@ fn the_cap_on_connections_is_for_all_workers() {
     assert!((10..=11).contains(&refused), "{refused}");
 }
 
+/// Waits in its first `on_accept` until the test drops the other end.
+struct Asked {
+    asked: Arc<AtomicUsize>,
+    release: Arc<Mutex<mpsc::Receiver<()>>>,
+}
+
+impl Handler for Asked {
+    fn on_accept(&mut self, _: &mut Context, _: ListenerId, _: &Addr) -> Accept {
+        if self.asked.fetch_add(1, SeqCst) == 0 {
+            let _ = self.release.lock().unwrap().recv_timeout(PATIENCE);
+        }
+        Accept::Keep
+    }
+
+    fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
+        cx.send(conn, "open");
+    }
+
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+}
+
+#[test]
+fn a_place_that_one_worker_asks_about_is_offered_to_no_other() {
+    let mut config = config();
+    config.max_connections = 1;
+    let workers = Workers::with_config(2, config).unwrap();
+    let mut workers = workers.hand_over(HandOver::RoundRobin);
+    let listen = Listen::new("127.0.0.1:0").last_word("full");
+    let listener = workers.listen(listen).unwrap();
+    let addr = workers.listener_addr(listener).unwrap().ip().unwrap();
+    let (asked, (hold, release)) = (Arc::new(AtomicUsize::new(0)), mpsc::channel());
+    let (count, release) = (asked.clone(), Arc::new(Mutex::new(release)));
+    let running = workers.start::<(), _, _>(move |_| Asked {
+        asked: count.clone(),
+        release: release.clone(),
+    });
+    let running = running.unwrap();
+    let mut first = peer(addr);
+    until("the handler is asked", || asked.load(SeqCst) == 1);
+    let mut second = peer(addr);
+    assert_eq!(read_n(&mut second, 4), b"full");
+    drop(hold);
+    assert_eq!(read_n(&mut first, 4), b"open");
+    assert_eq!(asked.load(SeqCst), 1);
+    drop((first, second));
+    assert!(running.team().finish(PATIENCE));
+    assert!(running.join().report.finished);
+}
+
 fn read_first(addr: SocketAddr) -> (std::net::TcpStream, u8) {
     let mut peer = peer(addr);
     let first = read_n(&mut peer, 1)[0];
@@ -220,7 +272,6 @@ fn a_worker_that_pauses_keeps_its_share_waiting_and_opens_it_at_a_finish() {
 #[cfg(unix)]
 fn unix_listeners_and_names_are_for_all_too() {
     use crate::kit::peer_at;
-    use sockeye::{ListenerId, Origin};
     let path = crate::kit::unix_path();
     let mut workers = Workers::new(2).unwrap();
     let unix = workers.listen(Listen::new(Addr::unix(&path))).unwrap();
@@ -323,4 +374,66 @@ mod exhausted {
             assert!(text.starts_with("cannot make worker "), "{text}");
         }
     }
+}
+
+/// Pauses its listener; worker 0 waits for the test as it is dropped.
+struct Slow(usize, Arc<Mutex<mpsc::Receiver<()>>>);
+
+impl Handler<Option<mpsc::Sender<()>>> for Slow {
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+    fn on_message(&mut self, cx: &mut Context, answer: Option<mpsc::Sender<()>>) {
+        match answer {
+            Some(answer) => drop(answer.send(())),
+            None if self.0 == 0 => panic!("as the test has asked for"),
+            None => cx.finish(PATIENCE),
+        }
+    }
+
+    fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
+        cx.send(conn, "bye");
+        cx.close(conn);
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        if self.0 == 0 {
+            let _ = self.1.lock().unwrap().recv_timeout(PATIENCE);
+        }
+    }
+}
+
+// K1
+#[test]
+fn what_waits_for_one_that_has_panicked_is_not_lost_while_its_handler_is_dropped() {
+    let mut workers = Workers::new(2).unwrap();
+    let listener = workers.listen("127.0.0.1:0").unwrap();
+    let addr = workers.listener_addr(listener).unwrap().ip().unwrap();
+    let (hold, release) = mpsc::channel();
+    let release = Arc::new(Mutex::new(release));
+    let running = workers.start(move |worker| {
+        worker.context().pause_accepts(listener);
+        Slow(worker.number(), release.clone())
+    });
+    let running = running.unwrap();
+    let team = running.team();
+    let peers: Vec<_> = (0..10).map(|_| peer(addr)).collect();
+    until("all are accepted", || waiting_in_backlog(addr) == 0);
+    team[0].send(None).unwrap();
+    until("it has panicked", || team[0].is_closed());
+    team[1].send(None).unwrap();
+    // The other has the time to end, if it does not know that somebody may still come.
+    let (answer, heard) = mpsc::channel();
+    for _ in 0..100 {
+        if team[1].send(Some(answer.clone())).is_err() {
+            break;
+        }
+        let _ = heard.recv_timeout(PATIENCE);
+    }
+    drop(hold);
+    for peer in peers {
+        assert_eq!(read_all(peer), b"bye");
+    }
+    assert!(running.join().workers[1].report.finished);
 }

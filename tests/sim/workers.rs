@@ -423,6 +423,23 @@ fn a_worker_in_a_world_begins_again_as_often_as_it_may() {
 
 // K3
 #[test]
+fn who_comes_while_the_only_worker_begins_again_does_not_wait_for_a_rest_to_end() {
+    for seed in seeds(0..20) {
+        let (mut world, _, _) = fragile(seed, &Rc::default());
+        let first = world.connect(AT);
+        world.settle();
+        first.send([1]);
+        let peers = [(); 5].map(|()| world.connect(AT));
+        peers.iter().for_each(|peer| peer.send([3]));
+        world.settle(); // no time passes
+        // Some of them may have been with the worker as it panicked.
+        let waits = |peer: &&Peer| !peer.is_closed() && peer.received_bytes() != [3];
+        assert_eq!(peers.iter().filter(waits).count(), 0, "seed {seed}");
+    }
+}
+
+// K3
+#[test]
 fn a_worker_in_a_world_that_panics_in_a_finish_does_not_begin_again() {
     let lives = Rc::default();
     let (mut world, nodes, team) = fragile(1, &lives);
@@ -474,4 +491,20 @@ fn a_worker_in_a_world_that_is_stopped_is_over_and_the_others_go_on() {
     assert!(!report.report.finished);
     peers.iter().chain(&more).for_each(Peer::close);
     world.assert_no_leaks();
+}
+
+#[test]
+fn a_worker_in_a_world_that_is_over_hears_nobody() {
+    let mut world = World::new();
+    let setup = listens(HandOver::LeastConnections);
+    let (nodes, team) = world.start_workers("server", (2, Config::default()), setup, |_| Echo {
+        seen: Rc::default(),
+        conns: Vec::new(),
+    });
+    assert!(team[1].send(Say::Finish).is_ok());
+    world.settle();
+    assert!(team[1].send(Say::Text("late")).is_err());
+    world.post(nodes[1], Say::Text("late"));
+    world.settle();
+    assert_eq!(world.trace().matches("server-1 message").count(), 1);
 }

@@ -169,7 +169,7 @@ impl World {
         H: Handler<M> + 'static,
         M: Send + 'static,
     {
-        let sender = self.running(node).reactor().sender();
+        let sender = self.running(node).sender();
         let (mut message, round) = (Some(message), self.round.clone());
         self.net.lock().post(Box::new(move || {
             let send = |message| round.apart(|| sender.send(message));
