@@ -10,8 +10,8 @@ use std::time::Duration;
 
 const TOTAL: usize = 12 << 20;
 
-/// Under wine, where each call goes through one server, all times here are longer, and so keep their
-/// order beside a load.
+/// Under wine, where each call goes through one server, all times here are longer: so they keep
+/// their order beside a load.
 fn ms(count: u64) -> Duration {
     Duration::from_millis(if cfg!(windows) { 5 * count } else { count })
 }

@@ -51,7 +51,7 @@ fn a_length_below_the_limit_takes_no_memory_before_its_bytes_come(on: On) {
     let addr = scene.edge.listen();
     let peer = scene.edge.peer(&addr);
     peer.send([0; 8]); // an empty frame
-    peer.send((u64::MAX / 2).to_be_bytes());
+    peer.send((usize::MAX as u64 / 2).to_be_bytes());
     peer.send("a little");
     let edge = &mut scene.edge;
     let used = measure(|| {
