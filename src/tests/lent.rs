@@ -187,3 +187,17 @@ fn the_hard_limit_counts_the_bytes_of_a_chunk_and_not_where_they_lie() {
     bench.reactor.turn(&mut Splits(target), now).unwrap();
     assert_eq!(bench.cx().pending(target), 91_000);
 }
+
+#[test]
+fn what_is_sent_back_of_the_last_input_is_not_lent() {
+    let mut bench = Bench::new();
+    let (socket, _) = bench.accept();
+    bench.app.leave = 2;
+    bench.script.arrives(socket, b"abc");
+    bench.settle();
+    bench.app.leave = 0;
+    bench.app.echo = true;
+    bench.script.arrives(socket, b"");
+    bench.settle();
+    assert_eq!(bench.written(socket), b"bc");
+}

@@ -147,6 +147,15 @@ fn mail_is_read_though_the_wake_is_lost() {
     assert_eq!(desk.app.seen, ["open"]);
 }
 
+#[test]
+fn who_is_handed_over_is_opened_in_the_turn_that_the_wake_begins() {
+    let mut desk = Desk::new(None);
+    desk.post();
+    let now = Some(Duration::ZERO);
+    desk.reactor.turn(&mut desk.app, now).unwrap();
+    assert_eq!(desk.app.seen, ["open"]);
+}
+
 // K2
 #[test]
 fn a_worker_shows_whom_it_has_taken_and_has_and_whether_somebody_lingers() {
