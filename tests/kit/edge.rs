@@ -6,6 +6,7 @@
 
 use super::ends::End;
 pub use super::ends::{Peer, Server};
+use super::layer::{Layer, MakeLayer, Session};
 use super::places::{black_hole, listening, refusing};
 use super::real_peer::RealPeer;
 use super::{App, Kit, Log, PATIENCE, unix_path};
@@ -34,6 +35,11 @@ pub enum On {
     SimUnix,
     /// The simulated network with this seed, and faults that lose nothing.
     Faulty(u64),
+    /// With a layer between the handler and its peers: on real sockets, on the simulated network,
+    /// and there with faults.
+    RealUnder(MakeLayer),
+    SimUnder(MakeLayer),
+    FaultyUnder(u64, MakeLayer),
 }
 
 /// What may go wrong although every byte arrives.
@@ -59,24 +65,24 @@ impl On {
     ) -> Edge {
         let react: React = Box::new(react);
         let (seed, faults) = match self {
-            On::Real | On::Unix => {
+            On::Real | On::Unix | On::RealUnder(_) => {
                 let side = Side::Real(Box::new(RealSide {
                     kit: Kit::with_config(config, react),
                     peers: Vec::new(),
                     held: Vec::new(),
                 }));
-                return Edge::new(side, self.is_unix());
+                return Edge::new(side, self);
             }
-            On::Sim | On::SimUnix => (1, Faults::default()),
-            On::Faulty(seed) => (seed, lossless()),
+            On::Sim | On::SimUnix | On::SimUnder(_) => (1, Faults::default()),
+            On::Faulty(seed) | On::FaultyUnder(seed, _) => (seed, lossless()),
         };
         let mut world = World::seeded(seed, faults);
         let node = world.start_with("app", config, App::new(react), |_| Ok(()));
-        Edge::new(Side::Sim(world, node), self.is_unix())
+        Edge::new(Side::Sim(world, node), self)
     }
 
     pub fn is_real(self) -> bool {
-        matches!(self, On::Real | On::Unix)
+        matches!(self, On::Real | On::Unix | On::RealUnder(_))
     }
 
     pub fn is_unix(self) -> bool {
@@ -85,7 +91,19 @@ impl On {
 
     /// Faults make turns of their own.
     pub fn is_faulty(self) -> bool {
-        matches!(self, On::Faulty(_))
+        matches!(self, On::Faulty(_) | On::FaultyUnder(..))
+    }
+
+    /// Is there a layer between the handler and its peers?
+    pub fn is_under(self) -> bool {
+        self.layer().is_some()
+    }
+
+    fn layer(self) -> Option<Box<dyn Layer>> {
+        match self {
+            On::RealUnder(make) | On::SimUnder(make) | On::FaultyUnder(_, make) => Some(make()),
+            _ => None,
+        }
     }
 
     /// Are there Unix sockets?
@@ -97,6 +115,7 @@ impl On {
 pub struct Edge {
     side: Side,
     is_unix: bool,
+    layer: Option<Box<dyn Layer>>,
     connected: Vec<ConnId>,
     /// Those of the simulated network, to be closed at the end.
     peers: Vec<Peer>,
@@ -129,10 +148,11 @@ impl RealSide {
 }
 
 impl Edge {
-    fn new(side: Side, is_unix: bool) -> Edge {
+    fn new(side: Side, on: On) -> Edge {
         Edge {
             side,
-            is_unix,
+            is_unix: on.is_unix(),
+            layer: on.layer(),
             connected: Vec::new(),
             peers: Vec::new(),
         }
@@ -182,7 +202,11 @@ impl Edge {
             true => Listen::new(Addr::unix(unix_path())),
             false => Listen::new("127.0.0.1:0"),
         };
-        self.listen_on(change(listen))
+        let listen = match &self.layer {
+            Some(layer) => layer.listens(change(listen)),
+            None => change(listen),
+        };
+        self.listen_on(listen)
     }
 
     pub fn listen_on(&mut self, listen: impl ToListen) -> Addr {
@@ -223,11 +247,12 @@ impl Edge {
                 End::Sim(Rc::new(peer))
             }
         };
-        self.keep(end)
+        let session = self.layer.as_ref().map(|layer| layer.session());
+        self.keep(end, session)
     }
 
-    fn keep(&mut self, end: End) -> Peer {
-        let peer = Peer::new(end);
+    fn keep(&mut self, end: End, session: Option<Box<dyn Session>>) -> Peer {
+        let peer = Peer::new(end, session);
         self.peers.push(peer.clone());
         peer
     }
@@ -296,7 +321,8 @@ impl Edge {
             (Server::Sim(listener), _) => End::Sim(Rc::new(listener.accept()?)),
             _ => unreachable!("a server of the other edge"),
         };
-        Some(self.keep(end))
+        // The handler has connected plainly.
+        Some(self.keep(end, None))
     }
 
     /// Accepts one from the handler.
@@ -350,7 +376,7 @@ impl Edge {
     /// Changes what goes wrong on the simulated network, for a promise that no loop could keep
     /// otherwise.
     pub fn spare(&mut self, on: On, change: impl FnOnce(&mut Faults)) {
-        if let (On::Faulty(_), Side::Sim(world, _)) = (on, &mut self.side) {
+        if let (true, Side::Sim(world, _)) = (on.is_faulty(), &mut self.side) {
             let mut faults = lossless();
             change(&mut faults);
             world.faults(faults);
@@ -371,9 +397,7 @@ impl Edge {
     pub fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Edge) -> bool) {
         let start = self.now();
         loop {
-            if let Side::Sim(world, _) = &mut self.side {
-                world.settle();
-            }
+            self.settle();
             if condition(self) {
                 return;
             }
@@ -400,16 +424,36 @@ impl Edge {
         self.until("they are open", |edge| edge.log().count("open") >= count);
     }
 
+    /// Lets sessions go on, and on the simulated network everybody, for as long as time stands
+    /// still there.
+    fn settle(&mut self) {
+        loop {
+            if let Side::Sim(world, _) = &mut self.side {
+                world.settle();
+            }
+            let moved = self.peers.iter().filter(|peer| peer.pump()).count() > 0;
+            if !moved || matches!(self.side, Side::Real(_)) {
+                return;
+            }
+        }
+    }
+
     /// Lets some time pass.
     pub fn pass(&mut self, time: Duration) {
-        match &mut self.side {
-            Side::Real(real) => {
-                let end = Instant::now() + time;
-                while let Some(left) = end.checked_duration_since(Instant::now()) {
-                    real.turn(left);
+        let end = self.now() + time;
+        while let Some(left) = end.checked_duration_since(self.now()) {
+            self.settle();
+            let is_under = self.layer.is_some();
+            match &mut self.side {
+                Side::Real(real) => real.turn(left),
+                Side::Sim(world, _) if is_under => {
+                    world.advance(left.min(Duration::from_micros(100)));
                 }
+                Side::Sim(world, _) => world.advance(left),
             }
-            Side::Sim(world, _) => world.advance(time),
+            if left.is_zero() {
+                return;
+            }
         }
     }
 
@@ -423,6 +467,7 @@ impl Edge {
 
     /// Turns that the loop makes by itself while nothing happens for 200 ms.
     pub fn turns_at_rest(&mut self) -> usize {
+        self.settle();
         match &mut self.side {
             Side::Real(real) => real.kit.turn_for(Duration::from_millis(200)),
             Side::Sim(world, _) => {

@@ -14,6 +14,8 @@ mod ends;
 pub mod every;
 #[cfg(feature = "sim")]
 pub mod frames;
+#[cfg(feature = "sim")]
+pub mod layer;
 pub mod places;
 pub mod programs;
 #[cfg(feature = "sim")]

@@ -1,7 +1,8 @@
 //! The ways in which a connection ends: X5, X8, X11, X12, J3.
 
-use crate::kit::edge::{Edge, On, on_both_edges, on_every_edge};
+use crate::kit::edge::{Edge, On};
 use crate::kit::{default, pattern};
+use crate::{on_both_edges, on_every_edge};
 use sockeye::{Config, ConnId, EventKind, Reason, Sent};
 use std::time::Duration;
 

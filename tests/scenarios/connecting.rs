@@ -1,8 +1,9 @@
 //! Connecting: C1 to C7.
 
-use crate::kit::edge::{Edge, On, on_both_edges, on_every_edge};
+use crate::kit::edge::{Edge, On};
 use crate::kit::places::{TempDir, other_server};
 use crate::kit::{default, echo, let_pass, pattern, slot_of, unix_path};
+use crate::{on_both_edges, on_every_edge};
 use sockeye::{Addr, AnyAddr, Config, ConnId, Connect, EventKind, Listen, Origin, Reason, Sent};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;

@@ -1,8 +1,9 @@
 //! Messages and fairness: M1, M2, M4, E3, E6.
 
-use crate::kit::edge::{On, on_every_edge};
+use crate::kit::edge::On;
 use crate::kit::places::watch_pipe;
 use crate::kit::{self, default, echo};
+use crate::on_every_edge;
 use sockeye::{Config, ConnId, Context, EventKind};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -44,7 +45,10 @@ fn a_flood_of_messages_starves_nobody(on: On) {
     edge.until("all are told", |edge| {
         edge.log().messages.len() == 5000 && peer.count() == 2 && newcomer.count() == 5
     });
-    assert_eq!(served.get(), (1, 7), "they had to wait for the flood");
+    // A simulated peer's handshake takes more than a moment.
+    let (timers, bytes) = served.get();
+    let in_time = timers == 1 && (bytes == 7 || on.is_under() && bytes >= 2);
+    assert!(in_time, "they had to wait for the flood: {served:?}");
     edge.end();
 }
 
@@ -124,6 +128,7 @@ fn one_that_blasts_does_not_starve_the_others(on: On) {
     });
     let addr = edge.listen();
     let blasting = edge.peer(&addr);
+    edge.until_open(1);
     let mut quiet: Vec<_> = (0..6).map(|_| edge.peer(&addr)).collect();
     edge.until_open(7);
     blasting.send(vec![b'x'; BLAST]);
@@ -139,9 +144,10 @@ fn one_that_blasts_does_not_starve_the_others(on: On) {
         edge.log().life(blaster).received.len() == BLAST
     });
     let seen = seen.borrow();
-    // A fault may hold one of them back.
-    let in_time = seen.iter().all(|blasted| *blasted < BLAST / 2);
-    assert!(seen.len() == 8 && in_time || on.is_faulty(), "{seen:?}");
+    // A fault may hold one of them back, and its handshake the newcomer.
+    let late = seen.iter().filter(|blasted| **blasted > BLAST / 2).count();
+    let in_time = seen.len() == 8 && late <= usize::from(on.is_under());
+    assert!(in_time || on.is_faulty(), "{seen:?}");
     edge.end();
 }
 

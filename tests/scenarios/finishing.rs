@@ -1,8 +1,9 @@
 //! X10: the graceful stop and its report.
 
-use crate::kit::edge::{Edge, On, on_both_edges, on_every_edge};
+use crate::kit::edge::{Edge, On};
 use crate::kit::places::watch_pipe;
 use crate::kit::{default, echo, pattern};
+use crate::{on_both_edges, on_every_edge};
 use sockeye::{EventKind, Reason, Report, Sent};
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
 //! Frames: R8, R9, R10.
 
-#[cfg(feature = "tokio-util")]
-use crate::kit::edge::on_both_edges;
-use crate::kit::edge::{On, on_every_edge};
+use crate::kit::edge::On;
 use crate::kit::frames::Scene;
 use crate::kit::pattern;
+#[cfg(feature = "tokio-util")]
+use crate::on_both_edges;
+use crate::on_every_edge;
 use sockeye::codec::{CodecError, Decoder, Delimited, Encoder, LengthPrefixed, Lines};
 use sockeye::codec::{TextLines, UntilEof};
 use sockeye::{Closed, ConnId, Context, Reason, Sent};
@@ -119,6 +120,8 @@ fn a_length_of_zero_is_an_empty_frame(on: On) {
     peer.send(b"\0\0\0\0");
     scene.until_frames(2);
     peer.send(b"\0\x01");
+    scene.edge.until("it has its end", |_| peer.is_closed());
+    peer.close();
     scene.edge.until_all_closed();
     assert_eq!(scene.texts(), ["", ""]);
     assert!(matches!(

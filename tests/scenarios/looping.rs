@@ -1,7 +1,8 @@
 //! A loop over messages ends by itself when its connection is closed or paused: F1.
 
 use crate::kit::default;
-use crate::kit::edge::{Edge, On, on_both_edges};
+use crate::kit::edge::{Edge, On};
+use crate::on_every_edge;
 use sockeye::bytes::Buf;
 use sockeye::codec::{Decoder, Delimited, Fixed, Lines, TextLines};
 use sockeye::{Config, ConnId, Context, EventKind, Input};
@@ -9,7 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-on_both_edges! {
+on_every_edge! {
     after_a_close_nothing_that_was_pipelined_is_carried_out,
     after_an_abort_nothing_that_was_pipelined_is_carried_out,
     after_a_pause_the_rest_comes_when_reads_are_resumed,

@@ -1,6 +1,7 @@
 //! The promises of docs/promises.md on both edges: each scenario runs on real sockets, on the
 //! simulated network, and there again with faults that lose nothing, from one description; and over
-//! Unix sockets of both, where these are no different.
+//! Unix sockets of both, where these are no different. `checks/tests/tls` runs the same files by
+//! TLS.
 //!
 //! So the simulation cannot drift from the kernel. What is here is what both can show;
 //! `tests/promises` shows the rest on real sockets.
@@ -10,6 +11,8 @@
 
 #[path = "../kit/mod.rs"]
 mod kit;
+
+use kit::edge::{on_both_edges, on_every_edge};
 
 mod closing;
 mod closing_ways;

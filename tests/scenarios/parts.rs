@@ -1,14 +1,15 @@
 //! Frames by parts: F1, F2, R9, R10.
 
 use crate::kit::default;
-use crate::kit::edge::{Edge, On, on_both_edges};
+use crate::kit::edge::{Edge, On};
+use crate::on_every_edge;
 use sockeye::codec::{CodecError, Decoder, LengthPrefixed, Lines, UntilEof};
-use sockeye::{ConnId, Context, EventKind, Frames, Input, InputBuffer, Listen, Reason, Tag};
+use sockeye::{ConnId, Context, EventKind, Frames, Input, InputBuffer, Reason, Tag};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-on_both_edges! {
+on_every_edge! {
     a_command_changes_the_limit_of_its_connection_alone,
     an_upgrade_in_mid_stream_goes_on_in_the_same_call_and_loses_no_byte,
     a_tag_chooses_the_framing_and_two_share_one_state,
@@ -141,6 +142,8 @@ fn a_command_changes_the_limit_of_its_connection_alone(on: On) {
     scene.edge.pass(Duration::from_millis(2));
     assert_eq!(scene.edge.log().closed(), 0);
     peers[2].send("123456789\n");
+    scene.edge.until("it has its end", |_| peers[2].is_closed());
+    peers[2].close();
     scene
         .edge
         .until("one is closed", |edge| edge.log().closed() == 1);
@@ -196,8 +199,8 @@ fn an_upgrade_in_mid_stream_goes_on_in_the_same_call_and_loses_no_byte(on: On) {
 // F2
 fn a_tag_chooses_the_framing_and_two_share_one_state(on: On) {
     let mut scene = Scene::new(on, Frames::default(), |_, _, _, _| {});
-    let lines = scene.edge.listen_on(Listen::new("127.0.0.1:0").tag(Tag(1)));
-    let binary = scene.edge.listen_on(Listen::new("127.0.0.1:0").tag(Tag(2)));
+    let lines = scene.edge.listen_with(|listen| listen.tag(Tag(1)));
+    let binary = scene.edge.listen_with(|listen| listen.tag(Tag(2)));
     let none = scene.edge.listen();
     let peers = [lines, binary, none].map(|addr| scene.edge.peer(&addr));
     scene.edge.until_open(3);
@@ -253,6 +256,9 @@ fn the_end_of_the_stream_is_right_by_parts_too(on: On) {
         (Lines::new(64).or_eof(), &["whole", "half"], true),
     ] {
         for reset in [false, true] {
+            if reset && on.is_unix() {
+                continue; // there it is an end
+            }
             let mut scene = Scene::new(on, Frames::new(codec), |_, _, _, _| {});
             let addr = scene.edge.listen();
             let peer = scene.edge.peer(&addr);

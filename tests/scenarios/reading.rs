@@ -1,7 +1,8 @@
 //! Reading: R1 to R8, F6.
 
-use crate::kit::edge::{Edge, On, on_both_edges, on_every_edge};
+use crate::kit::edge::{Edge, On};
 use crate::kit::{default, pattern};
+use crate::{on_both_edges, on_every_edge};
 use sockeye::{Config, ConnId, EventKind, Hold, Reason, Sent};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -50,9 +51,10 @@ fn data_then_an_end_gives_all_data_first(on: On) {
         let addr = edge.listen();
         let peer = edge.peer(&addr);
         peer.send(pattern(size));
-        // It all waits before the loop looks, if there is room for it.
+        // It all waits before the loop looks, if there is room for it. (A session's tickets are
+        // not read by a peer that has closed, and that is a reset.)
         match peer.unsent() {
-            0 => peer.close(),
+            0 if !on.is_under() => peer.close(),
             _ => peer.shutdown(),
         }
         edge.until_open(1);

@@ -1,7 +1,8 @@
 //! Timers and deadlines: T1 to T5, T8, F8, J12.
 
-use crate::kit::edge::{On, on_every_edge};
+use crate::kit::edge::On;
 use crate::kit::{default, echo, let_pass, pattern};
+use crate::on_every_edge;
 use sockeye::{Deadline, EventKind, Origin, Reason, Sent, TimerId};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -421,6 +422,9 @@ fn a_periodic_timer_ticks_until_it_is_cancelled(on: On) {
 
 // J12: two connections of the loop play ping-pong, and go on between two parts of the timers.
 fn ten_thousand_timers_due_at_once_hold_nobody_up(on: On) {
+    if on.is_under() {
+        return; // it connects to itself, plainly
+    }
     let hits = Rc::new(Cell::new(0));
     let (counted, mut over) = (hits.clone(), false);
     let mut edge = on.edge(move |cx, event| match event {

@@ -1,7 +1,8 @@
 //! Writing and backpressure: W1 to W3, W5, W6, F6, F7, J5. The rest is in `writing_many.rs`.
 
-use crate::kit::edge::{Edge, On, Peer, on_every_edge};
+use crate::kit::edge::{Edge, On, Peer};
 use crate::kit::{default, pattern};
+use crate::on_every_edge;
 use bytes::Bytes;
 use sockeye::{Config, ConnId, Context, EventKind, Listen, Overflow, Reason, Sent};
 use std::cell::{Cell, RefCell};

@@ -1,8 +1,9 @@
 //! Writing, continued: many sends, many connections, errors: W4, W7 to W12.
 
-use crate::kit::edge::{Edge, On, Peer, on_both_edges, on_every_edge};
+use crate::kit::edge::{Edge, On, Peer};
 use crate::kit::{PATIENCE, default, pattern};
 use crate::writing::{low_marks, small};
+use crate::{on_both_edges, on_every_edge};
 use bytes::Bytes;
 use sockeye::{Addr, Broadcast, Config, ConnId, ConnMap, Connect, Context, EventKind};
 use sockeye::{Origin, Reason, Sent};
@@ -196,7 +197,9 @@ fn a_refilling_handler_does_not_starve_a_timer(on: On) {
             }
             EventKind::Drain { conn } if ticks == TICKS => drop(cx.close(conn)),
             EventKind::Drain { conn } => {
-                assert!(begun.elapsed() < PATIENCE, "the timer starves");
+                // (A world notices by itself.)
+                let starves = on.is_real() && begun.elapsed() > PATIENCE;
+                assert!(!starves, "the timer starves");
                 assert_eq!(cx.send(conn, pattern(size)), Sent::Wait);
             }
             EventKind::Timer { .. } => {

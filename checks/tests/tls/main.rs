@@ -27,3 +27,48 @@ mod sessions;
 mod simulated;
 #[cfg(all(feature = "tls", feature = "sim"))]
 mod upgrades;
+
+// The scenarios, by TLS.
+#[cfg(all(feature = "tls", feature = "sim"))]
+mod over_tls;
+#[cfg(all(feature = "tls", feature = "sim"))]
+use over_tls::{on_both_edges, on_every_edge};
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/closing.rs"]
+mod closing;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/closing_ways.rs"]
+mod closing_ways;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/fairness.rs"]
+mod fairness;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/finishing.rs"]
+mod finishing;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/frames.rs"]
+mod frames;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/listening.rs"]
+mod listening;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/looping.rs"]
+mod looping;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/parts.rs"]
+mod parts;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/reading.rs"]
+mod reading;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/sources.rs"]
+mod sources;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/time.rs"]
+mod time;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/writing.rs"]
+mod writing;
+#[cfg(all(feature = "tls", feature = "sim"))]
+#[path = "../../../tests/scenarios/writing_many.rs"]
+mod writing_many;
