@@ -118,10 +118,10 @@ pub trait Handler<M = ()> {
     }
 
     /// A graceful stop ([`Context::finish`]) has begun: say goodbye. Called once for each
-    /// connection, even if it is still connecting, of
-    /// [`messages_per_turn`](crate::Config::messages_per_turn) in a turn; whom that has not reached
-    /// when the grace period ends (one of zero ends at once) is aborted untold. The connection may
-    /// stay open until then. Default: close, after a flush.
+    /// connection, even if it is still connecting; for
+    /// [`messages_per_turn`](crate::Config::messages_per_turn) of them in a turn. The connection
+    /// may stay open until the grace period is over; who was not told by then (a grace of zero ends
+    /// at once) is aborted untold. Default: close, after a flush.
     fn on_finish(&mut self, cx: &mut Context, conn: ConnId) {
         cx.close(conn);
     }

@@ -147,8 +147,12 @@ impl Context {
         // Registered before it is told of: a stream that no edge will come for must not be kept.
         let slot = self.conns.next_key().slot;
         if let Err(error) = self.backend.register(&mut stream, slot) {
-            let why = format_args!("cannot register {peer}: {error}");
-            note_rest(&mut self.stats, listener, why);
+            // The text in the call: one that is stored needs Rust 1.89.
+            note_rest(
+                &mut self.stats,
+                listener,
+                format_args!("cannot register {peer}: {error}"),
+            );
             // At which of its addresses the peer came is not kept: all of them rest.
             for key in self.sockets_of(listener) {
                 if let Some(state) = self.listeners.get_mut(key)
@@ -196,7 +200,8 @@ impl Context {
         }
     }
 
-    /// Somebody is there again who takes more: a listener that rests for that is asked at once.
+    /// A worker is there again who takes more: a listener that rests, for whatever reason, is asked
+    /// at once. That is as often as workers begin again, and no oftener.
     pub(crate) fn end_rest(&mut self, listener: ListenerId) {
         for key in self.sockets_of(listener) {
             let state = self.listeners.get_mut(key);

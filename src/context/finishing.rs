@@ -28,12 +28,13 @@ impl Finishing {
 }
 
 impl Context {
-    /// Begins to stop gracefully: listeners close at once, new connects fail, and every connection
-    /// gets `on_finish`, whose default closes it after a flush. What is still open when the grace
-    /// ends is aborted, with reason `Finished`. When no connection is left, `run` returns its
-    /// [`Report`]; those who call `turn` ask
-    /// [`Reactor::take_report`](crate::Reactor::take_report). Timers and watches do not hold it up,
-    /// nor do connects that were refused: the `on_close` of the last may come in a later turn.
+    /// Begins to stop gracefully: listeners close at once (those that workers share, when nobody
+    /// comes from them any more), new connects fail, and every connection gets `on_finish`, whose
+    /// default closes it after a flush. What is still open when the grace ends is aborted, with
+    /// reason `Finished`. When no connection is left, `run` returns its [`Report`]; those who call
+    /// `turn` ask [`Reactor::take_report`](crate::Reactor::take_report). Timers and watches do not
+    /// hold it up, nor do connects that were refused: the `on_close` of the last may come in a
+    /// later turn.
     ///
     /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
     /// turn at the latest.

@@ -242,8 +242,8 @@ impl Context {
     /// Stops accepting from a listener until `resume_accepts`. Peers that connect meanwhile wait in
     /// its backlog; to them they look connected. If the backlog is full, the system turns peers
     /// away or lets them wait, as for any slow server. No callback reports a pause. `false`: the id
-    /// is stale. When all [`Workers`](crate::Workers) finish there is no pause: peers that were
-    /// accepted and wait are opened, and told of the finish.
+    /// is stale. When one of [`Workers`](crate::Workers) finishes there is no pause: accepted peers
+    /// that wait and come to no other worker are opened, and told of the finish.
     pub fn pause_accepts(&mut self, listener: ListenerId) -> bool {
         let all = self.sockets_of(listener);
         for key in &all {

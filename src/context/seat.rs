@@ -28,7 +28,7 @@ pub(crate) enum Mail {
     AcceptFailed(Key, io::Error),
     /// Descriptors are short: somebody who lingers is to give way.
     GiveWay,
-    /// Nobody else takes anybody: who comes to a worker that finishes is opened by it.
+    /// Who comes now to a worker that finishes comes to nobody else: it is opened.
     Last,
     /// All finish.
     Finish(Duration),
@@ -51,7 +51,8 @@ pub(crate) enum Order {
     Quits(usize, Key, Vec<Socket>),
     /// A worker finishes, though not all do: these are for others, if others are there.
     Leaves(usize, Vec<Socket>),
-    /// A worker has ended, and will be back or not: these are for others.
+    /// A worker has ended, and will be back or not: these are for others. Of one that has panicked
+    /// it comes twice, at first as if it would be back, for that is not known yet.
     Gone {
         worker: usize,
         sockets: Vec<Socket>,
@@ -403,7 +404,7 @@ impl Context {
         if !is_over {
             return None;
         }
-        if !seat.finishing || seat.ended {
+        if seat.ended {
             return self.take_report();
         }
         // Somebody may still be handed to it, who waited in the mail of one that has ended.
@@ -417,8 +418,9 @@ impl Context {
         }
     }
 
-    /// The worker is over: no more comes to it, and what waits in its mail is for others.
-    pub(crate) fn leave(&mut self, returns: bool) {
+    /// The worker is over: no more comes to it, and what waits in its mail is for others. `None`:
+    /// it has panicked, and has its connections still; whether it returns is told later.
+    pub(crate) fn be_gone(&mut self, returns: Option<bool>) {
         let mut left = self.take_waiting();
         if let Some(seat) = &mut self.seat {
             let mail = seat.mail.close_and_take().into_iter();
@@ -427,15 +429,21 @@ impl Context {
             left.extend(unread);
             let unread = (left.len() - read) as u32;
             seat.received = seat.received.wrapping_add(unread);
+            // Its places are others' when its connections are closed.
+            let open = match returns {
+                Some(_) => 0,
+                None => seat.shown.open,
+            };
             seat.show(Seen {
                 taken: seat.received,
-                ..Seen::default()
+                open,
+                lingers: false,
             });
             // With nobody to hear it, all is over.
             drop(seat.front.send(Order::Gone {
                 worker: seat.number,
                 sockets: left,
-                returns,
+                returns: returns.unwrap_or(true),
             }));
         }
     }

@@ -234,7 +234,7 @@ impl<M> Reactor<M> {
         if let Err(panic) = catch_unwind(phases) {
             // Whoever sees that a worker has panicked may end another: what waited for it is on its
             // way to others by then. Whether it returns is not known yet.
-            self.leave(true);
+            self.be_gone(None);
             // Nothing will be delivered any more: other threads get their messages back. What those
             // that wait do as they are dropped does not hide what the callback has panicked with.
             let waiting = self.mailbox.close_and_take();

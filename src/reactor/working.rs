@@ -27,10 +27,10 @@ impl<M> Reactor<M> {
         }
     }
 
-    /// The worker is over: what waits in its mail is for others. One that has panicked leaves at
-    /// once, and again when it is known whether it returns.
-    pub(crate) fn leave(&mut self, returns: bool) {
-        self.cx.leave(returns);
+    /// The worker is over: what waits in its mail is for others. Of one that has panicked that is
+    /// said at once (`None`), and again when it is known whether it returns.
+    pub(crate) fn be_gone(&mut self, returns: Option<bool>) {
+        self.cx.be_gone(returns);
     }
 
     /// A turn of a worker is over that others turn. Answers the report, if the worker is.

@@ -222,7 +222,7 @@ fn the_places_of_all_workers_are_taken_and_given_back() {
     one.hand();
     assert!(places.are_taken());
     // One that ends gives back what it has.
-    one.reactor.leave(false);
+    one.reactor.be_gone(Some(false));
     other.hand();
     assert!(!places.are_taken());
     other.hand();
@@ -255,7 +255,7 @@ fn a_worker_that_ends_leaves_those_whom_it_has_not_taken() {
     desk.hand();
     desk.post();
     desk.post();
-    desk.reactor.leave(true);
+    desk.reactor.be_gone(Some(true));
     assert_eq!(desk.told(), ["gone, 3 left, returns: true"]);
     assert_eq!(desk.shows(), (4, 0, false));
     assert!(desk.chair.mail.is_closed());

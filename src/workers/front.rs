@@ -31,8 +31,9 @@ pub(crate) struct Front {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Is {
     Here,
-    /// Ended, and about to begin again.
+    /// Ended, and about to begin again, or perhaps.
     Away,
+    /// Ended, or told to.
     Gone,
 }
 
@@ -50,7 +51,7 @@ struct Mate {
     quit: Vec<Key>,
     /// Finishes by itself, and takes only what nobody else does.
     leaves: bool,
-    /// Knows that nobody else does.
+    /// Knows that what comes is what nobody else takes.
     is_last: bool,
     /// When it had no connection left, as it finishes, it had been handed so many.
     over: Option<u32>,
@@ -86,7 +87,7 @@ impl Mate {
         self.batch.push(Mail::Socket(socket));
     }
 
-    /// Is nobody on the way to it any more, as it finishes?
+    /// Has it nobody, and is nobody on the way to it, as it finishes? Or is it gone?
     fn is_over(&self) -> bool {
         self.is == Is::Gone || self.over == Some(self.handed)
     }
@@ -393,14 +394,18 @@ impl Front {
         }
     }
 
-    /// All have finished, if none has a connection and nobody is on the way to one. One that
-    /// finishes by itself has when that is right for it.
+    /// All have finished, if none has a connection and nobody is on the way to one. Without a
+    /// finish of all, one that finishes by itself ends when that is right for it.
     fn end_if_over(&mut self) {
         if !self.held.is_empty() || self.has_ended {
             return;
         }
-        if self.finishing.is_some() && self.mates.iter().all(Mate::is_over) {
-            return self.end();
+        if self.finishing.is_some() {
+            // One that has left before stays, too: it may turn out to be the last.
+            if self.mates.iter().all(Mate::is_over) {
+                self.end();
+            }
+            return;
         }
         let here = self.mates.iter_mut().filter(|mate| mate.is == Is::Here);
         for mate in here.filter(|mate| mate.leaves && mate.is_over()) {

@@ -280,8 +280,8 @@ impl<M> Life<M> {
                 returns &= !self.team[number].has_stopped();
             }
         }
-        // What waits for it goes to others.
-        reactor.leave(returns);
+        // What waits for it goes to others, unless it has gone already, with the panic.
+        reactor.be_gone(Some(returns));
         // Before it is there again, for its mailbox is closed with it. A message or a source in it
         // may panic as it is dropped: no reason for the others to wait for this one.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(reactor)));

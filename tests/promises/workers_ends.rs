@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 // K1
 #[test]
@@ -98,6 +98,33 @@ fn what_waits_in_the_mail_when_the_last_worker_ends_by_itself_is_opened_and_told
         assert_eq!(seen.finished.load(SeqCst), 30, "{report}");
         assert_eq!(report.report.aborted, 0);
     }
+}
+
+// K1
+#[test]
+fn one_that_has_finished_by_itself_stays_for_a_finish_of_all_and_opens_what_another_leaves() {
+    let kit = Kit::new(2);
+    let first = kit.block_before(0, Some(Say::Finish));
+    let second = kit.block_before(1, Some(Say::Panic));
+    let peers: Vec<_> = (0..20).map(|_| peer(kit.addr)).collect();
+    until("all are accepted", || waiting_in_backlog(kit.addr) == 0);
+    kit.team().finish(PATIENCE);
+    until("nobody listens", || {
+        std::net::TcpStream::connect(kit.addr).is_err()
+    });
+    drop(first);
+    // If it ended alone, it would do so soon.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(50) && !kit.team()[0].is_closed() {
+        std::thread::yield_now();
+    }
+    drop(second);
+    for peer in peers {
+        assert_eq!(read_all(peer), b"0bye");
+    }
+    let seen = kit.seen.clone();
+    assert!(has_panicked(&end_of(kit.running)));
+    assert!(seen.finished.load(SeqCst) >= 20);
 }
 
 // K1
