@@ -89,9 +89,9 @@
 //!   connections is bounded only by [`Config::max_connections`], and the number of waiting messages
 //!   only by [`Config::message_limit`]; by default both are unlimited.
 //! - Tested on Linux, with epoll and with mio's poll(2) selector
-//!   (`--cfg mio_unsupported_force_poll_poll`). For Windows it compiles, and the unit tests have
-//!   passed under wine. Unix sockets, `Context::watch` and the reactor's own descriptor (`AsFd`)
-//!   are for Unix. `docs/platforms.md` says how far each system is checked.
+//!   (`--cfg mio_unsupported_force_poll_poll`), and as a Windows program under wine. Unix sockets,
+//!   `Context::watch` and the reactor's own descriptor (`AsFd`) are for Unix.
+//!   `docs/platforms.md` says how far each system is checked.
 //! - No unsafe code in this crate.
 //!
 //! # Features
