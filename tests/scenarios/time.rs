@@ -278,13 +278,23 @@ fn progress_in_either_direction_puts_off_the_idle_deadline(on: On) {
 }
 
 // T8: what is pending goes out a little at a time. The connection is left open, so it comes again.
+//
+// A busy machine may stand still for longer than the idle time, so what counts there is the silence
+// since the last progress that was seen.
 fn bytes_that_trickle_out_put_off_the_idle_deadline(on: On) {
     let idle = ms(if on.is_real() { 250 } else { 50 });
-    let mut edge = on.edge(|cx, event| match event {
+    let progress = Rc::new(Cell::new(None));
+    let seen = progress.clone();
+    let mut edge = on.edge(move |cx, event| match event {
         EventKind::Open { conn, .. } => {
+            seen.set(Some(cx.now()));
             assert_eq!(cx.send(conn, pattern(1 << 20)), Sent::Wait);
         }
-        EventKind::Deadline { which, .. } => assert_eq!(which, Deadline::Idle),
+        EventKind::Deadline { which, .. } => {
+            assert_eq!(which, Deadline::Idle);
+            let silence = cx.now() - seen.get().unwrap();
+            assert!(silence >= idle, "after {silence:?} of silence");
+        }
         other => default(cx, other),
     });
     let addr = edge.listen_with(|listen| listen.idle(idle).send_buffer(4096));
@@ -300,13 +310,18 @@ fn bytes_that_trickle_out_put_off_the_idle_deadline(on: On) {
         while edge.cx().pending(id) == pending {
             peer.hear();
             peer.ignore();
+            let before = edge.now();
             edge.pass(ms(1));
+            if edge.cx().pending(id) < pending {
+                progress.set(Some(before));
+            }
             assert!(peer.count() - heard < 100_000, "it has room");
         }
-        assert_eq!(edge.log().count("deadline"), 0);
+        assert!(edge.log().count("deadline") == 0 || on.is_real());
     }
+    let told = edge.log().count("deadline");
     edge.until("silence is told of, and again", |edge| {
-        edge.log().count("deadline") == 2
+        edge.log().count("deadline") >= told + 2
     });
     assert!(edge.cx().pending(id) > 0 && edge.log().closed() == 0);
     edge.end();
