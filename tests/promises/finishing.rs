@@ -3,7 +3,7 @@
 
 use crate::kit;
 use crate::kit::places::refusing;
-use crate::kit::{Kit, default, echo, let_pass, peer, read_all, read_n, spawn, write};
+use crate::kit::{Kit, default, echo, let_pass, peer, read_all, read_n, small_peer, spawn, write};
 use sockeye::{Config, EventKind, Listen, Reactor, Reason, Stats};
 use std::io::ErrorKind;
 use std::net::Shutdown;
@@ -32,6 +32,41 @@ fn a_handler_that_always_connects_again_does_not_keep_a_reactor_that_finishes() 
         assert!(start.elapsed() < kit::PATIENCE, "it never finishes");
         kit.turn();
     }
+}
+
+// X10: by `run` itself, of one that never reads.
+#[test]
+fn run_returns_with_what_was_aborted_at_the_end_of_the_grace_and_the_bytes_it_lost() {
+    const QUEUED: usize = 8 << 20;
+    let mut kit = Kit::new(|cx, event| match event {
+        EventKind::Open { conn, .. } => drop(cx.send(conn, vec![7; QUEUED])),
+        other => default(cx, other),
+    });
+    let listen = Listen::new("127.0.0.1:0").send_buffer(4096);
+    let addr = kit.listen_on(listen).ip().unwrap();
+    let _silent = small_peer(addr);
+    kit.until("it is open", |log| log.count("open") == 1);
+    let conn = kit.log().ids[0];
+    let mut pending = QUEUED + 1;
+    while kit.cx().pending(conn) < pending {
+        pending = kit.cx().pending(conn);
+        kit.turn_for(ms(5));
+    }
+    assert!(pending > 0, "the system has taken all");
+    kit.cx().finish(ms(10));
+    let report = kit.reactor.run(&mut kit.app).unwrap();
+    assert!(report.finished);
+    assert_eq!((report.closed, report.aborted), (0, 1));
+    // What was pending, but for what the system still took in the grace.
+    assert!((1..=pending as u64).contains(&report.bytes_lost));
+    assert_eq!(
+        report.bytes_lost,
+        QUEUED as u64 - kit.cx().stats().bytes_out
+    );
+    let closed = kit.log().life(conn).closed.as_ref().unwrap();
+    assert!(matches!(closed.reason, Reason::Finished), "{closed:?}");
+    assert_eq!(closed.undelivered, report.bytes_lost);
+    kit.end();
 }
 
 // X10, M4

@@ -148,6 +148,9 @@ fn one_that_blasts_does_not_starve_the_others(on: On) {
     let late = seen.iter().filter(|blasted| **blasted > BLAST / 2).count();
     let in_time = seen.len() == 8 && late <= usize::from(on.is_under());
     assert!(in_time || on.is_faulty(), "{seen:?}");
+    // Where nothing holds them up, all were served within two turns; a busy system may add some.
+    let few = seen.iter().all(|blasted| *blasted <= 8 * READ);
+    assert!(few || on.is_faulty() || on.is_under(), "{seen:?}");
     edge.end();
 }
 

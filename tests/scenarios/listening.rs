@@ -96,6 +96,16 @@ fn ten_behind_one_edge_are_all_accepted_with_a_budget_of_one(on: On) {
     let addr = edge.listen();
     for round in 1..=2 {
         let peers: Vec<_> = (0..10).map(|_| edge.peer(&addr)).collect();
+        let before = edge.log().accepts;
+        edge.until("all are accepted", |edge| {
+            let accepts = edge.log().accepts;
+            // (A world turns by itself, and is asked when it is at rest.)
+            let some_wait = accepts > before && accepts < 10 * round && on.is_real();
+            let now = edge.now();
+            let is_due = edge.reactor().next_wakeup().is_some_and(|at| at <= now);
+            assert!(!some_wait || is_due, "after {accepts} the loop would sleep");
+            accepts == 10 * round
+        });
         edge.until_open(10 * round);
         peers.iter().for_each(|peer| peer.send("x"));
         edge.until("all are served", |_| {

@@ -243,16 +243,22 @@ fn times_too_long_for_the_clock_never_come(on: On) {
     edge.end();
 }
 
-// T8
+// T8. A busy machine may stand still for longer than the idle time, so what counts on real sockets
+// is the silence since the last progress that was seen.
 fn progress_in_either_direction_puts_off_the_idle_deadline(on: On) {
     let idle = ms(if on.is_real() { 250 } else { 50 });
-    let start = Rc::new(Cell::new(None));
-    let told = start.clone();
+    // And whether no more will come.
+    let progress = Rc::new(Cell::new((None, false)));
+    let seen = progress.clone();
     let mut edge = on.edge(move |cx, event| match event {
         EventKind::Deadline { conn, which } => {
             assert_eq!(which, Deadline::Idle);
-            told.set(Some(cx.now()));
-            cx.close(conn);
+            let (last, is_over) = seen.get();
+            let silence = last.map(|last| cx.now() - last);
+            assert!(silence >= last.map(|_| idle), "after {silence:?}");
+            if is_over {
+                cx.close(conn);
+            }
         }
         other => default(cx, other),
     });
@@ -260,31 +266,47 @@ fn progress_in_either_direction_puts_off_the_idle_deadline(on: On) {
     let peer = edge.peer(&addr);
     edge.until_open(1);
     let id = edge.id(0);
-    let begin = edge.now();
     for round in 0..4 {
-        edge.pass(idle * 2 / 5);
+        // One direction alone is silent for longer than the idle time.
+        edge.pass(idle * 3 / 5);
+        let (before, stats) = (edge.now(), edge.cx().stats().clone());
         match round % 2 {
             0 => peer.send("x"),
             _ => drop(edge.cx().send(id, "y")),
         }
+        edge.until("it moves", |edge| {
+            let now = edge.cx().stats();
+            now.bytes_in > stats.bytes_in || now.bytes_out > stats.bytes_out
+        });
+        progress.set((Some(before), round == 3));
+        assert!(edge.log().count("deadline") == 0 || on.is_real());
     }
     edge.until("it has its end", |_| peer.is_closed());
     peer.close();
     edge.until_all_closed();
-    let at = start.get().unwrap();
-    assert!(at - begin >= idle * 8 / 5 + idle, "{:?}", at - begin);
-    assert_eq!(edge.log().life(id).count("deadline"), 1);
+    let count = edge.log().life(id).count("deadline");
+    assert!(count == 1 || count > 1 && on.is_real(), "{count}");
     edge.end();
 }
 
 // T8: what is pending goes out a little at a time. The connection is left open, so it comes again.
+//
+// A busy machine may stand still for longer than the idle time, so what counts there is the silence
+// since the last progress that was seen.
 fn bytes_that_trickle_out_put_off_the_idle_deadline(on: On) {
     let idle = ms(if on.is_real() { 250 } else { 50 });
-    let mut edge = on.edge(|cx, event| match event {
+    let progress = Rc::new(Cell::new(None));
+    let seen = progress.clone();
+    let mut edge = on.edge(move |cx, event| match event {
         EventKind::Open { conn, .. } => {
+            seen.set(Some(cx.now()));
             assert_eq!(cx.send(conn, pattern(1 << 20)), Sent::Wait);
         }
-        EventKind::Deadline { which, .. } => assert_eq!(which, Deadline::Idle),
+        EventKind::Deadline { which, .. } => {
+            assert_eq!(which, Deadline::Idle);
+            let silence = cx.now() - seen.get().unwrap();
+            assert!(silence >= idle, "after {silence:?} of silence");
+        }
         other => default(cx, other),
     });
     let addr = edge.listen_with(|listen| listen.idle(idle).send_buffer(4096));
@@ -300,13 +322,18 @@ fn bytes_that_trickle_out_put_off_the_idle_deadline(on: On) {
         while edge.cx().pending(id) == pending {
             peer.hear();
             peer.ignore();
+            let before = edge.now();
             edge.pass(ms(1));
+            if edge.cx().pending(id) < pending {
+                progress.set(Some(before));
+            }
             assert!(peer.count() - heard < 100_000, "it has room");
         }
-        assert_eq!(edge.log().count("deadline"), 0);
+        assert!(edge.log().count("deadline") == 0 || on.is_real());
     }
+    let told = edge.log().count("deadline");
     edge.until("silence is told of, and again", |edge| {
-        edge.log().count("deadline") == 2
+        edge.log().count("deadline") >= told + 2
     });
     assert!(edge.cx().pending(id) > 0 && edge.log().closed() == 0);
     edge.end();

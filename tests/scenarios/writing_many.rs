@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 on_both_edges! {
     a_refilling_handler_does_not_starve_a_timer,
+    a_write_error_does_not_discard_input,
 }
 
 on_every_edge! {
@@ -21,7 +22,6 @@ on_every_edge! {
     more_pieces_than_one_call_may_take_are_written_in_several,
     small_and_large_frames_to_a_blocked_peer_arrive_whole_and_in_order,
     partial_writes_across_the_borders_of_pieces_corrupt_nothing,
-    a_write_error_does_not_discard_input,
     a_proxy_passes_all_on_both_ways_and_closes_both,
     a_client_that_closes_while_the_proxy_has_paused_it_loses_nothing,
     a_broadcast_reaches_the_others_when_members_fail,
@@ -218,6 +218,12 @@ fn a_refilling_handler_does_not_starve_a_timer(on: On) {
         assert_eq!(edge.log().timers.len(), TICKS);
         edge.end();
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_write_error_on_a_unix_socket_does_not_discard_input() {
+    a_write_error_does_not_discard_input(On::Unix);
 }
 
 // W10: the error is found in a pause, or by an answer to the first of what has come.
