@@ -343,7 +343,7 @@ fn a_proxy_passes_all_on_both_ways_and_closes_both(on: On) {
     front.send(pattern(SIZE));
     back.send(pattern(SIZE + 1));
     front.ignore();
-    edge.pass(Duration::from_millis(5));
+    edge.until("it is paused", |_| proxy.paused.get());
     front.shutdown();
     front.hear();
     edge.until("the back has all", |_| back.is_closed());
