@@ -421,8 +421,7 @@ fn a_pause_until_drained_ends_by_itself(on: On) {
     peer.send(pattern(ALL));
     edge.until("it has paused", |_| paused.get() > 0);
     let conn = edge.id(0);
-    edge.pass(Duration::from_millis(5));
-    assert!(edge.cx().is_paused(conn), "the peer does not read");
+    edge.until("the peer does not read", |edge| edge.cx().is_paused(conn));
     peer.hear();
     edge.until("all has come back", |_| peer.count() == ALL);
     assert!(peer.received() == pattern(ALL));
