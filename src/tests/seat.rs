@@ -112,6 +112,7 @@ impl Desk {
             } => {
                 format!("gone, {} left, returns: {returns}", sockets.len())
             }
+            Order::Leaves(3, sockets) => format!("leaves, {} left", sockets.len()),
             Order::Over(3, received) => format!("over, {received} received"),
             _ => "another order".to_owned(),
         });
@@ -259,6 +260,50 @@ fn a_worker_that_ends_leaves_those_whom_it_has_not_taken() {
     assert_eq!(desk.told(), ["gone, 3 left, returns: true"]);
     assert_eq!(desk.shows(), (4, 0, false));
     assert!(desk.chair.mail.is_closed());
+}
+
+// K1
+#[test]
+fn one_that_has_panicked_is_gone_at_once_and_keeps_what_it_has_until_that_is_closed() {
+    let places = Arc::new(Places::new(1));
+    let mut desk = Desk::new(Some(places.clone()));
+    desk.hand();
+    desk.post();
+    desk.reactor.be_gone(None);
+    assert_eq!(desk.told(), ["gone, 1 left, returns: true"]);
+    assert_eq!((desk.shows(), places.are_taken()), ((2, 1, false), true));
+    desk.reactor.be_gone(Some(false));
+    assert_eq!(desk.told(), ["gone, 0 left, returns: false"]);
+    assert_eq!((desk.shows(), places.are_taken()), ((2, 0, false), false));
+}
+
+// K1
+#[test]
+fn one_that_finishes_alone_passes_on_whom_others_take_and_opens_those_whom_none_does() {
+    let mut desk = Desk::new(None);
+    let listener = desk.listener;
+    desk.cx().pause_accepts(listener);
+    desk.hand();
+    desk.hand();
+    desk.cx().finish(SECOND);
+    assert_eq!(desk.told(), ["leaves, 2 left"]);
+    // It has nobody, and is not over before it is told so: it may be the last.
+    assert_eq!(desk.turn(), None);
+    assert_eq!(desk.told(), ["over, 2 received"]);
+    // Whoever was on the way to it is for others.
+    assert_eq!(desk.hand(), None);
+    assert_eq!(desk.told(), ["leaves, 1 left", "over, 3 received"]);
+    assert!(desk.app.seen.is_empty());
+    desk.mail(Mail::Last);
+    assert_eq!(desk.hand(), None);
+    assert_eq!(desk.app.seen, ["open"]);
+    let last = desk.app.conns[0];
+    assert!(!desk.cx().is_open(last), "it was not told");
+    desk.abort_the_last();
+    desk.turn();
+    assert_eq!(desk.told(), ["over, 4 received"]);
+    desk.mail(Mail::End);
+    assert!(desk.turn().is_some_and(|report| report.finished));
 }
 
 // K1
