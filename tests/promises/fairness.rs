@@ -3,7 +3,7 @@
 
 use crate::kit;
 use crate::kit::places::{end_in_time, in_own_process, is_own_process, watch_pipe};
-use crate::kit::{Kit, PATIENCE, descriptors, echo, let_pass, peer, read_n, spawn, write};
+use crate::kit::{Kit, PATIENCE, descriptors, echo, peer, read_n, spawn, write};
 use sockeye::{Closed, ConnId, Context, EventKind, Handler, Input, Reactor};
 use std::cell::Cell;
 use std::io::Write;
@@ -22,6 +22,7 @@ fn ms(count: u64) -> Duration {
 #[cfg(target_os = "linux")]
 mod signals {
     use super::*;
+    use crate::kit::let_pass;
     use crate::kit::places::own_process;
     use rustix::process::{Pid, Signal, kill_process};
     use std::io::{BufRead, BufReader};

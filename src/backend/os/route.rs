@@ -43,12 +43,13 @@ pub(super) fn set(socket: &Socket, route: &Route, is_v6: bool) -> io::Result<()>
     }
 }
 
-#[cfg(unix)]
+// socket2 knows it on macOS, and not on Apple's other systems.
+#[cfg(all(unix, any(not(target_vendor = "apple"), target_os = "macos")))]
 fn tclass(socket: &Socket, tos: u32) -> io::Result<()> {
     socket.set_tclass_v6(tos)
 }
 
-#[cfg(not(unix))]
+#[cfg(not(all(unix, any(not(target_vendor = "apple"), target_os = "macos"))))]
 fn tclass(_: &Socket, _: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
