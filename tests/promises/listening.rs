@@ -1,36 +1,38 @@
 //! L: what only real sockets show of listening and accepting. Unix paths: `listening_unix.rs`.
 
-use crate::kit::{Kit, default, echo, peer, read_n, spawn, write};
-use sockeye::{Config, EventKind, Limits, Listen, Reason};
+use crate::kit::{Kit, default, echo, peer};
+use sockeye::{EventKind, Limits, Listen};
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-/// Each peer gets its own echo, from a thread, while the reactor turns.
-fn all_are_served(
-    kit: &mut Kit<impl FnMut(&mut sockeye::Context, EventKind<'_>)>,
-    peers: Vec<TcpStream>,
-) {
-    let talk = spawn(move || {
-        for (number, mut peer) in peers.into_iter().enumerate() {
-            let text = format!("peer {number:3}");
-            write(&mut peer, &text);
-            assert_eq!(read_n(&mut peer, 8), text.as_bytes());
-        }
-    });
-    kit.until_done(talk);
-}
+use std::net::SocketAddr;
 
 /// All descriptors are in use. (There is no limit to be set on Windows.)
 #[cfg(unix)]
 mod exhausted {
     use super::*;
     use crate::kit::places::{in_own_process, is_own_process};
+    use crate::kit::{read_n, spawn, write};
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use socket2::{Domain, Socket, Type};
+    use sockeye::{Config, Reason};
     use std::fs::File;
+    use std::net::TcpStream;
     use std::os::fd::AsRawFd;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
+
+    /// Each peer gets its own echo, from a thread, while the reactor turns.
+    fn all_are_served(
+        kit: &mut Kit<impl FnMut(&mut sockeye::Context, EventKind<'_>)>,
+        peers: Vec<TcpStream>,
+    ) {
+        let talk = spawn(move || {
+            for (number, mut peer) in peers.into_iter().enumerate() {
+                let text = format!("peer {number:3}");
+                write(&mut peer, &text);
+                assert_eq!(read_n(&mut peer, 8), text.as_bytes());
+            }
+        });
+        kit.until_done(talk);
+    }
 
     // L1, L3
     #[test]
