@@ -4,7 +4,8 @@ use crate::kit::edge::{Edge, On};
 use crate::kit::places::file;
 use crate::kit::{default, pattern};
 use crate::on_every_edge;
-use sockeye::{ConnId, Context, EventKind, Listen, Output, Pull, Pulled, Reason, Sent, Source};
+use crate::writing::small;
+use sockeye::{ConnId, Context, EventKind, Output, Pull, Pulled, Reason, Sent, Source};
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -22,12 +23,6 @@ on_every_edge! {
     a_source_goes_with_its_connection,
     a_source_without_end_starves_nobody,
     requests_behind_an_answer_wait_until_it_is_out,
-}
-
-const SMALL: usize = 8 * 1024;
-
-fn small(listen: Listen) -> Listen {
-    listen.send_buffer(SMALL).receive_buffer(SMALL)
 }
 
 /// What another thread, or the test, sends into it. It can be seen whether it was dropped.
