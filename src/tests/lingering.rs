@@ -270,7 +270,8 @@ fn those_who_linger_give_way_to_a_connect_that_finds_no_descriptor_and_to_no_oth
     );
     assert!(!ended(&bench, socket).0);
     // It begins again with the descriptor that is free then.
-    let exhausted = || io::Error::from_raw_os_error(24);
+    let code = if cfg!(windows) { 10024 } else { 24 }; // WSAEMFILE, EMFILE
+    let exhausted = || io::Error::from_raw_os_error(code);
     bench.script.connect_fails(exhausted());
     bench.cx().connect("127.0.0.1:9");
     bench.settle();

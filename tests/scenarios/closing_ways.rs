@@ -65,7 +65,8 @@ fn a_close_with_unread_input_does_not_kill_the_answer(on: On) {
     });
     assert!(!peer.was_reset());
     // It lingers until the peer has sent its end, too, and costs nothing meanwhile.
-    assert!(edge.turns_at_rest() <= 20 || on.is_faulty(), "it spins");
+    let turns = edge.turns_at_rest();
+    assert!(turns <= 20 || on.is_faulty(), "a spin: {turns} turns");
     assert_eq!(edge.log().closed(), 0);
     peer.close();
     closed_here(&mut edge);

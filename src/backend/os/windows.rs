@@ -43,11 +43,17 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error() == Some(WSAENOBUFS)
 }
 
+/// Wine asks for the peer's name as it accepts, and says that one who has reset has none.
 pub(super) fn is_of_one_peer(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(
         error.kind(),
-        ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | NotConnected
     )
 }
 
