@@ -8,7 +8,7 @@
 mod bare;
 
 use bare::{Bare, By};
-use sockeye::{Closed, ConnId, Context, Handler, Input, Origin, Reactor, Workers};
+use sockeye::{Closed, ConnId, Context, HandOver, Handler, Input, Origin, Reactor, Workers};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -44,7 +44,15 @@ impl Handler for App {
 type Counts = Vec<Arc<AtomicU64>>;
 
 fn start(count: usize, work: Duration) -> (sockeye::Running, SocketAddr, Counts, Counts) {
-    let mut workers = Workers::new(count).expect("descriptors");
+    let workers = Workers::new(count).expect("descriptors");
+    run(workers, count, work)
+}
+
+fn run(
+    mut workers: Workers,
+    count: usize,
+    work: Duration,
+) -> (sockeye::Running, SocketAddr, Counts, Counts) {
     let id = workers.listen("127.0.0.1:0").expect("a port");
     let addr = workers.listener_addr(id).and_then(|addr| addr.ip());
     let counts = || (0..count).map(|_| Arc::default()).collect::<Counts>();
@@ -168,6 +176,16 @@ fn storm_on_workers(count: usize) -> (f64, f64) {
     times
 }
 
+/// The same with a listener for each, so that nobody is handed over.
+fn storm_on_reuse_port(count: usize) -> f64 {
+    let workers = Workers::new(count).expect("descriptors");
+    let workers = workers.hand_over(HandOver::ReusePort);
+    let (running, addr, opened, _) = run(workers, count, Duration::ZERO);
+    let (time, _) = storm(addr, &opened, count + 1);
+    end(running);
+    time
+}
+
 /// One loop that accepts by itself.
 fn storm_on_one() -> f64 {
     let mut reactor = Reactor::new().expect("descriptors");
@@ -195,20 +213,40 @@ fn storm_on_bare(receivers: usize, by: By) -> f64 {
     time
 }
 
+/// The same without a hand-over, and with what shares chance gives.
+fn storm_on_alike(count: usize) -> f64 {
+    let bare = Bare::start_alike(count);
+    let (time, _) = storm(bare.addr, &vec![bare.opened.clone()], count);
+    bare.stop();
+    time
+}
+
 /// What a hand-over costs: the storm on several loops without what it costs one.
 fn hand_over() {
     let median = |mut all: Vec<f64>| {
         all.sort_by(f64::total_cmp);
         (all[0], all[all.len() / 2], all[all.len() - 1])
     };
-    let mut times = [const { Vec::new() }; 7];
+    let mut times = [const { Vec::new() }; 10];
     for _ in 0..7 {
         let (one, again) = (storm_on_one(), storm_on_one());
         let (two, front) = storm_on_workers(2);
         let bare = storm_on_bare(0, By::Wake);
         let least = [By::Wake, By::Registry].map(|by| storm_on_bare(2, by) - bare);
         let handed = two - one.midpoint(again);
-        let all = [one - again, handed, least[0], least[1], one, bare, front];
+        let alike = storm_on_alike(2);
+        let all = [
+            one - again,
+            handed,
+            least[0],
+            least[1],
+            one,
+            bare,
+            front,
+            two,
+            storm_on_reuse_port(2),
+            alike,
+        ];
         times.iter_mut().zip(all).for_each(|(to, it)| to.push(it));
     }
     let names = [
@@ -219,6 +257,9 @@ fn hand_over() {
         "one loop accepts and opens in",
         "a program that does nothing else accepts in",
         "the thread that accepts for two spends",
+        "two workers accept and open in",
+        "two workers with a listener each do in",
+        "two threads of such a program that accept for themselves do in",
     ];
     for (name, all) in names.into_iter().zip(times) {
         let (least, middle, most) = median(all);

@@ -1,8 +1,11 @@
-//! The least that a hand-over can be: a thread that accepts, a list and a wake for each receiver,
-//! and receivers that register what they find there. No handlers, no tables, no ends.
+//! The least that several threads can be: one that accepts, a list and a wake for each receiver,
+//! and receivers that register what they find there; or threads that accept for themselves. No
+//! handlers, no tables, no ends.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::time::Timespec;
 use socket2::{Domain, Socket, Type};
 use std::io::ErrorKind::WouldBlock;
 use std::net::SocketAddr;
@@ -139,6 +142,26 @@ impl Bare {
         }
     }
 
+    /// Each thread accepts for itself from one listener that all wait for, and one of them is woken
+    /// for each who comes (`EPOLLEXCLUSIVE`): nothing is handed over, nor evened out.
+    pub(crate) fn start_alike(count: usize) -> Bare {
+        let listener = listen();
+        let addr = listener.local_addr().expect("an address");
+        let (opened, stops) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let listener = Arc::new(listener);
+        let start = |_| {
+            let (listener, opened, stops) = (listener.clone(), opened.clone(), stops.clone());
+            thread::spawn(move || accept_alike(&listener, &opened, &stops))
+        };
+        Bare {
+            addr,
+            wakers: Vec::new(),
+            threads: (0..count).map(start).collect(),
+            opened,
+            stops,
+        }
+    }
+
     pub(crate) fn stop(self) {
         self.stops.store(true, Relaxed);
         let woken = self.wakers.iter().map(|waker| waker.wake());
@@ -211,5 +234,25 @@ fn accept(
             mates[next % mates.len()].hand(stream, by, next);
         }
         streams = kept.streams;
+    }
+}
+
+fn accept_alike(listener: &TcpListener, opened: &AtomicU64, stops: &AtomicBool) {
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("descriptors");
+    let edge = EventFlags::ET | EventFlags::IN;
+    let (nobody, alone) = (EventData::new_u64(0), edge | EventFlags::EXCLUSIVE);
+    epoll::add(&poll, listener, nobody, alone).expect("room");
+    let mut events = Vec::with_capacity(1024);
+    let mut streams = Vec::new();
+    let soon = SOON.map(|soon| Timespec::try_from(soon).expect("it is short"));
+    while !stops.load(Relaxed) {
+        events.clear();
+        let buffer = rustix::buffer::spare_capacity(&mut events);
+        epoll::wait(&poll, buffer, soon.as_ref()).expect("it waits");
+        while let Ok((stream, _)) = listener.accept() {
+            epoll::add(&poll, &stream, nobody, edge | EventFlags::OUT).expect("room");
+            streams.push(stream);
+            opened.fetch_add(1, Relaxed);
+        }
     }
 }
