@@ -1,4 +1,4 @@
-//! Servers of two threads beside each other, on two cores that also carry the load.
+//! Servers of two threads beside each other, and one of one, on two cores that also carry the load.
 //!
 //! Nobody is bound to a core, for that is how such servers run. So the figures are less quiet than
 //! those of one loop, and two servers are there twice: how far these are apart from themselves is

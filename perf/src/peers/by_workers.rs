@@ -50,15 +50,19 @@ impl Handler<Bytes> for Room {
 }
 
 pub(super) fn serve(mode: Mode) -> Result<()> {
-    serve_by(mode, HandOver::LeastConnections)
+    serve_by(mode, 2, HandOver::LeastConnections)
+}
+
+pub(super) fn serve_by_one(mode: Mode) -> Result<()> {
+    serve_by(mode, 1, HandOver::LeastConnections)
 }
 
 pub(super) fn serve_reuse_port(mode: Mode) -> Result<()> {
-    serve_by(mode, HandOver::ReusePort)
+    serve_by(mode, 2, HandOver::ReusePort)
 }
 
-fn serve_by(mode: Mode, hand_over: HandOver) -> Result<()> {
-    let mut workers = Workers::new(2)?.hand_over(hand_over);
+fn serve_by(mode: Mode, workers: usize, hand_over: HandOver) -> Result<()> {
+    let mut workers = Workers::new(workers)?.hand_over(hand_over);
     let listener = workers.listen("127.0.0.1:0")?;
     let addr = workers.listener_addr(listener).and_then(Addr::ip);
     announce(addr.ok_or("it does not listen")?)?;

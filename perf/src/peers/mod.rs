@@ -154,6 +154,12 @@ pub(crate) const OF_TWO: &[Peer] = &[
         kind: Kind::Rust(by_workers::serve),
     },
     Peer {
+        name: "workers-1",
+        package: "sockeye",
+        about: "one worker, and the loop that accepts for it",
+        kind: Kind::Rust(by_workers::serve_by_one),
+    },
+    Peer {
         name: "workers-reuse-port",
         package: "sockeye",
         about: "two workers, each with a socket of its own at the port",
