@@ -10,7 +10,7 @@ use super::layer::{Layer, MakeLayer, Session};
 use super::places::{black_hole, listening, refusing};
 use super::real_peer::RealPeer;
 use super::{App, Kit, Log, PATIENCE, unix_path};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use sockeye::sim::{Faults, Link, Node, World};
 use sockeye::{Addr, Config, ConnId, Context, EventKind, Listen, Reactor, Sender};
 use sockeye::{ToConnect, ToListen};
@@ -283,6 +283,17 @@ impl Edge {
             }
             Side::Sim(world, _) => Server::Sim(world.listen("127.0.0.1:0")),
         }
+    }
+
+    /// The same, whose system takes little for a peer that does not read.
+    pub fn small_server(&mut self) -> Server {
+        let server = self.server();
+        if let Server::Real(listener) = &server {
+            // Those that are accepted have it, too.
+            let listener = SockRef::from(listener);
+            listener.set_recv_buffer_size(8192).unwrap();
+        }
+        server
     }
 
     /// A server with a backlog of this size.
