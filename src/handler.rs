@@ -99,7 +99,7 @@ pub trait Handler<M = ()> {
     /// The peer sends no more (`recv` returned 0 bytes): it closed, or it shut down its writing
     /// side and waits for an answer, which look the same. Called at most once; no `on_data`
     /// follows. `input` is what was never consumed, usually a truncated message, which was offered
-    /// to `on_data` once more before. Sending is still possible.
+    /// to `on_data` once more before; what you leave is gone then. Sending is still possible.
     ///
     /// Default: close, after a flush. That is right for both cases if all that you have to say is
     /// queued by now. If you continue in `on_drain`, or an answer is still to come, override this,

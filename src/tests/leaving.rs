@@ -182,3 +182,23 @@ fn who_leaves_more_than_its_limit_is_closed_unless_it_has_paused() {
         }
     }
 }
+
+// R2: nothing is offered behind the end, not even what `on_eof` has left.
+#[test]
+fn what_is_left_at_the_end_does_not_come_again_after_a_pause() {
+    let mut bench = Bench::new();
+    bench.app.keep_open = true;
+    bench.app.leave = 2;
+    let (socket, conn) = bench.accept();
+    bench.script.arrives(socket, b"ab");
+    bench.script.arrives(socket, b"");
+    bench.settle();
+    let seen = bench.seen();
+    assert_eq!(seen.last().unwrap(), "eof 2", "{seen:?}");
+    bench.cx().pause_reads(conn);
+    bench.settle();
+    bench.cx().resume_reads(conn);
+    bench.settle();
+    assert_eq!(bench.seen(), [""; 0]);
+    assert!(bench.cx().is_open(conn));
+}
