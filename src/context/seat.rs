@@ -429,10 +429,11 @@ impl Context {
             left.extend(unread);
             let unread = (left.len() - read) as u32;
             seat.received = seat.received.wrapping_add(unread);
-            // Its places are others' when its connections are closed.
+            // Its places are others' when its connections are closed, those too that it has opened
+            // in the turn which has no end.
             let open = match returns {
                 Some(_) => 0,
-                None => seat.shown.open,
+                None => seat.shown.open.max(seat.held as u32),
             };
             seat.show(Seen {
                 taken: seat.received,

@@ -58,6 +58,8 @@ pub struct Seen {
     /// Peers whose `on_accept` panicked.
     pub drowned: Cell<usize>,
     pub tallies: Vec<Tally>,
+    /// So many may be open at once.
+    cap: usize,
     /// The listener, as all workers know it.
     pub listener: Cell<Option<ListenerId>>,
     /// What a handler has found wrong: its panic is caught like others.
@@ -79,8 +81,9 @@ fn more(count: &Cell<usize>, by: usize) {
 }
 
 impl Seen {
-    pub fn new(workers: usize) -> Seen {
+    pub fn new(workers: usize, cap: usize) -> Seen {
         Seen {
+            cap,
             tallies: (0..workers).map(|_| Tally::default()).collect(),
             ..Seen::default()
         }
@@ -174,6 +177,9 @@ impl Handler<Say> for Echo {
         );
         more(&self.seen.opened, 1);
         self.conns.push((conn, false));
+        let seen = &self.seen;
+        let open = seen.opened.get() - seen.closed.get() - seen.lost.get();
+        seen.check(open <= seen.cap, "there are more connections than the cap");
         self.reach(Where::Open);
     }
 

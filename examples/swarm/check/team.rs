@@ -29,6 +29,8 @@ struct Play {
     team: Team<Say>,
     hand_over: HandOver,
     restarts: usize,
+    /// So many connections at most all workers have together, if there is a cap.
+    cap: Option<usize>,
     /// Peers, and what they have sent.
     peers: Vec<(Peer, Vec<u8>)>,
     posted: usize,
@@ -54,8 +56,10 @@ pub fn play(seed: u64) -> u64 {
     let restarts = random.below(3);
     let mut config = Config::default();
     config.accepts_per_turn = random.range(1, 8);
+    let cap = draw_cap(seed);
+    config.max_connections = cap.unwrap_or(usize::MAX);
     let workers = random.range(2, 4);
-    let seen = Rc::new(Seen::new(workers));
+    let seen = Rc::new(Seen::new(workers, config.max_connections));
     let all = seen.clone();
     let (nodes, team) = world.start_workers(
         "team",
@@ -75,16 +79,24 @@ pub fn play(seed: u64) -> u64 {
         team,
         hand_over,
         restarts,
+        cap,
         peers: Vec::new(),
         posted: 0,
         stopped: vec![false; workers],
     };
     play.rounds();
     play.rest();
+    play.fill();
     play.even_out();
     play.end();
     play.judge();
     play.world.trace_hash()
+}
+
+/// Apart again: with a cap all else of the plan is as it is without.
+fn draw_cap(seed: u64) -> Option<usize> {
+    let mut random = Random::new(seed ^ 0x0ca9_0000);
+    random.percent(25).then(|| random.range(3, 12))
 }
 
 impl Play {
@@ -96,7 +108,9 @@ impl Play {
         for _ in 0..self.random.below(4) {
             let (round, worker) = (self.random.below(8), self.random.below(self.nodes.len()));
             let blow = match self.random.below(10) {
-                0 | 1 => Blow::Stop,
+                // Whoever is stopped says nothing of its places.
+                0 | 1 if self.cap.is_none() => Blow::Stop,
+                0 | 1 => continue,
                 2 | 3 => Blow::Finish,
                 _ => Blow::Panic(*self.random.pick(&Where::ALL)),
             };
@@ -176,9 +190,9 @@ impl Play {
         self.posted += 1;
         self.world.advance(CALM);
         self.seen.assert_sound();
-        assert_eq!(
-            self.seen.opened.get() + self.seen.drowned.get(),
-            self.peers.len(),
+        let met = self.seen.opened.get() + self.seen.drowned.get();
+        assert!(
+            met == self.peers.len() || self.cap.is_some() && met < self.peers.len(),
             "who was accepted was lost on the way to a worker"
         );
         let open = self.peers.iter().filter(|(peer, _)| peer.is_open()).count();
@@ -201,9 +215,28 @@ impl Play {
         assert!(!self.team[0].is_closed(), "a worker did not begin again");
     }
 
+    /// All places that are free are to be had, and no more, whatever befell those who had them.
+    fn fill(&mut self) {
+        let Some(cap) = self.cap else {
+            return;
+        };
+        let panics = self.seen.panics();
+        let free = cap - self.shares().iter().sum::<usize>();
+        (0..free + 2).for_each(|_| self.connect_with(1));
+        self.world.advance(CALM);
+        self.seen.assert_sound();
+        assert!(
+            self.shares().iter().sum::<usize>() == cap || panics < self.seen.panics(),
+            "a place that is free is not to be had"
+        );
+    }
+
     /// By a batch of equals the shares become even, whatever was before.
     fn even_out(&mut self) {
         if self.hand_over != HandOver::LeastConnections || !self.random.percent(30) {
+            return;
+        }
+        if self.cap.is_some() {
             return;
         }
         let shares = self.shares();
@@ -232,7 +265,8 @@ impl Play {
         self.connect();
         let micros = self.random.below(200) as u64;
         self.world.advance(Duration::from_micros(micros));
-        if self.random.percent(40) {
+        // With a cap nobody could tell who was refused from who was lost.
+        if self.random.percent(40) && self.cap.is_none() {
             self.end_by_themselves();
         }
         self.team.finish(CALM);
