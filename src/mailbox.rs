@@ -321,7 +321,9 @@ impl<M> Mailbox<M> {
             self.batch.shrink_to(KEEP);
             let mut inbox = self.shared.lock();
             std::mem::swap(&mut inbox.messages, &mut self.batch);
-            self.shared.waiting.store(false, Ordering::Release);
+            // A stop may have come since the loop last looked for one.
+            let stops = self.shared.stop.load(Ordering::Acquire);
+            self.shared.waiting.store(stops, Ordering::Release);
             self.note_held();
         }
         let message = self.batch.pop_front();
@@ -425,6 +427,16 @@ mod tests {
         let next = Mailbox::attach(&sender, Box::new(|| {}));
         assert!(next.has_messages() && next.take_stop());
         assert!(!next.has_messages() && !next.take_stop() && !sender.has_stopped());
+    }
+
+    #[test]
+    fn a_stop_that_comes_before_a_message_is_taken_is_still_to_be_seen() {
+        let (mut mailbox, _) = mailbox(usize::MAX);
+        let sender = mailbox.sender();
+        sender.send(1).unwrap();
+        assert!(!mailbox.take_stop() && sender.stop());
+        assert_eq!(mailbox.take(), Some(1));
+        assert!(mailbox.has_messages() && mailbox.take_stop() && !mailbox.has_messages());
     }
 
     /// The loop takes all out together, but what it has not delivered still waits.
