@@ -45,7 +45,7 @@ fn changed(path: impl AsRef<Path>) -> Option<SystemTime> {
 
 /// Runs an example that ends by itself.
 pub fn run(name: &str, args: &[&str]) -> Output {
-    let output = Command::new(example(name)).args(args).output();
+    let output = system::start(|| Command::new(example(name)).args(args).output());
     output.unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
@@ -70,12 +70,11 @@ impl Process {
 
     /// The same by a command that may wrap it.
     pub fn spawn(name: &str, command: &mut Command, stdin: Stdio) -> Process {
-        let mut child = system::with_own_console(command)
+        let command = system::with_own_console(command)
             .stdin(stdin)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        let mut child = system::start(|| command.spawn()).unwrap();
         let (sender, stdout) = channel();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         thread::spawn(move || {

@@ -1,5 +1,6 @@
 //! How a process is told to end, and how a socket is kept from it.
 
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus};
 
@@ -16,6 +17,19 @@ pub fn send(child: &Child, signal: Signal) {
 pub fn was_ended_by(status: ExitStatus, signal: Signal) -> bool {
     use std::os::unix::process::ExitStatusExt;
     status.signal() == Some(signal.as_raw())
+}
+
+/// Starts a program, and does so again if wine has an internal error: of some thousand that were
+/// started beside others it had one with two.
+pub fn start<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const INTERNAL_ERROR: i32 = 1359;
+    for _ in 0..4 {
+        match start() {
+            Err(error) if cfg!(windows) && error.raw_os_error() == Some(INTERNAL_ERROR) => {}
+            started => return started,
+        }
+    }
+    start()
 }
 
 #[cfg(unix)]
@@ -40,7 +54,8 @@ impl Signal {
 pub fn send(child: &Child, _: Signal) {
     let program = std::env::var_os("SOCKEYE_INTERRUPT").expect("a program that presses Ctrl-C");
     let id = child.id().to_string();
-    assert!(Command::new(program).arg(id).status().unwrap().success());
+    let pressed = start(|| Command::new(&program).arg(&id).status());
+    assert!(pressed.unwrap().success());
 }
 
 /// The status says nothing of it everywhere.
