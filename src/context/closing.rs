@@ -118,6 +118,9 @@ impl Context {
         if conn.phase() == Phase::Dead {
             return;
         }
+        if conn.phase() == Phase::Lingering {
+            self.lingerers.one_is_over();
+        }
         if conn.phase() == Phase::Connecting {
             self.hang_up(slot);
             conn = self.conns.listed_mut(slot);

@@ -14,6 +14,8 @@ pub(crate) struct Lingerers {
     keys: VecDeque<Key>,
     /// How many were left when those who were over were last put out.
     kept: usize,
+    /// Those who are not over.
+    alive: usize,
 }
 
 impl Lingerers {
@@ -26,6 +28,17 @@ impl Lingerers {
             self.kept = self.keys.len();
         }
         self.keys.push_back(key);
+        self.alive += 1;
+    }
+
+    /// One of them is over.
+    pub(super) fn one_is_over(&mut self) {
+        self.alive -= 1;
+    }
+
+    /// How many linger.
+    pub(super) fn len(&self) -> usize {
+        self.alive
     }
 
     /// Who has lingered longest. Those on the list who are over are forgotten.
@@ -37,11 +50,6 @@ impl Lingerers {
             self.keys.pop_front();
         }
         None
-    }
-
-    /// Does anybody linger?
-    pub(super) fn is_any(&mut self, conns: &Slots<Conn>) -> bool {
-        self.longest(conns).is_some()
     }
 }
 
@@ -77,11 +85,12 @@ impl Context {
     /// One of several workers may have a place that is for all of them.
     #[cold]
     fn finds_room(&mut self, taken: bool) -> bool {
+        let alive = self.conns.len() - self.lists.over();
         let seat = self.seat.as_mut();
-        seat.is_some_and(|seat| seat.has_place(taken))
+        seat.is_some_and(|seat| seat.has_place(alive, taken))
             || match taken {
                 true => self.release_lingering(1) > 0,
-                false => self.lingerers.is_any(&self.conns),
+                false => self.lingerers.len() > 0,
             }
     }
 

@@ -10,7 +10,7 @@ use crate::mailbox::{Mailbox, Sender};
 use crate::stats::Report;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A peer that was accepted, and is to be opened by a worker: who that is may change.
@@ -69,33 +69,38 @@ pub(crate) enum Order {
 /// How many connections a worker has. The worker alone writes it, once a turn.
 #[repr(align(128))] // no other on its line of the cache, nor on the one that is fetched with it
 #[derive(Default)]
-pub(crate) struct Load(AtomicU64);
+pub(crate) struct Load {
+    /// How many sockets it has taken, and how many connections it has: in one word, so that nobody
+    /// is seen twice or not at all.
+    word: AtomicU64,
+    lingerers: AtomicU32,
+}
 
-/// A look at a [`Load`]: all of it is of one moment.
+/// A look at a [`Load`].
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// Sockets that it has taken of those that it was handed, as a count that wraps.
     pub(crate) taken: u32,
     /// Connections that it has.
     pub(crate) open: u32,
-    /// Somebody waits for nothing but its peer's end.
-    pub(crate) lingers: bool,
+    /// Those of them who wait for nothing but their peer's end.
+    pub(crate) lingerers: u32,
 }
 
 impl Load {
     pub(crate) fn see(&self) -> Seen {
-        let word = self.0.load(Ordering::Relaxed);
+        let word = self.word.load(Ordering::Relaxed);
         Seen {
             taken: (word >> 32) as u32,
-            open: (word as u32) >> 1,
-            lingers: word & 1 == 1,
+            open: word as u32,
+            lingerers: self.lingerers.load(Ordering::Relaxed),
         }
     }
 
     pub(crate) fn show(&self, seen: Seen) {
-        let low = seen.open << 1 | u32::from(seen.lingers);
-        let word = u64::from(seen.taken) << 32 | u64::from(low);
-        self.0.store(word, Ordering::Relaxed);
+        let word = u64::from(seen.taken) << 32 | u64::from(seen.open);
+        self.word.store(word, Ordering::Relaxed);
+        self.lingerers.store(seen.lingerers, Ordering::Relaxed);
     }
 }
 
@@ -111,8 +116,9 @@ impl Places {
         Places { taken, most }
     }
 
-    pub(crate) fn are_taken(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) >= self.most
+    /// Are all taken, if so many are on their way to one?
+    pub(crate) fn are_taken(&self, coming: usize) -> bool {
+        self.taken.load(Ordering::Relaxed).saturating_add(coming) >= self.most
     }
 
     fn take(&self) -> bool {
@@ -185,16 +191,19 @@ impl Seat {
         }
     }
 
-    /// Is there a place for one more? It is reserved then, so that no other worker asks its handler
-    /// about the same, and if it is to be `taken`, it is.
-    pub(super) fn has_place(&mut self, taken: bool) -> bool {
+    /// Is there a place for one more than are `alive`? It is reserved then, so that no other worker
+    /// asks its handler about the same, and if it is to be `taken`, it is.
+    pub(super) fn has_place(&mut self, alive: usize, taken: bool) -> bool {
         let Some(places) = &self.places else {
             return true;
         };
-        if !self.reserved {
-            self.reserved = places.take();
-            self.held += usize::from(self.reserved);
+        // Whoever has ended in this turn has left one.
+        let left_one = self.held > alive;
+        if !self.reserved && !left_one && places.take() {
+            self.held += 1;
+            self.reserved = true;
         }
+        self.reserved |= left_one;
         let found = self.reserved;
         self.reserved &= !taken;
         found
@@ -214,11 +223,21 @@ impl Seat {
             self.shown = seen;
             self.load.show(seen);
         }
-        let open = seen.open as usize;
+    }
+
+    /// The places are given back that nobody has any more.
+    fn give_places_back(&mut self, open: usize) {
         if let Some(places) = self.places.as_ref().filter(|_| self.held > open) {
             places.give_back(self.held - open);
             (self.held, self.reserved) = (open, false);
         }
+    }
+}
+
+/// Behind its connections: they stand before it in the context.
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.give_places_back(0);
     }
 }
 
@@ -391,7 +410,7 @@ impl Context {
     #[inline(never)]
     fn end_turn_of_worker(&mut self) -> Option<Report> {
         let is_over = self.is_over();
-        let lingers = self.lingerers.is_any(&self.conns);
+        let lingerers = self.lingerers.len() as u32;
         let open = self.conns.len() - self.lists.over();
         let waiting = self.listeners.iter();
         let waiting: usize = waiting.map(|(_, one)| one.acceptor.handed_len()).sum();
@@ -399,8 +418,9 @@ impl Context {
         seat.show(Seen {
             taken: seat.received.wrapping_sub(waiting as u32),
             open: open as u32,
-            lingers,
+            lingerers,
         });
+        seat.give_places_back(open);
         if !is_over {
             return None;
         }
@@ -429,16 +449,11 @@ impl Context {
             left.extend(unread);
             let unread = (left.len() - read) as u32;
             seat.received = seat.received.wrapping_add(unread);
-            // Its places are others' when its connections are closed, those too that it has opened
-            // in the turn which has no end.
-            let open = match returns {
-                Some(_) => 0,
-                None => seat.shown.open.max(seat.held as u32),
-            };
+            // Its places are others' when its connections are closed: see `drop`.
             seat.show(Seen {
                 taken: seat.received,
-                open,
-                lingers: false,
+                open: returns.map_or(seat.shown.open, |_| 0),
+                lingerers: 0,
             });
             // With nobody to hear it, all is over.
             drop(seat.front.send(Order::Gone {

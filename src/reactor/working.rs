@@ -20,6 +20,7 @@ impl<M> Reactor<M> {
     pub(super) fn do_seldom_work<H: Handler<M>>(&mut self, app: &mut H) {
         self.cx.do_seldom_work(&mut self.receive);
         for (listener, error) in self.cx.take_failures() {
+            self.cx.parts().stats.accept_errors += 1;
             // Closed here meanwhile, it has no more to tell.
             if let Some(tag) = self.cx.listener_tag(listener) {
                 self.call(app, tag, EventKind::AcceptError { listener, error });
@@ -37,6 +38,11 @@ impl<M> Reactor<M> {
     #[cfg(feature = "sim")]
     pub(crate) fn end_turn(&mut self) -> Option<Report> {
         self.cx.end_turn()
+    }
+
+    /// Was it asked to stop, in a turn that had no end?
+    pub(crate) fn is_stopping(&mut self) -> bool {
+        *self.cx.parts().stopping
     }
 
     /// Is it finishing?

@@ -88,10 +88,10 @@ impl Desk {
         assert!(self.cx().abort(last));
     }
 
-    /// What it shows: how many it has taken, and has, and whether somebody lingers.
-    fn shows(&self) -> (u32, u32, bool) {
+    /// What it shows: how many it has taken, and has, and how many of them linger.
+    fn shows(&self) -> (u32, u32, u32) {
         let seen = self.chair.load.see();
-        (seen.taken, seen.open, seen.lingers)
+        (seen.taken, seen.open, seen.lingerers)
     }
 
     /// What it has told the loop that accepts.
@@ -125,16 +125,16 @@ fn what_a_worker_shows_of_itself_is_what_is_seen_of_it() {
     let load = Load::default();
     let mut seen = load.see();
     for all in [
-        (0, 0, false),
-        (0, 0, true),
-        (1, 0, false),
-        (5, 3, true),
-        (u32::MAX, 6, false),
+        (0, 0, 0),
+        (0, 0, 1),
+        (1, 0, 0),
+        (5, 3, 2),
+        (u32::MAX, u32::MAX - 1, 0),
     ] {
-        (seen.taken, seen.open, seen.lingers) = all;
+        (seen.taken, seen.open, seen.lingerers) = all;
         load.show(seen);
         let seen = load.see();
-        assert_eq!((seen.taken, seen.open, seen.lingers), all);
+        assert_eq!((seen.taken, seen.open, seen.lingerers), all);
     }
 }
 
@@ -159,31 +159,39 @@ fn who_is_handed_over_is_opened_in_the_turn_that_the_wake_begins() {
 
 // K2
 #[test]
-fn a_worker_shows_whom_it_has_taken_and_has_and_whether_somebody_lingers() {
+fn a_worker_shows_whom_it_has_taken_and_has_and_how_many_linger() {
     let mut desk = Desk::new(None);
     for _ in 0..3 {
         desk.hand();
     }
-    assert_eq!(desk.shows(), (3, 3, false));
+    assert_eq!(desk.shows(), (3, 3, 0));
     let listener = desk.listener;
     desk.cx().pause_accepts(listener);
     desk.hand();
     desk.hand();
-    assert_eq!(desk.shows(), (3, 3, false));
+    assert_eq!(desk.shows(), (3, 3, 0));
     desk.cx().resume_accepts(listener);
     desk.turn();
-    assert_eq!(desk.shows(), (5, 5, false));
+    assert_eq!(desk.shows(), (5, 5, 0));
     let first = desk.app.conns[0];
     desk.cx().close(first);
     desk.turn();
-    assert_eq!(desk.shows(), (5, 5, true));
+    assert_eq!(desk.shows(), (5, 5, 1));
     // Who is over is none that it has, whether its `on_close` has come or not.
     desk.abort_the_last();
     assert!(desk.cx().end_turn().is_none());
-    assert_eq!(desk.shows(), (5, 4, true));
+    assert_eq!(desk.shows(), (5, 4, 1));
+    // So is one that lingered.
+    let second = desk.app.conns[1];
+    desk.cx().close(second);
+    desk.turn();
+    assert_eq!(desk.shows(), (5, 4, 2));
+    assert!(desk.cx().abort(second));
+    desk.turn();
+    assert_eq!(desk.shows(), (5, 3, 1));
     desk.mail(Mail::GiveWay);
     desk.turn();
-    assert_eq!(desk.shows(), (5, 3, false));
+    assert_eq!(desk.shows(), (5, 2, 0));
 }
 
 // K2
@@ -192,11 +200,11 @@ fn the_places_of_all_workers_are_taken_and_given_back() {
     let places = Arc::new(Places::new(2));
     let mut desks = [(); 2].map(|()| Desk::new(Some(places.clone())));
     for desk in &mut desks {
-        assert!(!places.are_taken());
+        assert!(!places.are_taken(0));
         desk.hand();
         assert_eq!(desk.app.seen, ["open"]);
     }
-    assert!(places.are_taken());
+    assert!(places.are_taken(0));
     let [one, other] = &mut desks;
     one.hand();
     assert_eq!((one.app.seen.len(), one.cx().stats().refused), (1, 1));
@@ -212,22 +220,49 @@ fn the_places_of_all_workers_are_taken_and_given_back() {
     );
     other.abort_the_last();
     other.turn();
-    assert!(!places.are_taken());
+    assert!(!places.are_taken(0));
     one.hand();
-    assert_eq!((one.app.seen.len(), places.are_taken()), (2, true));
+    assert_eq!((one.app.seen.len(), places.are_taken(0)), (2, true));
     // One of two is given back.
     one.abort_the_last();
     one.turn();
-    assert!(!places.are_taken());
+    assert!(!places.are_taken(0));
     one.app.seen.pop();
     one.hand();
-    assert!(places.are_taken());
-    // One that ends gives back what it has.
+    assert!(places.are_taken(0));
+    // One that ends gives back what it has, but not before that is closed.
     one.reactor.be_gone(Some(false));
     other.hand();
-    assert!(!places.are_taken());
+    assert_eq!(other.cx().stats().refused, 1);
+    let [one, mut other] = desks;
+    drop(one);
+    assert!(!places.are_taken(0) && places.are_taken(2));
     other.hand();
-    assert!(places.are_taken());
+    assert!(!places.are_taken(0) && places.are_taken(1));
+    other.hand();
+    assert!(places.are_taken(0));
+}
+
+// K2
+#[test]
+fn a_place_that_a_turn_has_freed_is_to_be_had_in_that_turn() {
+    let places = Arc::new(Places::new(1));
+    let mut desk = Desk::new(Some(places.clone()));
+    desk.hand();
+    desk.abort_the_last();
+    desk.cx().connect("127.0.0.1:9");
+    desk.turn();
+    let refused = |seen: &String| seen.contains("max_connections");
+    assert!(!desk.app.seen.iter().any(refused), "{:?}", desk.app.seen);
+    assert!(places.are_taken(0));
+    // And no more than that.
+    desk.cx().connect("127.0.0.1:9");
+    desk.turn();
+    assert!(desk.app.seen.iter().any(refused));
+    let last = desk.cx().connections().next().unwrap();
+    desk.cx().abort(last);
+    desk.turn();
+    assert!(!places.are_taken(0));
 }
 
 // K1
@@ -258,7 +293,7 @@ fn a_worker_that_ends_leaves_those_whom_it_has_not_taken() {
     desk.post();
     desk.reactor.be_gone(Some(true));
     assert_eq!(desk.told(), ["gone, 3 left, returns: true"]);
-    assert_eq!(desk.shows(), (4, 0, false));
+    assert_eq!(desk.shows(), (4, 0, 0));
     assert!(desk.chair.mail.is_closed());
 }
 
@@ -275,10 +310,12 @@ fn one_that_has_panicked_is_gone_at_once_and_keeps_what_it_has_until_that_is_clo
     desk.post();
     desk.reactor.be_gone(None);
     assert_eq!(desk.told(), ["gone, 1 left, returns: true"]);
-    assert_eq!((desk.shows(), places.are_taken()), ((3, 2, false), true));
+    assert_eq!((desk.shows(), places.are_taken(0)), ((3, 1, 0), true));
     desk.reactor.be_gone(Some(false));
     assert_eq!(desk.told(), ["gone, 0 left, returns: false"]);
-    assert_eq!((desk.shows(), places.are_taken()), ((3, 0, false), false));
+    assert_eq!((desk.shows(), places.are_taken(0)), ((3, 0, 0), true));
+    drop(desk);
+    assert!(!places.are_taken(1));
 }
 
 // K1

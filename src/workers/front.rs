@@ -236,11 +236,10 @@ impl Front {
         let count = self.mates.len();
         let in_turn = (0..count).map(|step| (self.next + step) % count);
         let takers = in_turn.filter(|number| self.mates[*number].takes(listener));
-        // With no place left, who lingers gives way, and only its own worker can see to that.
-        let must_refuse = |mate: &Mate| {
-            let is_full = mate.places.as_ref().is_some_and(|all| all.are_taken());
-            is_full && !mate.load.see().lingers
-        };
+        let is_full = self.are_places_taken();
+        // With no place left, who lingers gives way, and only its own worker can see to that: one
+        // of them to each who is on the way to it.
+        let must_refuse = |mate: &Mate| is_full && mate.load.see().lingerers <= mate.waiting();
         // Of equals, the first in turn.
         let chosen = takers.min_by_key(|number| {
             let mate = &self.mates[*number];
@@ -253,6 +252,15 @@ impl Front {
         });
         self.next = chosen.map_or(self.next, |number| (number + 1) % count);
         chosen
+    }
+
+    /// Has each place somebody, or somebody who is on the way to it?
+    fn are_places_taken(&self) -> bool {
+        let places = self.mates.first().and_then(|mate| mate.places.as_ref());
+        places.is_some_and(|all| {
+            let coming = self.mates.iter().map(|mate| mate.waiting() as usize);
+            all.are_taken(coming.sum())
+        })
     }
 
     /// Will somebody take this listener's connections again?
@@ -269,7 +277,7 @@ impl Front {
         };
         let here = |mate: &&mut Mate| mate.is == Is::Here;
         let mut here = self.mates.iter_mut().filter(here);
-        if let Some(lingers) = here.find(|mate| mate.load.see().lingers) {
+        if let Some(lingers) = here.find(|mate| mate.load.see().lingerers > 0) {
             lingers.batch.push(Mail::GiveWay);
         }
         let takes = |mate: &&mut Mate| mate.takes(key);

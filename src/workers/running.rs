@@ -194,6 +194,8 @@ impl<M> Life<M> {
             let (mut reactor, mut app) = (self.sit(cx), None);
             let run = || self.run(&mut reactor, &mut app, factory);
             let ended = catch_unwind(AssertUnwindSafe(run));
+            // However it has ended: to drop a handler may take long, and what waits is for others.
+            reactor.be_gone(None);
             // When the unwinding is over: a handler that panics as it is dropped (at a mutex that
             // its callback has poisoned, say) would in it end the process.
             let dropped = catch_unwind(AssertUnwindSafe(|| drop(app)));
@@ -232,7 +234,8 @@ impl<M> Life<M> {
         self.report.panics.extend(dropped.err().map(told_by));
     }
 
-    /// Makes the next handler. `None`: the worker was told to stop.
+    /// Makes the next handler. `None`: the worker was told to stop, or nobody is there who would
+    /// tell it to.
     pub(crate) fn begin<H, F>(&self, reactor: &mut Reactor<M>, factory: &F) -> Option<H>
     where
         F: Fn(&mut Worker<'_, M>) -> H + ?Sized,
@@ -241,7 +244,7 @@ impl<M> Life<M> {
         if self.team.is_stopping() {
             return None;
         }
-        self.tell(Order::Back(self.chair.number));
+        self.chair.front.send(Order::Back(self.chair.number)).ok()?;
         Some(self.make(reactor, factory))
     }
 
@@ -276,11 +279,11 @@ impl<M> Life<M> {
                 self.report.panics.push(text);
                 returns = self.restarts > 0;
                 returns &= !reactor.finishes() && !self.team.is_ending();
-                // It was asked to end in the turn in which it panicked.
-                returns &= !self.team[number].has_stopped();
+                // It was asked to end in the turn in which it panicked, and has seen that or not.
+                returns &= !self.team[number].has_stopped() && !reactor.is_stopping();
             }
         }
-        // What waits for it goes to others, unless it has gone already, with the panic.
+        // What waits for it goes to others, unless it has gone already.
         reactor.be_gone(Some(returns));
         // Before it is there again, for its mailbox is closed with it. A message or a source in it
         // may panic as it is dropped: no reason for the others to wait for this one.
@@ -336,4 +339,39 @@ fn told_by(panic: Box<dyn Any + Send>) -> String {
     let text = text.unwrap_or("without a message").to_owned();
     drop_quietly(panic);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::Workers;
+    use crate::{ConnId, Context, Input};
+
+    struct Nothing;
+
+    impl Handler for Nothing {
+        fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+    }
+
+    // Nobody would tell it to end.
+    #[test]
+    fn with_no_loop_that_accepts_a_worker_does_not_begin() {
+        let parts = Workers::new(1).unwrap().into_parts::<()>();
+        let Parts {
+            blueprint,
+            team,
+            mut seats,
+            front,
+            ..
+        } = parts;
+        drop(front);
+        let (chair, cx) = seats.remove(0);
+        let life = Life::new(chair, team, blueprint, 1);
+        let made = std::cell::Cell::new(false);
+        let report = life.live(cx, false, &|_: &mut Worker<'_, ()>| {
+            made.set(true);
+            Nothing
+        });
+        assert!(!made.get() && report.panics.is_empty() && report.error.is_none());
+    }
 }

@@ -88,7 +88,7 @@ impl<M> Team<M> {
     /// more, and then each connection gets `on_finish`, those too that were accepted and not open
     /// yet; but who is in a handshake of TLS, or before it, is dropped, as at any finish. When no
     /// worker has a connection left, all of them are over. A second call can only shorten the
-    /// grace. Nobody begins again from then on. `false`: they are over already.
+    /// grace. No worker that panics from then on begins again. `false`: they are over already.
     ///
     /// [`Context::finish`] called by a handler is for its own worker alone: it ends, the others go
     /// on, and what was in its mail comes to them. The last one opens what no other takes.

@@ -1,7 +1,7 @@
 //! M: messages from other threads, and leaving `run`.
 
 use crate::kit::{Kit, PATIENCE, default, echo, peer, read_n, spawn, write};
-use sockeye::{Context, EventKind, Handler, Input, Reactor, SendError, Sender};
+use sockeye::{Config, Context, EventKind, Handler, Input, Reactor, SendError, Sender};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -49,6 +49,29 @@ fn play(ping_pongs: u64, patience: Duration) {
     }
     // From 0 on, and the last one only stops its receiver.
     assert_eq!(count as u64, ping_pongs + 1);
+}
+
+// M4: it is remembered, also if it comes between two messages of which one was left over.
+#[test]
+fn a_stop_between_two_messages_ends_the_run() {
+    let (done, end) = mpsc::channel();
+    spawn(move || {
+        let mut config = Config::default();
+        config.messages_per_turn = 2;
+        let mut kit = Kit::with_config(config, default);
+        let sender = kit.sender();
+        (1..=3).for_each(|number| sender.send(number).unwrap());
+        kit.app.on_message = Some(Box::new(move |_, number| match number {
+            2 => sender.send(4).unwrap(),
+            3 => assert!(sender.stop()),
+            _ => {}
+        }));
+        kit.reactor.run(&mut kit.app).unwrap();
+        kit.app.on_message = None;
+        kit.end();
+        done.send(()).unwrap();
+    });
+    end.recv_timeout(PATIENCE).expect("the stop is lost");
 }
 
 // M1

@@ -376,8 +376,13 @@ mod exhausted {
     }
 }
 
-/// Pauses its listener; worker 0 waits for the test as it is dropped.
-struct Slow(usize, Arc<Mutex<mpsc::Receiver<()>>>);
+/// Pauses its listener. Worker 0 ends by a panic or a stop, and waits for the test as it is dropped.
+struct Slow {
+    number: usize,
+    panics: bool,
+    dropping: mpsc::Sender<()>,
+    release: Arc<Mutex<mpsc::Receiver<()>>>,
+}
 
 impl Handler<Option<mpsc::Sender<()>>> for Slow {
     fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
@@ -385,8 +390,9 @@ impl Handler<Option<mpsc::Sender<()>>> for Slow {
     fn on_message(&mut self, cx: &mut Context, answer: Option<mpsc::Sender<()>>) {
         match answer {
             Some(answer) => drop(answer.send(())),
-            None if self.0 == 0 => panic!("as the test has asked for"),
-            None => cx.finish(PATIENCE),
+            None if self.number > 0 => cx.finish(PATIENCE),
+            None if self.panics => panic!("as the test has asked for"),
+            None => cx.stop(),
         }
     }
 
@@ -398,30 +404,43 @@ impl Handler<Option<mpsc::Sender<()>>> for Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        if self.0 == 0 {
-            let _ = self.1.lock().unwrap().recv_timeout(PATIENCE);
+        if self.number == 0 {
+            let _ = self.dropping.send(());
+            let _ = self.release.lock().unwrap().recv_timeout(PATIENCE);
         }
     }
 }
 
 // K1
 #[test]
-fn what_waits_for_one_that_has_panicked_is_not_lost_while_its_handler_is_dropped() {
+fn what_waits_for_one_that_has_ended_is_not_lost_while_its_handler_is_dropped() {
+    for panics in [true, false] {
+        lose_nobody_while_a_handler_is_dropped(panics);
+    }
+}
+
+fn lose_nobody_while_a_handler_is_dropped(panics: bool) {
     let mut workers = Workers::new(2).unwrap();
     let listener = workers.listen("127.0.0.1:0").unwrap();
     let addr = workers.listener_addr(listener).unwrap().ip().unwrap();
     let (hold, release) = mpsc::channel();
     let release = Arc::new(Mutex::new(release));
+    let (dropping, is_dropping) = mpsc::channel();
     let running = workers.start(move |worker| {
         worker.context().pause_accepts(listener);
-        Slow(worker.number(), release.clone())
+        Slow {
+            number: worker.number(),
+            panics,
+            dropping: dropping.clone(),
+            release: release.clone(),
+        }
     });
     let running = running.unwrap();
     let team = running.team();
     let peers: Vec<_> = (0..10).map(|_| peer(addr)).collect();
     until("all are accepted", || waiting_in_backlog(addr) == 0);
     team[0].send(None).unwrap();
-    until("it has panicked", || team[0].is_closed());
+    is_dropping.recv_timeout(PATIENCE).expect("it ends");
     team[1].send(None).unwrap();
     // The other has the time to end, if it does not know that somebody may still come.
     let (answer, heard) = mpsc::channel();

@@ -250,6 +250,24 @@ fn a_stop_in_the_turn_of_a_panic_is_not_undone_by_a_restart() {
     assert_eq!(report.workers[0].panics.len(), 1);
 }
 
+// K3: the stop is seen first, in the turn in which a later message panics.
+#[test]
+fn a_stop_that_was_seen_in_the_turn_of_a_panic_is_not_undone_by_a_restart() {
+    let workers = Workers::with_config(2, config()).unwrap().restarts(9);
+    let kit = Kit::with(workers, Listen::new("127.0.0.1:0"), 2);
+    let release = kit.block(0);
+    kit.team()[0].send(Say::Panic).ok().unwrap();
+    assert!(kit.team()[0].stop());
+    drop(release);
+    let seen = kit.seen.clone();
+    until("it has panicked", || {
+        kit.team()[0].is_closed() || seen.handlers.load(SeqCst) > 2
+    });
+    let report = kit.finish();
+    assert_eq!(seen.handlers.load(SeqCst), 2);
+    assert_eq!(report.workers[0].panics.len(), 1);
+}
+
 // K3
 #[cfg(unix)] // on Windows nobody shares a port
 #[test]

@@ -224,6 +224,40 @@ fn at_the_cap_who_lingers_gives_way_whichever_worker_has_it() {
     }
 }
 
+// X12: each of those who linger gives way to one, also to those who come at once.
+#[test]
+fn at_the_cap_all_who_linger_give_way_to_those_who_come_together() {
+    struct Closing;
+    impl Handler for Closing {
+        fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
+            cx.send(conn, "hello");
+        }
+        fn on_data(&mut self, cx: &mut Context, conn: ConnId, _: &mut Input) {
+            cx.close(conn);
+        }
+    }
+    // Who lingers, of four; the last have a place that is free.
+    for (lingering, free) in [(&[0, 1, 3][..], 0), (&[1, 3], 0), (&[2], 0), (&[], 2)] {
+        for hand_over in [HandOver::LeastConnections, HandOver::RoundRobin] {
+            let mut world = World::new();
+            let config = (2, Config::default().max_connections(4 + free));
+            world.start_workers("srv", config, listens(hand_over), |_| Closing);
+            let old: Vec<Peer> = (0..4).map(|_| world.connect(AT)).collect();
+            world.settle();
+            lingering.iter().for_each(|at| old[*at].send("end"));
+            world.settle();
+            let newcomers: Vec<Peer> = (0..lingering.len() + free)
+                .map(|_| world.connect(AT))
+                .collect();
+            world.settle();
+            for newcomer in newcomers {
+                let heard = newcomer.received();
+                assert_eq!(heard, "hello", "{lingering:?} {free} {hand_over:?}");
+            }
+        }
+    }
+}
+
 // In a world one address has one socket: the second worker cannot have its own.
 #[test]
 fn workers_listen_all_or_none() {
@@ -270,6 +304,8 @@ fn with_no_descriptors_for_the_loop_that_accepts_one_worker_is_told_and_it_tries
     world.advance(rest * 2);
     let shares: Vec<usize> = nodes.iter().map(|at| world.app(*at).conns.len()).collect();
     assert_eq!((shares, seen.errors.get()), (vec![3, 3], 4));
+    let told = |at| world.reactor(at).context().stats().accept_errors;
+    assert_eq!(nodes.into_iter().map(told).sum::<u64>(), 4);
     drop(peers);
 }
 
