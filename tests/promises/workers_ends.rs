@@ -259,11 +259,9 @@ fn a_stop_that_was_seen_in_the_turn_of_a_panic_is_not_undone_by_a_restart() {
     kit.team()[0].send(Say::Panic).ok().unwrap();
     assert!(kit.team()[0].stop());
     drop(release);
+    assert!(kit.team()[1].stop());
     let seen = kit.seen.clone();
-    until("it has panicked", || {
-        kit.team()[0].is_closed() || seen.handlers.load(SeqCst) > 2
-    });
-    let report = kit.finish();
+    let report = end_of(kit.running);
     assert_eq!(seen.handlers.load(SeqCst), 2);
     assert_eq!(report.workers[0].panics.len(), 1);
 }

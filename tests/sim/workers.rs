@@ -189,18 +189,22 @@ fn shares_in_a_world_differ_by_one_at_most() {
     }
 }
 
+/// Says hello, and closes at the first word.
+struct Closing;
+
+impl Handler for Closing {
+    fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
+        cx.send(conn, "hello");
+    }
+
+    fn on_data(&mut self, cx: &mut Context, conn: ConnId, _: &mut Input) {
+        cx.close(conn);
+    }
+}
+
 // X12
 #[test]
 fn at_the_cap_who_lingers_gives_way_whichever_worker_has_it() {
-    struct Closing;
-    impl Handler for Closing {
-        fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
-            cx.send(conn, "hello");
-        }
-        fn on_data(&mut self, cx: &mut Context, conn: ConnId, _: &mut Input) {
-            cx.close(conn);
-        }
-    }
     for hand_over in [HandOver::LeastConnections, HandOver::RoundRobin] {
         let mut world = World::new();
         let config = (2, Config::default().max_connections(2));
@@ -227,15 +231,6 @@ fn at_the_cap_who_lingers_gives_way_whichever_worker_has_it() {
 // X12: each of those who linger gives way to one, also to those who come at once.
 #[test]
 fn at_the_cap_all_who_linger_give_way_to_those_who_come_together() {
-    struct Closing;
-    impl Handler for Closing {
-        fn on_open(&mut self, cx: &mut Context, conn: ConnId, _: Origin) {
-            cx.send(conn, "hello");
-        }
-        fn on_data(&mut self, cx: &mut Context, conn: ConnId, _: &mut Input) {
-            cx.close(conn);
-        }
-    }
     // Who lingers, of four; the last have a place that is free.
     for (lingering, free) in [(&[0, 1, 3][..], 0), (&[1, 3], 0), (&[2], 0), (&[], 2)] {
         for hand_over in [HandOver::LeastConnections, HandOver::RoundRobin] {
