@@ -132,8 +132,7 @@ impl Context {
         accepted
     }
 
-    /// The handler keeps an accepted stream. `None`: it is open when its handshake is through, if
-    /// one begins.
+    /// The handler keeps an accepted stream. `None`: it is open when its handshake is through.
     pub(crate) fn keep(&mut self, newcomer: Newcomer) -> io::Result<Option<ConnId>> {
         let Newcomer {
             listener,
@@ -145,11 +144,6 @@ impl Context {
             tls,
             ..
         } = newcomer;
-        // `on_accept` itself may have begun to finish, and a finish leaves those in a handshake.
-        #[cfg(feature = "tls")]
-        if tls.is_some() && self.finishing.is_some() {
-            return Ok(None);
-        }
         // Registered before it is told of: a stream that no edge will come for must not be kept.
         let slot = self.conns.next_key().slot;
         if let Err(error) = self.backend.register(&mut stream, slot) {

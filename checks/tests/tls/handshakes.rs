@@ -2,8 +2,7 @@
 
 use crate::simulated::*;
 use sockeye::sim::{Peer, World};
-use sockeye::{Accept, Addr, Config, ConnId, Connect, Context, Handler, Input, Listen};
-use sockeye::{ListenerId, TlsVersion};
+use sockeye::{Config, Connect, Listen, TlsVersion};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -257,35 +256,6 @@ fn a_graceful_stop_leaves_those_who_are_in_their_handshake() {
     world.settle();
     let report = world.reactor(node).take_report().unwrap();
     assert_eq!((report.closed, report.aborted), (1, 0));
-    world.assert_no_leaks();
-}
-
-/// Finishes when the first peer comes, and keeps it.
-struct Last;
-
-impl Handler for Last {
-    fn on_accept(&mut self, cx: &mut Context, _: ListenerId, _: &Addr) -> Accept {
-        cx.finish(Duration::from_secs(5));
-        Accept::Keep
-    }
-
-    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
-}
-
-// S3
-#[test]
-fn a_graceful_stop_as_somebody_comes_begins_no_handshake() {
-    let authority = Authority::new();
-    let mut world = World::new();
-    let tls = Arc::new(authority.server());
-    let node = world.start("server", Last, move |reactor| {
-        reactor.listen(Listen::new(ADDR).tls(tls)).map(drop)
-    });
-    let silent = world.connect(ADDR);
-    world.settle();
-    assert!(silent.is_closed());
-    let report = world.reactor(node).take_report().unwrap();
-    assert_eq!((report.closed, report.aborted), (0, 0));
     world.assert_no_leaks();
 }
 
