@@ -31,7 +31,7 @@ impl Lingerers {
         self.alive += 1;
     }
 
-    /// One of them is over.
+    /// Counts one of them as over.
     pub(super) fn one_is_over(&mut self) {
         self.alive -= 1;
     }

@@ -376,7 +376,7 @@ mod exhausted {
     }
 }
 
-/// Pauses its listener. Worker 0 ends by a panic or a stop, and waits for the test as it is dropped.
+/// Pauses its listener. Worker 0 ends by a panic or a stop, and is dropped when the test lets it.
 struct Slow {
     number: usize,
     panics: bool,

@@ -2,6 +2,7 @@
 
 use super::team::CALM;
 use sockeye::{Accept, Addr, Closed, ConnId, Context, Handler, Input, ListenerId, Origin, Sent};
+use sockeye::{Team, Worker};
 use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 use std::rc::Rc;
@@ -44,6 +45,11 @@ pub enum Say {
     End,
     /// It is to panic when it comes there.
     Panic(Where),
+    /// It asks its own loop to stop, as another thread would.
+    Stop,
+    /// It is to tell itself something.
+    Talk,
+    Nothing,
 }
 
 /// What all workers have seen; in a world there is one thread.
@@ -72,6 +78,8 @@ pub struct Tally {
     /// Handlers that were made.
     pub lives: Cell<usize>,
     pub panics: Cell<usize>,
+    /// It has asked its loop to stop.
+    pub stops: Cell<bool>,
     /// Connections that have ended since they were told of the end, in the last life.
     pub ended: Cell<usize>,
 }
@@ -110,6 +118,7 @@ impl Seen {
 pub struct Echo {
     number: usize,
     seen: Rc<Seen>,
+    team: Team<Say>,
     /// Its connections, and who was told of the end.
     conns: Vec<(ConnId, bool)>,
     /// The message to all that comes next; `None`: it has heard none, and some were before it.
@@ -119,13 +128,15 @@ pub struct Echo {
 }
 
 impl Echo {
-    pub fn new(number: usize, seen: Rc<Seen>) -> Echo {
+    pub fn new(worker: &Worker<'_, Say>, seen: Rc<Seen>) -> Echo {
+        let number = worker.number();
         let tally = &seen.tallies[number];
         more(&tally.lives, 1);
         tally.ended.set(0);
         let is_first = tally.lives.get() == 1;
         Echo {
             number,
+            team: worker.team().clone(),
             conns: Vec::new(),
             heard: is_first.then_some(0),
             ends: false,
@@ -205,6 +216,11 @@ impl Handler<Say> for Echo {
                 cx.finish(CALM);
             }
             Say::Panic(at) => self.panics = Some(at),
+            Say::Talk => drop(self.team[self.number].send(Say::Nothing)),
+            Say::Nothing => {}
+            Say::Stop => self.seen.tallies[self.number]
+                .stops
+                .set(self.team[self.number].stop()),
         }
     }
 

@@ -36,6 +36,8 @@ struct Play {
     posted: usize,
     /// Workers that were stopped: their handlers were not told.
     stopped: Vec<bool>,
+    /// For what was drawn last of all: the plans stay as they are.
+    apart: Random,
 }
 
 /// Plays the workers of a seed, if it has any. Answers the hash of their trace.
@@ -58,6 +60,7 @@ pub fn play(seed: u64) -> u64 {
     config.accepts_per_turn = random.range(1, 8);
     let cap = draw_cap(seed);
     config.max_connections = cap.unwrap_or(usize::MAX);
+    config.messages_per_turn = draw_messages(seed, config.messages_per_turn);
     let workers = random.range(2, 4);
     let seen = Rc::new(Seen::new(workers, config.max_connections));
     let all = seen.clone();
@@ -69,7 +72,7 @@ pub fn play(seed: u64) -> u64 {
             seen.listener.set(Some(workers.listen(AT)?));
             Ok(workers)
         },
-        move |worker| Echo::new(worker.number(), all.clone()),
+        move |worker| Echo::new(worker, all.clone()),
     );
     let mut play = Play {
         world,
@@ -83,6 +86,7 @@ pub fn play(seed: u64) -> u64 {
         peers: Vec::new(),
         posted: 0,
         stopped: vec![false; workers],
+        apart: Random::new(seed ^ 0x5709_0000),
     };
     play.rounds();
     play.rest();
@@ -97,6 +101,16 @@ pub fn play(seed: u64) -> u64 {
 fn draw_cap(seed: u64) -> Option<usize> {
     let mut random = Random::new(seed ^ 0x0ca9_0000);
     random.percent(25).then(|| random.range(3, 12))
+}
+
+/// Apart, too: so few in a turn that some are left over.
+fn draw_messages(seed: u64, usual: usize) -> usize {
+    let mut random = Random::new(seed ^ 0x0e55_0000);
+    if random.percent(50) {
+        random.range(1, 6)
+    } else {
+        usual
+    }
 }
 
 impl Play {
@@ -146,11 +160,28 @@ impl Play {
 
     fn strike(&mut self, worker: usize, blow: Blow) {
         match blow {
+            Blow::Stop if self.apart.percent(50) => self.stop_between_messages(worker),
             Blow::Stop => self.stopped[worker] |= self.team[worker].stop(),
             // One that is over hears neither.
             Blow::Finish => drop(self.team[worker].send(Say::End)),
             Blow::Panic(at) => drop(self.team[worker].send(Say::Panic(at))),
         }
+    }
+
+    /// It hears of its stop among others, some of which come as it is busy with those before.
+    fn stop_between_messages(&mut self, worker: usize) {
+        for _ in 0..self.apart.below(8) {
+            drop(self.team[worker].send(Say::Talk));
+        }
+        drop(self.team[worker].send(Say::Stop));
+        for _ in 0..self.apart.below(3) {
+            drop(self.team[worker].send(Say::Nothing));
+        }
+        // Whatever is posted later would have it look again.
+        self.world.advance(CALM);
+        self.stopped[worker] |= self.seen.tallies[worker].stops.get();
+        let is_over = self.team[worker].is_closed();
+        assert!(is_over || !self.stopped[worker], "a stop was not heard");
     }
 
     fn connect(&mut self) {
