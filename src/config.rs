@@ -54,8 +54,8 @@ pub struct Config {
     pub receive_buffer: usize,
     /// Maximum number of connections, accepted and outbound; more are refused. Connections that
     /// only wait for their peer's end after a `close` give way; of several workers each can give up
-    /// its own only, so one may refuse while somebody waits at another. Default: limited only by the
-    /// descriptors of the process.
+    /// its own only, so one may refuse while somebody waits at another. Default: limited only by
+    /// the descriptors of the process.
     pub max_connections: usize,
     /// Maximum number of TLS handshakes of accepted peers at a time; more peers are refused,
     /// without `on_accept`. Default 1024, each about 10 KB.
