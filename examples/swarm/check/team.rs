@@ -171,7 +171,9 @@ impl Play {
     /// It hears of its stop among others, some of which come as it is busy with those before.
     fn stop_between_messages(&mut self, worker: usize) {
         for _ in 0..self.apart.below(8) {
-            drop(self.team[worker].send(Say::Talk));
+            let talks = self.apart.percent(25);
+            let say = if talks { Say::Talk } else { Say::Nothing };
+            drop(self.team[worker].send(say));
         }
         drop(self.team[worker].send(Say::Stop));
         for _ in 0..self.apart.below(3) {
