@@ -30,7 +30,7 @@ use crate::buffer::outbox::Outbox;
 use crate::buffer::receive::Leftover;
 use crate::buffer::write_queue::WriteQueue;
 use crate::clock::{NEVER, Tick, after, nanos};
-use crate::closed::{Closed, Reason};
+use crate::closed::{Closed, ConnectError, ConnectStep, Reason};
 use crate::config::Limits;
 use crate::id::{Key, ListenerId, Tag};
 use crate::transport::Transport;
@@ -292,11 +292,6 @@ impl Conn {
         self.transport = Some(Transport::Plain(stream));
     }
 
-    /// Has it a stream? One that was refused at once never had.
-    pub(crate) fn has_stream(&self) -> bool {
-        self.transport.is_some()
-    }
-
     /// The connect is through.
     pub(crate) fn open(&mut self, now: Tick) {
         self.enter(Phase::Open);
@@ -310,6 +305,12 @@ impl Conn {
     pub(crate) fn ask_to_close(&mut self) {
         self.forget_deadlines();
         self.set(Flags::CLOSE_ASKED);
+    }
+
+    /// Was its connect refused before anything was begun?
+    pub(crate) fn was_refused(&self) -> bool {
+        let refused = |failed: &ConnectError| failed.step == ConnectStep::Begin;
+        matches!(&self.reason, Some(Reason::ConnectFailed(failed)) if refused(failed))
     }
 
     /// From open to closing. Its times begin when a flush finds that it cannot write all at once.

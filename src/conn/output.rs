@@ -177,10 +177,11 @@ impl Conn {
         self.release_queue(outbox);
     }
 
-    /// What waits and no transport has taken is lost.
+    /// What waits and no transport has taken is lost, and what sources would have given.
     #[cfg(feature = "tls")]
     pub(crate) fn drop_queue(&mut self, outbox: &mut Outbox) {
-        self.lose(self.queued());
+        self.lose(self.queued() + self.behind().0);
+        self.drop_sources();
         self.take_broadcast();
         self.release_queue(outbox);
     }
@@ -193,7 +194,7 @@ impl Conn {
         use Flags as F;
         let usual = self.is(
             &[F::OPEN, F::WRITABLE],
-            &[F::SHUT_ASKED, F::WAITING, F::WRITE_FAILED],
+            &[F::SHUT_ASKED, F::CLOSE_ASKED, F::WAITING, F::WRITE_FAILED],
         );
         let is_first = self.broadcast.0 == self.broadcast.1;
         if !usual || self.queue.is_some() || !(is_first || self.broadcast.1 == start) {

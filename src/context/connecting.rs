@@ -158,6 +158,13 @@ impl Context {
                 self.begin_handshake(slot);
                 None
             }
+            // No session has begun, so there is nothing to be opened before the end.
+            #[cfg(feature = "tls")]
+            Ok((true, true)) if conn.is_handshaking() => {
+                self.stats.connected += 1;
+                self.end(slot, Reason::Reset);
+                None
+            }
             Ok((true, reset)) => {
                 conn.open(self.schedule.fresh());
                 match conn.origin() {

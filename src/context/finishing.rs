@@ -37,7 +37,8 @@ impl Context {
     /// later turn.
     ///
     /// A second call can only shorten the grace. With a grace of zero all is aborted in the next
-    /// turn at the latest.
+    /// turn at the latest, if no more timers are due before it than
+    /// [`Config::expiries_per_turn`](crate::Config::expiries_per_turn).
     #[doc(alias("shutdown", "graceful shutdown"))]
     pub fn finish(&mut self, grace: Duration) {
         self.begin_to_finish(grace);
@@ -95,7 +96,7 @@ impl Context {
         let none_left = || {
             self.conns.is_empty()
                 || (self.conns.len() == self.lists.ended_len()
-                    && self.conns.iter().all(|(_, conn)| !conn.has_stream()))
+                    && self.conns.iter().all(|(_, conn)| conn.was_refused()))
         };
         self.finishing.is_some() && none_left()
     }
@@ -112,8 +113,10 @@ impl Context {
                 self.end(slot, Reason::Local);
                 continue;
             }
+            // Nobody has heard of one that is in its handshake.
+            let is_known = self.conns.peek(slot).is_some_and(|conn| !conn.is_unseen());
             if let Some(finishing) = &mut self.finishing {
-                finishing.report.aborted += 1;
+                finishing.report.aborted += u64::from(is_known);
             }
             self.reset(slot, Reason::Finished);
         }

@@ -89,7 +89,20 @@ impl Context {
                 Written::Failed(error) => self.write_failed(slot, Reason::from_io(error)),
             }
         }
+        #[cfg(feature = "tls")]
+        self.keep_broadcast(slot);
         self.after_flush(slot)
+    }
+
+    /// A session that takes no bytes now, for its handshake is not through or it is broken, has
+    /// left its part of the block there, which is cleared when the turn ends.
+    #[cfg(feature = "tls")]
+    #[inline]
+    fn keep_broadcast(&mut self, slot: u32) {
+        let conn = self.conns.listed_mut(slot);
+        if conn.has_broadcast() {
+            conn.push(&mut self.outbox, |_, _| {});
+        }
     }
 
     /// What follows from a flush: another one, a FIN, the end, an `on_drain`.

@@ -9,7 +9,8 @@ use std::time::Duration;
 impl Context {
     /// Calls `on_timer` once, not before `delay` has passed, with `key`, which is yours. Timers due
     /// at the same time fire in the order in which they were set. A delay of zero fires in the next
-    /// turn at the latest. A delay too long for the clock (`Duration::MAX`) never ends.
+    /// turn at the latest, if [`Config::expiries_per_turn`](crate::Config::expiries_per_turn)
+    /// allows. A delay too long for the clock (`Duration::MAX`) never ends.
     #[doc(alias("setTimeout", "call_later", "uv_timer_start", "sleep"))]
     pub fn set_timer(&mut self, delay: Duration, key: u64) -> TimerId {
         let at = self.schedule.after(delay);

@@ -42,6 +42,21 @@ fn a_connection_that_is_over_and_not_told_of_holds_a_finish_up() {
     assert_eq!(bench.reactor.take_report().unwrap().closed, 1);
 }
 
+// As one whose name is looked up: it has no stream yet.
+#[test]
+fn a_connect_that_is_over_and_not_told_of_holds_a_finish_up() {
+    let mut bench = Bench::new();
+    bench.app.keep_on = true;
+    let conn = bench.cx().connect("db:80");
+    let _asked = bench.script.lookups();
+    bench.cx().finish(SECOND * 60);
+    bench.settle();
+    bench.cx().abort(conn);
+    assert!(bench.reactor.take_report().is_none());
+    bench.settle();
+    assert_eq!(bench.reactor.take_report().unwrap().closed, 1);
+}
+
 #[test]
 fn nobody_connects_in_a_finish() {
     let mut bench = Bench::new();

@@ -190,10 +190,13 @@ impl Tls {
             // What is decrypted comes before whatever was met behind it.
             if self.inside > 0 {
                 let bytes = self.take_plaintext(buffer);
-                return Opened::Data {
-                    bytes,
-                    is_dry: is_dry && self.is_empty(),
-                };
+                // Of a session that is broken it is not known whether there is any.
+                if bytes > 0 || self.fault.is_none() {
+                    return Opened::Data {
+                        bytes,
+                        is_dry: is_dry && self.is_empty(),
+                    };
+                }
             }
             match self.fault.take() {
                 Some(Fault::Truncated) => return Opened::Truncated,
@@ -319,6 +322,8 @@ impl Tls {
                 Err(error) => {
                     self.fault = Some(Fault::Broken(broken(error)));
                     self.is_closed = true;
+                    // The session keeps what came before, and does not say how much that is.
+                    self.inside = usize::MAX;
                     return;
                 }
             }

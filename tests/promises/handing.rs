@@ -199,6 +199,7 @@ fn a_released_connection_takes_its_input_and_its_output_along_in_order() {
                 assert!(input.is_empty(), "the rest goes with it");
                 assert!(cx.release(conn).is_err());
                 assert_eq!(cx.send(conn, "late"), Sent::Gone);
+                assert_eq!(cx.broadcast([conn], "late").gone, 1);
             }
             event => default(cx, event),
         });

@@ -206,7 +206,7 @@ fn a_message_to_a_dropped_reactor_comes_back_and_none_is_leaked() {
 // M3
 #[test]
 fn threads_that_post_while_the_reactor_is_dropped_all_come_to_their_end() {
-    let mut config = sockeye::Config::default();
+    let mut config = Config::default();
     config.message_limit = 1_000;
     for _ in 0..50 {
         let mut reactor = Reactor::<u64>::with_messages_and_config(config.clone()).unwrap();
@@ -307,7 +307,7 @@ fn a_reactor_and_its_sender_go_to_another_thread() {
 // M3
 #[test]
 fn a_full_mailbox_gives_the_message_back_and_takes_more_once_it_is_empty() {
-    let mut config = sockeye::Config::default();
+    let mut config = Config::default();
     config.message_limit = 2;
     let mut kit = Kit::with_config(config, default);
     let sender = kit.sender();

@@ -1,8 +1,13 @@
 //! TLS handshakes and what comes of them: S3, S4.
 
+use crate::kit::reset;
 use crate::simulated::*;
 use sockeye::sim::{Peer, World};
-use sockeye::{Config, Connect, Listen, TlsVersion};
+use sockeye::{
+    Accept, Addr, Closed, Config, ConnId, Connect, Context, Handler, Input, Listen, ListenerId,
+    Origin, Reactor, TlsVersion,
+};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -315,4 +320,82 @@ fn a_listener_of_workers_speaks_tls_in_each_of_them() {
     guests.iter().for_each(|guest| guest.peer.close());
     world.advance(Duration::from_secs(60));
     world.assert_no_leaks();
+}
+
+/// Counts what it is told of.
+#[derive(Default)]
+struct Counts {
+    opens: usize,
+    closes: Vec<String>,
+}
+
+impl Handler for Counts {
+    fn on_open(&mut self, _: &mut Context, _: ConnId, _: Origin) {
+        self.opens += 1;
+    }
+
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+
+    fn on_close(&mut self, _: &mut Context, _: ConnId, closed: Closed) {
+        self.closes.push(closed.to_string());
+    }
+}
+
+// S3, C2
+#[test]
+fn a_reset_right_after_the_connect_opens_no_session() {
+    let authority = Authority::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut reactor = Reactor::new().unwrap();
+    let connect = Connect::new(listener.local_addr().unwrap());
+    let client = Arc::new(authority.client());
+    reactor.context().connect(connect.tls(client, name()));
+    reset(listener.accept().unwrap().0);
+    let mut counts = Counts::default();
+    while counts.closes.is_empty() {
+        reactor.turn(&mut counts, None).unwrap();
+    }
+    assert_eq!(
+        (counts.opens, counts.closes.len()),
+        (0, 1),
+        "{:?}",
+        counts.closes
+    );
+}
+
+/// Finishes when the second peer comes, and keeps both.
+#[derive(Default)]
+struct Last(usize);
+
+impl Handler for Last {
+    fn on_accept(&mut self, cx: &mut Context, _: ListenerId, _: &Addr) -> Accept {
+        self.0 += 1;
+        if self.0 == 2 {
+            cx.finish(Duration::from_secs(1));
+        }
+        Accept::Keep
+    }
+
+    fn on_data(&mut self, _: &mut Context, _: ConnId, _: &mut Input) {}
+}
+
+// S3, X10
+#[test]
+fn who_is_in_a_handshake_at_the_end_of_the_grace_is_not_in_the_report() {
+    let authority = Authority::new();
+    let mut world = World::new();
+    let tls = Arc::new(authority.server());
+    let node = world.start("server", Last::default(), move |reactor| {
+        reactor.listen(Listen::new(ADDR).tls(tls)).map(drop)
+    });
+    let mut guest = Guest::new(&mut world, &authority);
+    guest.settle(&mut world).unwrap();
+    let silent = world.connect(ADDR);
+    world.settle();
+    guest.settle(&mut world).unwrap();
+    guest.peer.shutdown();
+    world.advance(Duration::from_secs(2));
+    assert!(silent.is_closed());
+    let report = world.reactor(node).take_report().unwrap();
+    assert_eq!((report.closed, report.aborted), (1, 0));
 }

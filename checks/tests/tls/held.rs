@@ -185,3 +185,19 @@ fn what_was_not_sealed_when_the_peer_breaks_a_rule_is_lost_and_waited_for_by_nob
     assert!(closed[0].starts_with("TLS: "), "{closed:?}");
     assert!(closed[0].ends_with(" bytes undelivered"), "{closed:?}");
 }
+
+// S4
+#[test]
+fn a_source_is_dropped_when_the_peer_breaks_a_rule() {
+    let mut room = Room::new(Config::default());
+    room.guest.peer.ignore();
+    let pieces = std::iter::repeat_n(vec![7; 1_000], 1_000);
+    room.with(|cx, conn| cx.send_from(conn, Source::each(pieces)));
+    room.guest.peer.send("GET / HTTP/1.1\r\n\r\n");
+    room.world.settle();
+    room.guest.peer.hear();
+    room.world.settle();
+    room.guest.peer.shutdown();
+    room.world.settle();
+    assert_eq!(room.world.app(room.node).closed.len(), 1);
+}

@@ -313,3 +313,52 @@ fn all_that_a_client_says_behind_a_close_is_discarded_whatever_the_network_does(
         room.world.assert_no_leaks();
     }
 }
+
+// S5, W10: there is a block of the turn for them, and in a handshake nothing is taken from it.
+#[test]
+fn what_is_broadcast_in_a_handshake_waits_for_its_end() {
+    for second in ["short\n", "a line that is longer than the first one\n"] {
+        let mut room = Room::new(World::new(), false, Quiet::default());
+        let client = Client::new(room.authority.client());
+        let peer = room.world.connect(ADDR);
+        room.world.settle();
+        let side = room.side();
+        room.with(|cx, conn| cx.start_tls(conn, side).unwrap());
+        room.with(|cx, conn| cx.broadcast([conn], "a long line\n"));
+        room.with(|cx, conn| cx.broadcast([conn], second));
+        let mut guest = Guest { peer, client };
+        let heard = guest.settle(&mut room.world).unwrap();
+        assert_eq!(heard, ["a long line\n", second].concat().as_bytes());
+    }
+}
+
+// S1: as if they had come in two reads.
+#[test]
+fn what_came_before_a_broken_record_is_told_first() {
+    for good in ["QUIT\n", ""] {
+        let quiet = Quiet {
+            take: 99,
+            ..Quiet::default()
+        };
+        let mut room = Room::new(World::new(), true, quiet);
+        let mut guest = room.guest(b"");
+        guest.settle(&mut room.world).unwrap();
+        let mut words = match good {
+            "" => Vec::new(),
+            good => guest.client.send(good.as_bytes()),
+        };
+        words.extend([23, 3, 3, 0, 32]);
+        words.extend([0; 32]);
+        guest.peer.send(words);
+        room.world.settle();
+        let seen = room.seen();
+        assert_eq!(
+            seen.first().is_some_and(|seen| seen == "data 5"),
+            !good.is_empty()
+        );
+        room.world.advance(Duration::from_secs(120));
+        let seen = room.seen();
+        assert!(seen.last().unwrap().starts_with("close TLS"), "{seen:?}");
+        assert_eq!(seen.len(), 1 + usize::from(!good.is_empty()), "{seen:?}");
+    }
+}
