@@ -42,7 +42,7 @@ fn a_connection_that_is_over_and_not_told_of_holds_a_finish_up() {
     assert_eq!(bench.reactor.take_report().unwrap().closed, 1);
 }
 
-// As one whose name is looked up: it has no stream yet.
+// X10: also one whose name is looked up, which has no stream yet.
 #[test]
 fn a_connect_that_is_over_and_not_told_of_holds_a_finish_up() {
     let mut bench = Bench::new();

@@ -186,7 +186,7 @@ fn what_was_not_sealed_when_the_peer_breaks_a_rule_is_lost_and_waited_for_by_nob
     assert!(closed[0].ends_with(" bytes undelivered"), "{closed:?}");
 }
 
-// S4
+// S2
 #[test]
 fn a_source_is_dropped_when_the_peer_breaks_a_rule() {
     let mut room = Room::new(Config::default());
