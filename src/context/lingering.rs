@@ -79,13 +79,12 @@ impl Context {
     pub(crate) fn has_room(&mut self, taken: bool) -> bool {
         // Whoever is over holds a slot until the reap phase, and nothing else.
         let alive = self.conns.len() - self.lists.over();
-        alive < self.config.max_connections || self.finds_room(taken)
+        alive < self.config.max_connections || self.finds_room(alive, taken)
     }
 
     /// One of several workers may have a place that is for all of them.
     #[cold]
-    fn finds_room(&mut self, taken: bool) -> bool {
-        let alive = self.conns.len() - self.lists.over();
+    fn finds_room(&mut self, alive: usize, taken: bool) -> bool {
         let seat = self.seat.as_mut();
         seat.is_some_and(|seat| seat.has_place(alive, taken))
             || match taken {

@@ -51,8 +51,8 @@ pub(crate) enum Order {
     Quits(usize, Key, Vec<Socket>),
     /// A worker finishes, though not all do: these are for others, if others are there.
     Leaves(usize, Vec<Socket>),
-    /// A worker has ended, and will be back or not: these are for others. Of one that has panicked
-    /// it comes twice, at first as if it would be back, for that is not known yet.
+    /// A worker has ended, and will be back or not: these are for others. It comes more than once,
+    /// at first as if the worker would be back, for that is not known yet.
     Gone {
         worker: usize,
         sockets: Vec<Socket>,
@@ -439,7 +439,7 @@ impl Context {
     }
 
     /// The worker is over: no more comes to it, and what waits in its mail is for others. `None`:
-    /// it has panicked, and has its connections still; whether it returns is told later.
+    /// it has its handler and its connections still, and whether it returns is told later.
     pub(crate) fn be_gone(&mut self, returns: Option<bool>) {
         let mut left = self.take_waiting();
         if let Some(seat) = &mut self.seat {

@@ -28,8 +28,8 @@ impl<M> Reactor<M> {
         }
     }
 
-    /// The worker is over: what waits in its mail is for others. Of one that has panicked that is
-    /// said at once (`None`), and again when it is known whether it returns.
+    /// The worker is over: what waits in its mail is for others. That is said at once (`None`), and
+    /// again when it is known whether it returns.
     pub(crate) fn be_gone(&mut self, returns: Option<bool>) {
         self.cx.be_gone(returns);
     }

@@ -73,6 +73,16 @@ impl Room {
         self.with(|cx, conn| (cx.pending(conn), cx.stats().bytes_out as usize))
     }
 
+    /// The guest has not read until then.
+    fn breaks_a_rule_and_ends(&mut self) {
+        self.guest.peer.send("GET / HTTP/1.1\r\n\r\n");
+        self.world.settle();
+        self.guest.peer.hear();
+        self.world.settle();
+        self.guest.peer.shutdown();
+        self.world.settle();
+    }
+
     fn hears(&mut self) -> Vec<u8> {
         self.guest.peer.hear();
         self.guest.settle(&mut self.world).unwrap()
@@ -175,12 +185,7 @@ fn what_was_not_sealed_when_the_peer_breaks_a_rule_is_lost_and_waited_for_by_nob
     let mut room = Room::new(Config::default());
     room.guest.peer.ignore();
     room.with(|cx, conn| cx.send(conn, &[7; 200_000]));
-    room.guest.peer.send("GET / HTTP/1.1\r\n\r\n");
-    room.world.settle();
-    room.guest.peer.hear();
-    room.world.settle();
-    room.guest.peer.shutdown();
-    room.world.settle();
+    room.breaks_a_rule_and_ends();
     let closed = &room.world.app(room.node).closed;
     assert!(closed[0].starts_with("TLS: "), "{closed:?}");
     assert!(closed[0].ends_with(" bytes undelivered"), "{closed:?}");
@@ -193,11 +198,6 @@ fn a_source_is_dropped_when_the_peer_breaks_a_rule() {
     room.guest.peer.ignore();
     let pieces = std::iter::repeat_n(vec![7; 1_000], 1_000);
     room.with(|cx, conn| cx.send_from(conn, Source::each(pieces)));
-    room.guest.peer.send("GET / HTTP/1.1\r\n\r\n");
-    room.world.settle();
-    room.guest.peer.hear();
-    room.world.settle();
-    room.guest.peer.shutdown();
-    room.world.settle();
+    room.breaks_a_rule_and_ends();
     assert_eq!(room.world.app(room.node).closed.len(), 1);
 }
